@@ -1,0 +1,98 @@
+"""Every failure cisray names, and the exit code each one means.
+
+Knows nothing of the rest of the project. Two families: `InputError` is something the user can
+mend in what they passed (exit code 2); any other `CisrayError` is a failure of the work itself
+(exit code 1). A message is one paragraph: the offending value, where it stands (file and line),
+and the way out.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CisrayError(Exception):
+    """A failure that cisray understands; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class InputError(CisrayError):
+    """Something in the input, the options or the files handed over is wrong."""
+
+    exit_code = 2
+
+
+class ConfigError(InputError):
+    """An option or a configuration key is unknown, missing or out of range."""
+
+
+class FastaError(InputError):
+    """A FASTA file or its index is missing, truncated, stale or not a FASTA file."""
+
+
+class UnknownChromosome(InputError):
+    """A chromosome name matches nothing in the FASTA, not even through the alias table."""
+
+
+class LocusError(InputError):
+    """A text locus such as `chr21:25,000,000-25,100,000` cannot be read."""
+
+
+class CoordinateError(InputError):
+    """An interval, variant or window is impossible or leaves its chromosome."""
+
+
+class OutsideTarget(CoordinateError):
+    """An interval leaves the bins that a window predicts."""
+
+
+class RegionsError(InputError):
+    """A BED line is malformed or does not fit the genome; the message has file and line."""
+
+
+class TrackError(InputError):
+    """A track table is malformed, or a selection of tracks matches nothing."""
+
+
+class UnknownHead(InputError):
+    """A model has no output head of that name."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, truncated, damaged, or its tensors do not fit the model."""
+
+
+class RunConflict(InputError):
+    """A run directory belongs to another run, or another process is writing to it."""
+
+
+class RunNotFound(InputError):
+    """A path holds no run, or a run that is not sealed."""
+
+
+class StorageError(CisrayError):
+    """Bytes cannot be written or read back: permissions, disk space, damage."""
+
+
+class RunIncomplete(CisrayError):
+    """Sealing was refused: shards are missing, or rows in and rows out differ."""
+
+
+class ShardsFailed(CisrayError):
+    """Some shards failed for good; each is named with its reason, the others are kept."""
+
+
+class EngineError(CisrayError):
+    """The cluster or its workers cannot be started, or were lost and did not come back."""
+
+
+def near_matches(wrong: str, known: Iterable[str], limit: int = 3) -> str:
+    """Phrase a "did you mean" for a wrong name, or an empty string when nothing is close.
+
+    >>> near_matches("humna", ["human", "mouse"])
+    ' Did you mean human?'
+    >>> near_matches("x", ["human", "mouse"])
+    ''
+    """
+    close = get_close_matches(wrong, list(known), n=limit, cutoff=0.6)
+    return f" Did you mean {' or '.join(close)}?" if close else ""

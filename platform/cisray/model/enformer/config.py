@@ -1,0 +1,115 @@
+"""The hyperparameters of an Enformer, and the sizes that follow from them.
+
+Knows arithmetic; knows nothing of torch or of any file format.
+"""
+
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+STEM_KERNEL = 15
+TOWER_KERNEL = 5
+POSITION_CLASSES = 6  # exponential, central mask, gamma; each once plain and once signed
+
+
+class EnformerConfig(BaseModel):
+    """What it takes to build an Enformer (Avsec et al. 2021); the defaults are the published model.
+
+    `gamma_normalisation` names the axis on which the gamma positional features are scaled to a
+    maximum of one: over positions, for each feature (`per_feature`, what the released weights
+    need), or over features, at each position (`per_position`, the default of enformer-pytorch).
+    `gamma_table` takes the gamma features from a table stored with the weights instead.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    channels: int = Field(1536, gt=0)
+    num_transformer_layers: int = Field(11, ge=1)
+    num_heads: int = Field(8, ge=1)
+    key_size: int = Field(64, ge=1)
+    num_downsamples: int = Field(7, ge=2)
+    channels_divisible_by: int = Field(128, ge=1)
+    pooling: Literal["attention", "max"] = "attention"
+    input_bp: int = Field(196_608, gt=0)
+    target_bins: int = Field(896, gt=0)
+    heads: dict[str, int] = Field(default_factory=lambda: {"human": 5313, "mouse": 1643})
+    gamma_normalisation: Literal["per_feature", "per_position"] = "per_feature"
+    gamma_table: bool = False
+    dropout: float = Field(0.4, ge=0, lt=1)
+    attention_dropout: float = Field(0.05, ge=0, lt=1)
+    positional_dropout: float = Field(0.01, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.input_bp % self.bin_bp:
+            raise ValueError(
+                f"input_bp {self.input_bp} is not a multiple of the bin width {self.bin_bp}"
+            )
+        if self.target_bins > self.tokens:
+            raise ValueError(f"target_bins {self.target_bins} exceeds the {self.tokens} tokens")
+        if (self.tokens - self.target_bins) % 2:
+            raise ValueError(
+                f"{self.tokens} tokens cannot be cropped to {self.target_bins} bins evenly"
+            )
+        if self.channels % (self.num_heads * POSITION_CLASSES):
+            raise ValueError(
+                f"channels {self.channels} is not a multiple of {POSITION_CLASSES} x num_heads "
+                f"({POSITION_CLASSES * self.num_heads})"
+            )
+        if not self.heads or min(self.heads.values()) < 1:
+            raise ValueError(f"every head needs at least one track, got {self.heads}")
+        if min(self.tower_channels) < 1:
+            raise ValueError(
+                f"channels {self.channels} rounded to multiples of {self.channels_divisible_by} "
+                f"gives an empty tower layer {self.tower_channels}"
+            )
+        return self
+
+    @property
+    def bin_bp(self) -> int:
+        """Bases per trunk token and per target bin."""
+        return 1 << self.num_downsamples
+
+    @property
+    def tokens(self) -> int:
+        """K, the trunk tokens of one input."""
+        return self.input_bp // self.bin_bp
+
+    @property
+    def crop_bins(self) -> int:
+        """Tokens cropped on each side before the heads."""
+        return (self.tokens - self.target_bins) // 2
+
+    @property
+    def stem_channels(self) -> int:
+        """Width after the stem: half the model's width, unrounded."""
+        return self.channels // 2
+
+    @property
+    def tower_channels(self) -> tuple[int, ...]:
+        """Widths of the tower's layers, growing geometrically from half to the full width.
+
+        Each is rounded to a multiple of `channels_divisible_by`, half to even as numpy rounds
+        (DeepMind's `exponential_linspace_int`).
+
+        >>> EnformerConfig().tower_channels
+        (768, 896, 1024, 1152, 1280, 1536)
+        """
+        layers = self.num_downsamples - 1
+        step = self.channels_divisible_by
+        if layers == 1:
+            return (int(np.round(self.stem_channels / step) * step),)
+        growth = (self.channels / self.stem_channels) ** (1 / (layers - 1))
+        widths = self.stem_channels * growth ** np.arange(layers)
+        return tuple(int(width) for width in np.round(widths / step) * step)
+
+    @property
+    def value_size(self) -> int:
+        """V, the width of one attention head's values."""
+        return self.channels // self.num_heads
+
+    @property
+    def position_features(self) -> int:
+        """F, the number of relative positional features."""
+        return self.channels // self.num_heads

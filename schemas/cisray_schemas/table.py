@@ -1,0 +1,39 @@
+"""How a table is described: an Arrow schema whose every field says what it means.
+
+Knows Arrow; knows nothing of genomes, models or files.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+Base = Literal["", "0-based", "1-based"]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One kind of table: its name, its version, its fixed columns and the columns that order it.
+
+    A table may be followed by value columns that only a run knows (one per track); those are
+    float32 and listed by `value_pattern`, empty where there are none.
+    """
+
+    name: str
+    version: int
+    schema: pa.Schema
+    sort_by: tuple[str, ...]
+    value_pattern: str = ""
+
+    @property
+    def format(self) -> str:
+        """The identity written into every file of this kind, such as `cisray.genome_tracks/1`."""
+        return f"cisray.{self.name}/{self.version}"
+
+
+def column(
+    name: str, dtype: pa.DataType, meaning: str, *, unit: str = "", base: Base = "", nullable: bool = False
+) -> pa.Field:
+    """Describe a column. `base` is the coordinate base, for columns that hold a coordinate."""
+    notes = {"meaning": meaning, "unit": unit, "base": base}
+    return pa.field(name, dtype, nullable=nullable, metadata={k: v for k, v in notes.items() if v})
