@@ -1,1 +1,4 @@
-"""Placeholder."""
+"""Sequence-to-function models as torch modules, and the files that their weights live in.
+
+Knows torch and checkpoint formats; knows nothing of genomes, coordinates, runs or Ray.
+"""

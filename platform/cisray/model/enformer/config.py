@@ -8,6 +8,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cisray.errors import UnknownHead, near_matches
+
+ALPHABET = 4  # A, C, G, T
 STEM_KERNEL = 15
 TOWER_KERNEL = 5
 POSITION_CLASSES = 6  # exponential, central mask, gamma; each once plain and once signed
@@ -19,7 +22,6 @@ class EnformerConfig(BaseModel):
     `gamma_normalisation` names the axis on which the gamma positional features are scaled to a
     maximum of one: over positions, for each feature (`per_feature`, what the released weights
     need), or over features, at each position (`per_position`, the default of enformer-pytorch).
-    `gamma_table` takes the gamma features from a table stored with the weights instead.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +37,6 @@ class EnformerConfig(BaseModel):
     target_bins: int = Field(896, gt=0)
     heads: dict[str, int] = Field(default_factory=lambda: {"human": 5313, "mouse": 1643})
     gamma_normalisation: Literal["per_feature", "per_position"] = "per_feature"
-    gamma_table: bool = False
     dropout: float = Field(0.4, ge=0, lt=1)
     attention_dropout: float = Field(0.05, ge=0, lt=1)
     positional_dropout: float = Field(0.01, ge=0, lt=1)
@@ -113,3 +114,36 @@ class EnformerConfig(BaseModel):
     def position_features(self) -> int:
         """F, the number of relative positional features."""
         return self.channels // self.num_heads
+
+    def check_head(self, head: str) -> None:
+        """Raise UnknownHead, naming the heads there are, if `head` is not one of them."""
+        if head not in self.heads:
+            have = ", ".join(f"{name} ({size} tracks)" for name, size in self.heads.items())
+            raise UnknownHead(
+                f"The model has no head {head!r}; it has {have}.{near_matches(head, self.heads)}"
+            )
+
+    def forward_flops(self, head: str) -> float:
+        """Count the floating-point operations of one forward pass of one sequence.
+
+        Two per multiply-add of convolutions and matrix products.
+
+        >>> f"{EnformerConfig().forward_flops('human'):.2e}"
+        '3.28e+12'
+        """
+        length, width = self.input_bp, self.stem_channels
+        pool = int(self.pooling == "attention")
+        macs = length * width * (ALPHABET * STEM_KERNEL + width * (1 + pool))
+        for channels in self.tower_channels:
+            length //= 2
+            macs += length * channels * (TOWER_KERNEL * width + channels * (1 + pool))
+            width = channels
+        tokens, keys = self.tokens, self.num_heads * self.key_size
+        projections = tokens * width * (2 * keys + 2 * width)
+        distances = 2 * tokens * keys * self.position_features
+        # Content and values meet K keys per query, positions 2K - 1 distances.
+        products = tokens * tokens * (3 * keys + width)
+        mlp = 4 * tokens * width * width
+        macs += self.num_transformer_layers * (projections + distances + products + mlp)
+        macs += self.target_bins * 2 * width * (width + self.heads[head])
+        return 2.0 * macs

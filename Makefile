@@ -1,0 +1,56 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Extra arguments of pip install, such as an index with CUDA builds of torch.
+PIP_ARGS ?=
+
+.PHONY: demo test test-slow check bench format lock clean
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV): $(VENV)/.installed
+
+demo: $(VENV)
+	$(BIN)/cisray demo --out demo-run
+
+test: $(VENV)
+	$(BIN)/python -m pytest -q
+
+# Full size, real chromosomes, long fault campaigns: an hour on two cores.
+test-slow: $(VENV)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(VENV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# enformer-pytorch needs an old transformers, so the benchmark has an environment of its own.
+.venv-bench/.installed: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --upgrade pip
+	.venv-bench/bin/python -m pip install --quiet $(PIP_ARGS) "torch==2.13.0"
+	.venv-bench/bin/python -m pip install --quiet $(PIP_ARGS) --editable ".[bench]"
+	touch $@
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/full_size_tile.py
+
+# Freeze what the current environment holds, after its tests pass.
+lock: $(VENV)
+	$(BIN)/python -m pip freeze --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
+
+clean:
+	rm -rf $(VENV) .venv-bench demo-run dist build

@@ -1,0 +1,355 @@
+"""The command `cisray`: parse, build a configuration, run a job, say how it went.
+
+Knows options, exit codes and how results are printed; everything else is a job's business.
+Heavy imports wait until a command needs them, so that `cisray --help` answers at once.
+Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from cisray.errors import CisrayError, ConfigError
+from cisray.version import __version__
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+model_app = typer.Typer(
+    help="Make, inspect, convert and fetch models.", no_args_is_help=True, rich_markup_mode=None
+)
+score_app = typer.Typer(
+    help="Score sequence with a model and write a run.", no_args_is_help=True, rich_markup_mode=None
+)
+app.add_typer(model_app, name="model")
+app.add_typer(score_app, name="score")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to workers.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tracks",
+        metavar="HEAD=TABLE",
+        help="Basenji targets table that names a head's tracks, as human=targets_human.txt; "
+        "repeat for several heads. Without it tracks have numbers and, in the published sizes, "
+        "assays.",
+    ),
+]
+
+
+def main() -> NoReturn:
+    """Run the command line and exit with its code; a user's mistake is never a traceback."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    try:
+        code = app(list(arguments), prog_name="cisray", standalone_mode=False)
+    except CisrayError as error:
+        _complain(str(error))
+        return error.exit_code
+    except TyperException as error:
+        error.show()
+        return 2
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:
+        _complain("interrupted. What is finished is kept; the same command goes on from there.")
+    return int(code or 0)
+
+
+def _complain(message: str) -> None:
+    from cisray_jobs import output
+
+    output.error(message)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if asked:
+        typer.echo(f"cisray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the genome, the model and the run.")] = Path(
+        "demo-run"
+    ),
+    workers: Annotated[str, typer.Option(help="Ray actors; 0 is this process without Ray.")] = "2",
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole loop on a small generated genome: a minute on a laptop.
+
+    Example: cisray demo --out demo-run
+    """
+    from cisray_jobs import output
+    from cisray_jobs.demo import run_demo
+
+    _log_to_stderr(verbose=False)
+    run_demo(out, workers=workers, say=typer.echo, report=output.reporter(quiet=quiet))
+
+
+@model_app.command("init")
+def model_init(
+    out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
+    size: Annotated[str, typer.Option(help="tiny, small or enformer (251 million parameters).")],
+    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    randomise_all: Annotated[
+        bool,
+        typer.Option("--randomise-all", help="Also randomise what starts at zero or one."),
+    ] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Write a model with random weights.
+
+    Example: cisray model init tiny.safetensors --size tiny --seed 0
+    """
+    from cisray_jobs import models
+
+    _show_model(
+        models.init_model(out, size, seed, randomise_all=randomise_all, overwrite=overwrite),
+        as_json=as_json,
+    )
+
+
+@model_app.command("info")
+def model_info(
+    model: Annotated[Path, typer.Argument(help="Model file, or a folder with one.")],
+    as_json: Json = False,
+) -> None:
+    """Print parameters, tracks by assay, digest and geometry of a model.
+
+    Example: cisray model info enformer.safetensors
+    """
+    from cisray_jobs import models
+
+    _show_model(models.describe_model(model), as_json=as_json)
+
+
+@model_app.command("convert")
+def model_convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="TensorFlow checkpoint prefix or folder, SavedModel folder, Hugging Face folder, "
+            "or a .bin or .safetensors file beside its config.json."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
+    tracks: Tables = None,
+    input_bp: Annotated[
+        int | None, typer.Option(help="Bases the model reads, where the source does not say.")
+    ] = None,
+    target_bins: Annotated[
+        int | None, typer.Option(help="Bins the model predicts, where the source does not say.")
+    ] = None,
+    gamma: Annotated[
+        str,
+        typer.Option(
+            help="Axis on which gamma positions are normalised: auto, per_feature (the released "
+            "weights), per_position (trained with enformer-pytorch's default)."
+        ),
+    ] = "auto",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Convert a foreign checkpoint into cisray's own format, refusing any tensor that does not fit.
+
+    Example: cisray model convert enformer-fine-tuned-human-1 enformer.safetensors
+    """
+    from cisray_jobs import models
+
+    options = {"input_bp": input_bp, "target_bins": target_bins, "gamma": gamma}
+    info = models.convert_model(
+        source,
+        out,
+        track_tables=_tables(tracks),
+        options={name: value for name, value in options.items() if value is not None},
+        overwrite=overwrite,
+    )
+    _show_model(info, as_json=as_json)
+
+
+@model_app.command("download")
+def model_download(
+    out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
+    tracks: Tables = None,
+    repository: Annotated[
+        str, typer.Option(help="Repository on the Hugging Face hub.")
+    ] = "EleutherAI/enformer-official-rough",
+    revision: Annotated[str | None, typer.Option(help="Commit, tag or branch.")] = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch the published Enformer from the Hugging Face hub and convert it.
+
+    Example: cisray model download enformer.safetensors --tracks human=targets_human.txt
+    """
+    from cisray_jobs import models
+
+    info = models.download_model(
+        out,
+        repository=repository,
+        revision=revision,
+        track_tables=_tables(tracks),
+        overwrite=overwrite,
+    )
+    _show_model(info, as_json=as_json)
+
+
+@score_app.command("genome")
+def score_genome(
+    model: Annotated[Path | None, typer.Option(help="Model file in cisray's format.")] = None,
+    fasta: Annotated[Path | None, typer.Option(help="Genome, plain or bgzipped FASTA.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory to write or to resume.")] = None,
+    chromosomes: Annotated[
+        str | None, typer.Option(help="Comma-separated names; all of the FASTA without it.")
+    ] = None,
+    bed: Annotated[
+        Path | None, typer.Option(help="Score only tiles that meet these regions.")
+    ] = None,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which tracks: assay (CAGE), glob over descriptions ('CAGE:*K562*'), indices "
+            "(4828,5111 or 0-673), identifier, or re:REGEX. Repeat to add; all without it."
+        ),
+    ] = None,
+    head: Annotated[str | None, typer.Option(help="Output head. [default: human]")] = None,
+    workers: Annotated[
+        str | None, typer.Option(help="Ray actors; 0 is this process without Ray. [default: auto]")
+    ] = None,
+    num_gpus: Annotated[
+        float | None, typer.Option(help="GPUs per worker, may be a fraction.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
+    threads: Annotated[
+        str | None, typer.Option(help="CPU threads per worker. [default: auto]")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")
+    ] = None,
+    mantissa_bits: Annotated[
+        int | None,
+        typer.Option(help="Bits kept of each stored value, 23 is exact. [default: 10]"),
+    ] = None,
+    batch_size: Annotated[
+        str | None, typer.Option(help="Windows per forward pass. [default: auto]")
+    ] = None,
+    tiles_per_shard: Annotated[
+        str | None, typer.Option(help="Tiles per unit of work. [default: auto]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of these options; options given here win.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the run in OUT and begin anew.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Predict tracks along chromosomes, tile by tile, into a run directory of Parquet files.
+
+    Run the same command again to finish a run that was interrupted.
+
+    Example: cisray score genome --model m.safetensors --fasta hg38.fa --out runs/chr21
+    --chromosomes chr21 --tracks 'CAGE:*K562*'
+    """
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.score_genome import ScoreGenome
+
+    _log_to_stderr(verbose=verbose)
+    given: dict[str, Any] = {
+        "model": model,
+        "fasta": fasta,
+        "out": out,
+        "chromosomes": _split(chromosomes),
+        "bed": bed,
+        "tracks": tuple(tracks) if tracks else None,
+        "head": head,
+        "workers": workers,
+        "num_gpus": num_gpus,
+        "device": device,
+        "threads": threads,
+        "precision": precision,
+        "mantissa_bits": mantissa_bits,
+        "batch_size": batch_size,
+        "tiles_per_shard": tiles_per_shard,
+        "address": address,
+        "restart": restart or None,
+    }
+    job = load_config(ScoreGenome, given, config)
+    if plan:
+        told = job.prepare().summary()
+        output.as_json(told) if as_json else output.plan(told)
+        return
+    summary = job.run(output.reporter(quiet=quiet))
+    output.as_json(summary) if as_json else output.run(summary)
+
+
+def _show_model(info: Any, *, as_json: bool) -> None:
+    from cisray_jobs import output
+
+    output.as_json(info) if as_json else output.model(info)
+
+
+def _tables(entries: list[str] | None) -> dict[str, Path]:
+    tables = {}
+    for entry in entries or []:
+        head, separator, table = entry.partition("=")
+        if not (head and separator and table):
+            raise ConfigError(f"--tracks {entry!r}: write HEAD=TABLE, as human=targets_human.txt.")
+        tables[head] = Path(table)
+    return tables
+
+
+def _split(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ConfigError(f"--chromosomes {text!r} names none; leave it out to score all.")
+    return names
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    level = logging.INFO if verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+if __name__ == "__main__":
+    main()

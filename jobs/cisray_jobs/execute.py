@@ -1,0 +1,73 @@
+"""From pending shards to finished ones: an executor, its resources, and the news of it.
+
+Knows how jobs use the engine; knows nothing of what a shard holds. Every scoring job comes
+through here, so that all of them spread, report and fail alike.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from cisray.engine.executors import executor_for
+from cisray.engine.progress import Reporter
+from cisray.engine.task import PoolPolicy, RunSummary, ShardTask
+from cisray.errors import ShardsFailed
+from cisray_jobs.plan import Resources
+
+NAMED_FAILURES = 10
+# An embedded worker books half a CPU: what is booked must stay below what there is.
+EMBEDDED_CPUS = 0.5
+
+
+def score_shards(
+    task: ShardTask,
+    shards: Sequence[int],
+    *,
+    resources: Resources,
+    address: str | None,
+    report: Reporter,
+) -> RunSummary:
+    """Do the shards in this process (0 workers) or on a pool of Ray actors, telling progress."""
+    policy = None
+    if resources.workers:
+        policy = PoolPolicy(
+            workers=min(resources.workers, len(shards)),
+            num_cpus=EMBEDDED_CPUS,
+            num_gpus=resources.num_gpus,
+            threads=resources.threads,
+        )
+    with (
+        _torch_threads(None if policy else resources.threads),
+        executor_for(resources.workers, policy, address=address) as executor,
+        report.watch(len(shards)) as watcher,
+    ):
+        return executor.run(
+            task, shards, on_done=watcher.on_done, on_progress=watcher.on_progress
+        )
+
+
+def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:
+    """Phrase which shards failed and why, and that the others are kept."""
+    named = [
+        f"shard {f.shard} ({f.kind}, {f.attempts} attempts): {f.reason}"
+        for f in outcome.failed[:NAMED_FAILURES]
+    ]
+    more = len(outcome.failed) - len(named)
+    return ShardsFailed(
+        f"{len(outcome.failed)} shards failed, {outcome.done} are done and kept in {out}, which "
+        f"is not sealed. {'; '.join(named)}{f'; and {more} more' if more else ''}. Run the same "
+        "command again to try only these."
+    )
+
+
+@contextmanager
+def _torch_threads(wanted: int | None) -> Iterator[None]:
+    """Use so many threads in this process for the length of the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(wanted or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

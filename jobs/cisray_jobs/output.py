@@ -1,0 +1,125 @@
+"""How results, plans and errors look on a terminal, and as JSON.
+
+Knows text; knows nothing of how the results came about. Results go to stdout, everything else to
+stderr, so that `--json` output can be piped.
+"""
+
+import dataclasses
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from cisray.engine.progress import Reporter
+from cisray.store.seal import RunSummary
+from cisray_jobs.models import ModelInfo
+from cisray_jobs.plan import RunPlan
+
+WIDTH = 100
+
+
+def error(message: str) -> None:
+    """Print an error as one paragraph on stderr."""
+    typer.echo(textwrap.fill(f"Error: {message}", WIDTH, break_long_words=False,
+                             break_on_hyphens=False), err=True)
+
+
+def as_json(result: Any) -> None:
+    """Print a result for machines: a dataclass or a mapping, as one JSON object."""
+    content = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result
+    typer.echo(json.dumps(content, default=str, indent=2))
+
+
+def facts(title: str, lines: Mapping[str, str]) -> None:
+    """Print named facts under a title, aligned."""
+    width = max(len(name) for name in lines)
+    typer.echo(title)
+    for name, value in lines.items():
+        typer.echo(f"  {name:<{width}}  {value}")
+
+
+def model(info: ModelInfo) -> None:
+    """Print what is known about a model."""
+    g = info.geometry
+    lines = {
+        "architecture": info.architecture,
+        "parameters": f"{info.parameters:,}",
+        "digest": info.digest,
+        "input": f"{g['input_bp']:,} bp",
+        "output": f"{g['target_bins']:,} bins of {g['bin_bp']} bp = the central {g['target_bp']:,} bp",
+    }
+    for head, about in info.heads.items():
+        by_assay = ", ".join(f"{a or 'unnamed'} {n:,}" for a, n in about["by_assay"].items())
+        lines[f"head {head}"] = f"{about['tracks']:,} tracks: {by_assay}"
+    lines |= {f"from {key}": str(value) for key, value in info.provenance.items()}
+    facts(info.path, lines)
+
+
+def plan(told: RunPlan) -> None:
+    """Print what a run will do and what it will cost."""
+    r = told.resources
+    where = f"{r.workers} workers" if r.workers else "this process"
+    facts(
+        f"Plan of {told.job} into {told.out}",
+        {
+            "model": told.model_sha256[:16],
+            "tracks": f"{told.tracks:,} of head {told.head}",
+            "tiles": f"{told.tiles:,} on {told.chromosomes:,} chromosomes, "
+            f"{told.tiles_without_acgt:,} of them without any A, C, G or T and skipped",
+            "shards": f"{told.shards:,} of up to {told.tiles_per_shard} tiles, {told.shards_done:,} done",
+            "rows": f"{told.rows:,}, {told.rows_left:,} left",
+            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
+            f"{size(told.free_bytes)} free",
+            "arithmetic": f"{told.teraflop:,.1f} TFLOP in {told.precision} on {r.device}",
+            "workers": f"{where}, {r.threads} threads and {r.num_gpus:g} GPUs each",
+            "time": f"about {duration(told.estimated_seconds)} (a rough guess until shards are done)",
+        },
+    )
+
+
+def run(summary: RunSummary) -> None:
+    """Print what a sealed run consists of, and how to read it."""
+    facts(
+        f"Sealed {summary.path}",
+        {
+            "rows": f"{summary.rows:,} bins",
+            "tiles": f"{summary.tiles_scored:,} scored, {summary.tiles_skipped:,} without any "
+            "A, C, G or T skipped",
+            "files": f"{summary.files:,} of {summary.shards:,} shards, {size(summary.bytes)}",
+            "read it": f'cisray.open_run("{summary.path}").scan()',
+        },
+    )
+
+
+def reporter(*, quiet: bool) -> Reporter:
+    """Show progress on stderr: a live bar on a terminal, a line now and then elsewhere."""
+    return Reporter(mode="none" if quiet else "auto")
+
+
+def size(count: float) -> str:
+    """Spell a number of bytes.
+
+    >>> size(1_234_567_890)
+    '1.2 GB'
+    """
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Spell a length of time.
+
+    >>> duration(42), duration(4200), duration(420_000)
+    ('42 s', '1.2 h', '4.9 days')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

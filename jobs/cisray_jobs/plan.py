@@ -1,0 +1,90 @@
+"""What a scoring run will cost, said before it starts: rows, bytes, time and memory.
+
+Knows arithmetic on sizes and rough speeds; knows nothing of how a run is made. Rows are exact,
+bytes good to some ten per cent, times an order of magnitude until the first shards are done.
+"""
+
+import os
+from dataclasses import dataclass
+
+import torch
+
+# Sustained speed of the plain pass, operations per second. CPU: per thread, measured with
+# benchmarks/full_size_tile.py; CUDA: a data-centre card in float32 without TensorFloat-32.
+CPU_FLOPS_PER_THREAD = 50e9
+CUDA_FLOPS = 25e12
+
+# Of a stored float the kept mantissa does not compress, and sign and exponent come to about 3.3
+# bits of their nine (docs/decisions/0005-physical-layout.md).
+EXPONENT_BITS = 3.3
+FLOAT32_BYTES = 4
+
+MAX_THREADS_PER_WORKER = 4
+BATCH_SIZE = {"cpu": 1, "cuda": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """How the work is spread: `workers` 0 is this process; `threads` are torch's, per worker."""
+
+    device: str
+    workers: int
+    threads: int
+    num_gpus: float
+    batch_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """What a run will do. Tiles and rows are counted exactly, the rest is estimated."""
+
+    job: str
+    out: str
+    model_sha256: str
+    head: str
+    tracks: int
+    chromosomes: int
+    tiles: int
+    tiles_without_acgt: int
+    shards: int
+    shards_done: int
+    tiles_per_shard: int
+    rows: int
+    rows_left: int
+    estimated_bytes: int
+    free_bytes: int
+    teraflop: float
+    estimated_seconds: float
+    resources: Resources
+    precision: str
+    mantissa_bits: int
+
+
+def spread(
+    *, device: str, workers: int | None, threads: int | None, num_gpus: float | None, batch: int | None
+) -> Resources:
+    """Choose what was left to us: one worker per GPU, or up to four threads per CPU worker.
+
+    None means auto. On CUDA a worker takes a whole GPU unless told otherwise.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    on_gpu = device.startswith("cuda")
+    share = num_gpus if num_gpus is not None else float(on_gpu)
+    if threads is None:
+        threads = cores if workers == 0 else max(1, min(MAX_THREADS_PER_WORKER, cores // 2))
+    if workers is None:
+        local = torch.cuda.device_count() / share if on_gpu and share else cores / threads
+        workers = max(1, int(local))
+    kind = "cuda" if on_gpu else "cpu"
+    return Resources(device, workers, threads, share, batch or BATCH_SIZE[kind])
+
+
+def seconds_per_tile(flops: float, resources: Resources) -> float:
+    """Estimate the time one worker takes for one tile."""
+    on_gpu = resources.device.startswith("cuda")
+    return flops / (CUDA_FLOPS if on_gpu else CPU_FLOPS_PER_THREAD * resources.threads)
+
+
+def stored_bytes(values: int, mantissa_bits: int) -> int:
+    """Estimate the size of rounded, compressed values on disk."""
+    return int(values * min(FLOAT32_BYTES, (mantissa_bits + EXPONENT_BITS) / 8))

@@ -1,0 +1,288 @@
+"""The job `cisray score genome`: tile chromosomes, predict every tile, write one sealed run.
+
+Knows how the parts are put together; the parts (tiling, predicting, storing, supervising) live
+in `cisray`. The same configuration, run again, finishes what an earlier run left.
+"""
+
+import hashlib
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self
+
+import pyarrow.compute as pc
+from pydantic import Field, JsonValue, field_validator, model_validator
+
+from cisray.engine.progress import Reporter
+from cisray.errors import ConfigError, RunNotFound, StorageError
+from cisray.genome.interval import Interval
+from cisray.genome.reference import Genome
+from cisray.genome.regions import read_bed
+from cisray.genome.windows import WindowSpec
+from cisray.inference.precision import resolve_device, resolve_precision
+from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.model.checkpoints.native import read_native
+from cisray.scoring.plan import cut_shards, group_regions, plan_tiles, tiles_per_shard
+from cisray.store.encode import FLOAT32_MANTISSA_BITS
+from cisray.store.files import free_bytes
+from cisray.store.layout import assign_blocks
+from cisray.store.manifest import RunManifest
+from cisray.store.plan import ShardPlan
+from cisray.store.run import ShardSink
+from cisray.store.seal import RunSummary
+from cisray.store.scan import open_run
+from cisray.tracks import TrackSet
+from cisray.version import __version__
+from cisray_jobs.config import JobConfig
+from cisray_jobs.execute import score_shards, shards_failed
+from cisray_jobs.plan import Resources, RunPlan, seconds_per_tile, spread, stored_bytes
+from cisray_jobs.tile_task import TileTask
+from cisray_schemas.genome_tracks import GENOME_TRACKS
+
+Auto = Literal["auto"]
+
+
+class ScoreGenome(JobConfig):
+    """What to score, with what, into which run; and how to spread the work.
+
+    The first group of fields defines the results and so the identity of the run; the second may
+    differ between a run and its resumption.
+    """
+
+    model: Path
+    fasta: Path
+    out: Path
+    head: str = "human"
+    tracks: tuple[str, ...] = ()
+    chromosomes: tuple[str, ...] = ()
+    bed: Path | None = None
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    mantissa_bits: int = Field(10, ge=1, le=FLOAT32_MANTISSA_BITS)
+    tiles_per_shard: int | Auto = "auto"
+
+    workers: int | Auto = "auto"
+    device: str = "auto"
+    num_gpus: float | None = Field(None, ge=0)
+    threads: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    address: str | None = None
+    restart: bool = False
+
+    @field_validator("tracks", "chromosomes", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("tiles_per_shard", "threads", "batch_size")
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or auto")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("must be 0 (this process), 1 or more, or auto")
+        return value
+
+    @model_validator(mode="after")
+    def _one_selection(self) -> Self:
+        if self.chromosomes and self.bed:
+            raise ConfigError(
+                "Give --chromosomes or --bed, not both: the BED already names its chromosomes."
+            )
+        return self
+
+    def prepare(self) -> "PreparedGenome":
+        """Open and check every input, and plan the tiles, before anything is computed."""
+        checkpoint = read_native(self.model)
+        checkpoint.config.check_head(self.head)
+        tracks = checkpoint.tracks[self.head]
+        config = checkpoint.config
+        spec = WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
+        genome = Genome.open(self.fasta)
+        resources = spread(
+            device=str(resolve_device(self.device)),
+            workers=_given(self.workers),
+            threads=_given(self.threads),
+            num_gpus=self.num_gpus,
+            batch=_given(self.batch_size),
+        )
+        flops = config.forward_flops(self.head)
+        size = _given(self.tiles_per_shard) or self._size_of_run_there()
+        size = size or tiles_per_shard(seconds_per_tile(flops, resources))
+        tiles = plan_tiles(genome, spec, self._wanted(genome))
+        return PreparedGenome(
+            config=self,
+            checkpoint=checkpoint,
+            genome=genome,
+            tracks=tracks.select(self.tracks) if self.tracks else tracks,
+            plan=ShardPlan(cut_shards(tiles, size), spec.bin_bp),
+            tiles_per_shard=size,
+            resources=resources,
+        )
+
+    def run(self, report: Reporter) -> RunSummary:
+        """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""
+        prepared = self.prepare()
+        prepared.check_space()
+        with prepared.begin(restart=self.restart) as sink:
+            pending = sink.pending()
+            if pending:
+                self._score(prepared, sink, pending, report)
+            return sink.seal()
+
+    def _score(
+        self, prepared: "PreparedGenome", sink: ShardSink, pending: list[int], report: Reporter
+    ) -> None:
+        task = TileTask(
+            run=self.out.absolute(),
+            model=self.model.absolute(),
+            fasta=self.fasta.absolute(),
+            device=prepared.resources.device,
+            precision=resolve_precision(self.precision),
+            batch_size=prepared.resources.batch_size,
+        )
+        outcome = score_shards(
+            task, pending, resources=prepared.resources, address=self.address, report=report
+        )
+        for failure in outcome.failed:
+            sink.record_failure(failure.shard, failure.reason, failure.attempts)
+        if outcome.failed:
+            raise shards_failed(outcome, self.out)
+
+    def _wanted(self, genome: Genome) -> dict[str, list[Interval] | None]:
+        if self.bed:
+            return dict(group_regions(read_bed(self.bed, genome)))
+        names = [genome.resolve(name) for name in self.chromosomes] or list(genome.chromosomes)
+        return dict.fromkeys(names)
+
+    def _size_of_run_there(self) -> int | None:
+        """Keep the shards of a run that is being resumed, even on a machine of another speed."""
+        if self.restart:
+            return None
+        try:
+            found = open_run(self.out, allow_unsealed=True).manifest.config.get("tiles_per_shard")
+        except RunNotFound:
+            return None
+        return found if isinstance(found, int) else None
+
+
+@dataclass(frozen=True)
+class PreparedGenome:
+    """A job whose inputs are open and whose tiles are planned."""
+
+    config: ScoreGenome
+    checkpoint: Checkpoint
+    genome: Genome
+    tracks: TrackSet
+    plan: ShardPlan
+    tiles_per_shard: int
+    resources: Resources
+
+    @cached_property
+    def manifest(self) -> RunManifest:
+        """What the run directory will belong to."""
+        return RunManifest(
+            job="score-genome",
+            table=GENOME_TRACKS.format,
+            config=self._settings(),
+            model_sha256=self.checkpoint.digest,
+            genome_sha256=self.genome.sha256,
+            tracks_sha256=self.tracks.sha256,
+            plan_sha256=self.plan.sha256,
+            num_shards=self.plan.num_shards,
+            bin_bp=self.plan.bin_bp,
+            mantissa_bits=self.config.mantissa_bits,
+            code_version=__version__,
+            genome=self.genome.path.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            provenance={
+                "command": self.config.model_dump(mode="json", exclude_defaults=True),
+                "model": dict(self.checkpoint.provenance),
+                "host": platform.node(),
+                "python": platform.python_version(),
+            },
+        )
+
+    def _settings(self) -> dict[str, JsonValue]:
+        bed = self.config.bed
+        return {
+            "head": self.config.head,
+            "precision": resolve_precision(self.config.precision),
+            "tiles_per_shard": self.tiles_per_shard,
+            "chromosomes": list(self.plan.chromosomes),
+            "bed_sha256": hashlib.sha256(bed.read_bytes()).hexdigest() if bed else None,
+        }
+
+    def begin(self, *, restart: bool) -> ShardSink:
+        """Start the run directory, or open the one that an earlier try left."""
+        return ShardSink.begin(
+            self.config.out,
+            self.manifest,
+            plan=self.plan,
+            tracks=self.tracks,
+            blocks=assign_blocks(self.tracks),
+            restart=restart,
+        )
+
+    def check_space(self) -> None:
+        """Raise StorageError if the disk cannot hold what is still to be written."""
+        plan = self.summary()
+        if plan.estimated_bytes > plan.free_bytes:
+            raise StorageError(
+                f"The run needs about {plan.estimated_bytes / 1e9:,.1f} GB ({plan.rows:,} rows x "
+                f"{plan.tracks:,} tracks), but {self.config.out} has {plan.free_bytes / 1e9:,.1f} "
+                "GB free. Select fewer --tracks or --chromosomes, lower --mantissa-bits, or write "
+                "to another disk."
+            )
+
+    def summary(self) -> RunPlan:
+        """State what the run will do and roughly what it will cost. Writes nothing."""
+        scored = int(pc.sum(self.plan.table["scored"]).as_py())
+        done = self._shards_done()
+        left = sum(span.rows for shard, span in self.plan.spans.items() if shard not in done)
+        values = left * len(self.tracks)
+        flops = self.checkpoint.config.forward_flops(self.config.head)
+        target_bins = self.checkpoint.config.target_bins
+        tiles_left = -(-left // target_bins)
+        seconds = seconds_per_tile(flops, self.resources) * tiles_left
+        return RunPlan(
+            job="score-genome",
+            out=str(self.config.out),
+            model_sha256=self.checkpoint.digest,
+            head=self.config.head,
+            tracks=len(self.tracks),
+            chromosomes=len(self.plan.chromosomes),
+            tiles=self.plan.table.num_rows,
+            tiles_without_acgt=self.plan.table.num_rows - scored,
+            shards=len(self.plan.spans),
+            shards_done=len(done),
+            tiles_per_shard=self.tiles_per_shard,
+            rows=self.plan.rows,
+            rows_left=left,
+            estimated_bytes=stored_bytes(values, self.config.mantissa_bits),
+            free_bytes=free_bytes(self.config.out),
+            teraflop=flops * tiles_left / 1e12,
+            estimated_seconds=seconds / max(1, self.resources.workers),
+            resources=self.resources,
+            precision=resolve_precision(self.config.precision),
+            mantissa_bits=self.config.mantissa_bits,
+        )
+
+    def _shards_done(self) -> set[int]:
+        try:
+            there = open_run(self.config.out, allow_unsealed=True)
+        except RunNotFound:
+            return set()
+        if self.config.restart or there.manifest.digest != self.manifest.digest:
+            return set()
+        return set(there.files["shard"].to_list())
+
+
+def _given(value: int | str) -> int | None:
+    return value if isinstance(value, int) else None

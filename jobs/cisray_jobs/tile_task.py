@@ -1,0 +1,96 @@
+"""What a worker of `cisray score genome` does: open once, then score shard after shard.
+
+Knows predictors and run directories; knows nothing of Ray or of the other workers. The worker
+writes its own results; what it returns is a few numbers.
+"""
+
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from cisray.errors import RunConflict
+from cisray.genome.interval import Interval
+from cisray.genome.reference import Genome
+from cisray.genome.windows import Window
+from cisray.inference.precision import Precision, resolve_device
+from cisray.inference.predictor import PlainPredictor
+from cisray.model.registry import load_model
+from cisray.scoring.tiles import TileScorer, TileScores
+from cisray.store.plan import ShardSpan
+from cisray.store.rows import Piece
+from cisray.store.run import ShardSink
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TileTask:
+    """A picklable description of the work; a run that has begun knows the rest."""
+
+    run: Path
+    model: Path
+    fasta: Path
+    device: str
+    precision: Precision
+    batch_size: int
+
+    def open(self) -> Callable[[int], dict[str, object]]:
+        """Load the model, open the genome, and return the function that scores one shard.
+
+        Raises RunConflict if the weights are no longer those that the run began with.
+        """
+        sink = ShardSink.attach(self.run)
+        device = resolve_device(self.device)
+        # The driver has verified the bytes; here the recorded digest is enough.
+        model = load_model(self.model, verify=False)
+        if model.digest != sink.manifest.model_sha256:
+            raise RunConflict(
+                f"{self.model} changed since {self.run} began: its digest is {model.digest}, the "
+                f"run has {sink.manifest.model_sha256}. Put the file back, or use --restart."
+            )
+        predictor = PlainPredictor(
+            model.to(device),
+            sink.tracks,
+            device=device,
+            precision=self.precision,
+            batch_size=self.batch_size,
+        )
+        scorer = TileScorer(predictor, Genome.open(self.fasta), batch_size=self.batch_size)
+        facts = {"host": platform.node(), "pid": os.getpid(), "device": str(device)}
+
+        def score(shard: int) -> dict[str, object]:
+            windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
+            scores = scorer.score(windows)
+            pieces = block_pieces(scores, sink, sink.plan.spans[shard])
+            receipt = sink.write(shard, pieces, attempt_info=facts)
+            return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
+
+        return score
+
+
+def planned_windows(tiles: pa.Table, bin_bp: int) -> list[tuple[Window, int]]:
+    """Rebuild the windows of a shard's scored tiles, each with the bins that it contributes."""
+    return [
+        (
+            Window(
+                input=Interval(row["chrom"], row["input_start"], row["input_end"]),
+                target=Interval(row["chrom"], row["start"], row["end"]),
+                bin_bp=bin_bp,
+            ),
+            row["bins"],
+        )
+        for row in tiles.to_pylist()
+        if row["scored"]
+    ]
+
+
+def block_pieces(scores: TileScores, sink: ShardSink, span: ShardSpan) -> Iterator[Piece]:
+    """Cut the scores of a shard into the run's blocks, without copying a column."""
+    tracks = sink.tracks
+    row_of = dict(zip(tracks.indices.tolist(), range(len(tracks)), strict=True))
+    for block, members in sink.blocks.items():
+        rows = [row_of[track] for track in members]
+        values = {tracks.columns[row]: scores.values_TM[row] for row in rows}
+        yield Piece(block, span.chrom, span.start, span.end, {"start": scores.start, **values})

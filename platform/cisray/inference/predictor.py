@@ -1,0 +1,84 @@
+"""Predictions of whole windows: base codes in, tracks out.
+
+Knows models, devices and batches; knows nothing of where the bases come from or where the
+numbers go. `PlainPredictor` runs the network once per window; faster ones must equal it.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cisray.genome.windows import WindowSpec
+from cisray.inference.precision import Precision, arithmetic
+from cisray.model.protocol import SequenceModel
+from cisray.tracks import TrackSet
+
+ALPHABET = 4
+UNKNOWN_CODE = 4
+
+
+class Predictor(Protocol):
+    """Whatever turns the codes of windows into the tracks that were asked for."""
+
+    spec: WindowSpec
+    tracks: TrackSet
+
+    def predict(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict the selected tracks: codes_BL (B, L) to pred_BNT, T in head order."""
+
+
+def window_spec(model: SequenceModel) -> WindowSpec:
+    """State a model's geometry as windows on a genome."""
+    return WindowSpec(model.input_bp, model.bin_bp, model.target_bins)
+
+
+class PlainPredictor:
+    """Run the network once per window, in batches of at most `batch_size`.
+
+    All tracks of the head are computed and the selected ones kept: a product with fewer rows may
+    be summed in another order, and a selection must not change a bit of what it selects.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        tracks: TrackSet,
+        *,
+        device: torch.device,
+        precision: Precision = "float32",
+        batch_size: int = 1,
+    ) -> None:
+        model.check_head(tracks.head)
+        self.spec = window_spec(model)
+        self.tracks = tracks
+        self.device = device
+        self.precision = precision
+        self.batch_size = batch_size
+        self._model = model
+        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
+        self._onehot = torch.eye(UNKNOWN_CODE + 1, ALPHABET, device=device)
+
+    def predict(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict the selected tracks: codes_BL (B, L) to pred_BNT, T in head order, float32.
+
+        Code 4 (any base that is not A, C, G or T) is an all-zero row. Raises ValueError for
+        another width or an unknown code.
+        """
+        if codes_BL.ndim != 2 or codes_BL.shape[1] != self.spec.input_bp:
+            raise ValueError(f"expected codes of shape (B, {self.spec.input_bp}), got {codes_BL.shape}")
+        if codes_BL.size and codes_BL.max() > UNKNOWN_CODE:
+            raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_BL.max()}")
+        out_BNT = np.empty((len(codes_BL), self.spec.target_bins, len(self.tracks)), np.float32)
+        with arithmetic(self.device, self.precision):
+            for first in range(0, len(codes_BL), self.batch_size):
+                batch = slice(first, first + self.batch_size)
+                out_BNT[batch] = self._predict_batch(codes_BL[batch])
+        return out_BNT
+
+    def _predict_batch(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
+        codes = torch.from_numpy(np.ascontiguousarray(codes_BL)).to(self.device)
+        pred_BNT = self._model(self._onehot[codes.int()], head=self.tracks.head)
+        selected: NDArray[np.float32] = pred_BNT.index_select(-1, self._columns).float().cpu().numpy()
+        return selected

@@ -1,0 +1,80 @@
+"""The building blocks of Enformer's convolutional trunk.
+
+Knows channels-first tensors (B, D, L); knows nothing of attention or of the whole network. The
+positions of modules inside their containers are part of the checkpoint format: they give the
+names that enformer-pytorch's files use (`stem.1.fn.0.weight`).
+"""
+
+import torch
+from torch import nn
+
+GELU_SLOPE = 1.702
+NORM_EPS = 1e-5
+
+
+class GELU(nn.Module):
+    """The sigmoid approximation x * sigmoid(1.702 x), everywhere in Enformer."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Apply element by element."""
+        gate = torch.sigmoid(GELU_SLOPE * x)
+        if torch.is_grad_enabled():
+            return x * gate
+        # The same product without a third copy: activations of the stem take 604 MB each.
+        return gate.mul_(x)
+
+
+class Residual(nn.Module):
+    """x + fn(x)."""
+
+    def __init__(self, fn: nn.Module) -> None:
+        super().__init__()
+        self.fn = fn
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Add the input to the branch's output."""
+        branch: torch.Tensor = self.fn(x)
+        return x + branch if torch.is_grad_enabled() else branch.add_(x)
+
+
+class SwapAxes(nn.Module):
+    """Exchange channels-first and channels-last: (B, D, K) to (B, K, D) and back."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Swap the last two axes."""
+        return x.transpose(-1, -2)
+
+
+class AttentionPool(nn.Module):
+    """Halve the length by a softmax over each pair of positions, per channel.
+
+    The logits of a position are a linear map of its channels without bias; initialised at twice
+    the identity, the pooling starts between mean and maximum.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.to_attn_logits = nn.Conv2d(channels, channels, 1, bias=False)
+
+    def forward(self, x_BDL: torch.Tensor) -> torch.Tensor:
+        """Pool (B, D, L) to (B, D, L/2); L must be even."""
+        batch, channels, length = x_BDL.shape
+        pairs = x_BDL.reshape(batch, channels, length // 2, 2)
+        weights = self.to_attn_logits(pairs).softmax(dim=-1)
+        return (pairs * weights).sum(dim=-1)
+
+
+class ConvBlock(nn.Sequential):
+    """Batch norm, GELU, convolution: the pre-activation order of Enformer."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int) -> None:
+        super().__init__(
+            nn.BatchNorm1d(channels_in, eps=NORM_EPS),
+            GELU(),
+            nn.Conv1d(channels_in, channels_out, kernel, padding=kernel // 2),
+        )
+
+
+def pooling(kind: str, channels: int) -> nn.Module:
+    """Build the length-halving layer: `attention` or `max`."""
+    return AttentionPool(channels) if kind == "attention" else nn.MaxPool1d(2)

@@ -1,0 +1,33 @@
+"""From a checkpoint to a ready model, by the name of its architecture.
+
+Knows which architectures there are; knows nothing of file formats (`checkpoints` does).
+"""
+
+from pathlib import Path
+
+import torch
+
+from cisray.model.checkpoints.checkpoint import Checkpoint, check_state
+from cisray.model.checkpoints.native import read_native
+from cisray.model.enformer.network import Enformer, expected_shapes
+
+
+def load_model(path: str | Path, *, verify: bool = True) -> Enformer:
+    """Open a model in cisray's own format, a `.safetensors` file or a folder with one.
+
+    The model is in evaluation mode on the CPU; its weights are mapped from the file, so that
+    processes on one machine share them. `verify` recomputes the digest of the weights (about a
+    second per GB) and refuses a file that was damaged. Raises CheckpointError, which names the
+    converting command for files of other formats.
+    """
+    return model_from_checkpoint(read_native(Path(path), verify=verify))
+
+
+def model_from_checkpoint(checkpoint: Checkpoint) -> Enformer:
+    """Build the module of a checkpoint around its tensors, without copying them."""
+    check_state(checkpoint.state, expected_shapes(checkpoint.config))
+    with torch.device("meta"):
+        model = Enformer(checkpoint.config, checkpoint.tracks)
+    model.load_state_dict(dict(checkpoint.state), assign=True)
+    model.digest = checkpoint.digest
+    return model.eval().requires_grad_(requires_grad=False)
