@@ -84,15 +84,11 @@ class Interval:
 
     def overlaps(self, other: "Interval") -> bool:
         """Tell whether the two share at least one base; an insertion point overlaps nothing."""
-        return (
-            self.chrom == other.chrom and max(self.start, other.start) < min(self.end, other.end)
-        )
+        return self.chrom == other.chrom and max(self.start, other.start) < min(self.end, other.end)
 
     def contains(self, other: "Interval") -> bool:
         """Tell whether `other` lies within; an insertion point may touch either end."""
-        return (
-            self.chrom == other.chrom and self.start <= other.start and other.end <= self.end
-        )
+        return self.chrom == other.chrom and self.start <= other.start and other.end <= self.end
 
     def intersect(self, other: "Interval") -> Self | None:
         """Give the shared bases, or None when there are none."""

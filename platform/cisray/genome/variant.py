@@ -45,8 +45,8 @@ class Variant:
         for field, allele in (("ref", self.ref), ("alt", self.alt)):
             if not _ALLELE.fullmatch(allele):
                 raise CoordinateError(
-                    f"the variant {self} has the {field} allele {allele!r}: alleles are one or more "
-                    "of the upper-case letters A, C, G, T, N."
+                    f"the variant {self} has the {field} allele {allele!r}: alleles are one or "
+                    "more of the upper-case letters A, C, G, T, N."
                 )
 
     @classmethod
@@ -64,8 +64,8 @@ class Variant:
             if match is not None:
                 return cls(match["chrom"], int(match["pos"]), match["ref"], match["alt"])
         raise CoordinateError(
-            f"cannot read a variant out of {text!r}: write chr1:100:A:G, chr1:100:A>G, 1-100-A-G or "
-            "chr1_100_A_G_b38, with a 1-based position; an rs number does not say the alleles."
+            f"cannot read a variant out of {text!r}: write chr1:100:A:G, chr1:100:A>G, 1-100-A-G "
+            "or chr1_100_A_G_b38, with a 1-based position; an rs number does not say the alleles."
         )
 
     def __str__(self) -> str:

@@ -186,8 +186,7 @@ def tiles(chrom: str, length: int, spec: WindowSpec) -> Iterator[Tile]:
 
     Every base lies in the target of exactly one tile; the last target may overhang the end.
     """
-    for index in range(num_tiles(length, spec)):
-        yield _tile(chrom, index, length, spec)
+    return (_tile(chrom, index, length, spec) for index in range(num_tiles(length, spec)))
 
 
 def tiles_over(regions: Iterable[Interval], length: int, spec: WindowSpec) -> Iterator[Tile]:
@@ -210,6 +209,4 @@ def tiles_over(regions: Iterable[Interval], length: int, spec: WindowSpec) -> It
         raise CoordinateError(
             f"the regions lie on {', '.join(sorted(chroms))}: tile one chromosome at a time."
         )
-    for chrom in chroms:
-        for index in sorted(chosen):
-            yield _tile(chrom, index, length, spec)
+    return (_tile(chrom, index, length, spec) for chrom in chroms for index in sorted(chosen))
