@@ -31,7 +31,7 @@ class FastaFile(Protocol):
     compressed: bool
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Give exactly `size` bytes of text from `offset`; raise `FastaError` if they are damaged."""
+        """Give exactly `size` bytes of text from `offset`; raise `FastaError` on damage."""
         ...
 
     def sha256(self) -> str:
@@ -167,6 +167,10 @@ def open_fasta(path: Path) -> FastaFile:
     """
     if path.is_dir():
         raise FastaError(f"{path} is a folder, not a FASTA file: name the file within it.")
+    if path.exists() and not path.is_file():
+        raise FastaError(
+            f"{path} is a pipe or a device, which allows no random access: store the FASTA in a file."
+        )
     try:
         handle = path.open("rb")
     except FileNotFoundError as error:

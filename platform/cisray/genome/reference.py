@@ -118,8 +118,8 @@ class Genome:
         contig = self._contigs[self.resolve(interval.chrom)]
         if interval.start < 0 or interval.end > contig.length:
             raise CoordinateError(
-                f"{interval} leaves {contig.name}, which has {contig.length:,} bases in {self.path}: "
-                "check the assembly and the coordinates, or fetch windows with fetch_padded."
+                f"{interval} leaves {contig.name}, which has {contig.length:,} bases in "
+                f"{self.path}: check the assembly and the coordinates."
             )
         codes_L = np.empty(interval.width, dtype=np.uint8)
         for start in range(interval.start, interval.end, _STEP_BP):
@@ -168,7 +168,7 @@ class Genome:
         return interval.intersect(Interval(interval.chrom, 0, length))
 
     def acgt_count(self, interval: Interval) -> int:
-        """Count the bases of an interval that are A, C, G or T; those off the chromosome are not."""
+        """Count the bases of an interval that are A, C, G or T and on the chromosome."""
         return int(self.acgt_counts([interval])[0])
 
     def acgt_counts(self, intervals: Sequence[Interval]) -> NDArray[np.int64]:
