@@ -46,8 +46,8 @@ def parse_locus(text: str) -> Locus:
     match = _LOCUS.fullmatch(text.strip())
     if match is None:
         raise LocusError(
-            f"cannot read the locus {text!r}: write it as {_EXAMPLE} (1-based, both ends included), "
-            "as one position or as a bare chromosome; a name that holds ':' goes in braces, "
+            f"cannot read the locus {text!r}: write {_EXAMPLE} (1-based, both ends included), "
+            "one position or as a bare chromosome; a name that holds ':' goes in braces, "
             "{HLA-A*01:01}:1-100."
         )
     chrom = match["braced"] or match["plain"]

@@ -169,7 +169,7 @@ def open_fasta(path: Path) -> FastaFile:
         raise FastaError(f"{path} is a folder, not a FASTA file: name the file within it.")
     if path.exists() and not path.is_file():
         raise FastaError(
-            f"{path} is a pipe or a device, which allows no random access: store the FASTA in a file."
+            f"{path} is a pipe or a device, without random access: store the FASTA in a file."
         )
     try:
         handle = path.open("rb")
