@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""DNA: intervals, variants, windows, the reference sequence and its encoding; no torch, no Ray."""

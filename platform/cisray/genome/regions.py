@@ -1,0 +1,95 @@
+"""Regions of a BED file, checked against a genome before any work is planned on them.
+
+Knows the first three columns of BED and its comment lines; further columns are left alone. Every
+line becomes a region or an error: none is dropped, merged or clipped.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
+
+from cisray.errors import RegionsError, UnknownChromosome
+from cisray.genome.interval import Interval
+from cisray.genome.reference import Genome
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BED = "BED lines are chrom, start (0-based) and end (not included), separated by tabs"
+
+
+def read_bed(path: str | PathLike[str], genome: Genome) -> list[Interval]:
+    """Read the regions of a BED file, plain or gzip, in file order, named as the FASTA names them.
+
+    Blank lines, comments (#) and `track` and `browser` lines are skipped. Raises `RegionsError`
+    with file and line for the first line that is malformed or leaves its chromosome, with the
+    number of further such lines, and for a file without regions.
+    """
+    bed = Path(path)
+    regions: list[Interval] = []
+    problems: list[str] = []
+    for number, line in enumerate(_lines(bed), start=1):
+        if _is_region(line):
+            try:
+                regions.append(_parse(line, genome))
+            except (RegionsError, UnknownChromosome) as error:
+                problems.append(f"{bed}:{number}: {error}")
+    if problems:
+        more = f" ({len(problems) - 1:,} more lines are wrong.)" if len(problems) > 1 else ""
+        raise RegionsError(problems[0] + more)
+    if not regions:
+        raise RegionsError(f"{bed} holds no regions: {_BED}.")
+    return regions
+
+
+def _lines(bed: Path) -> Iterator[str]:
+    try:
+        with bed.open("rb") as handle:
+            compressed = handle.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+        # utf-8-sig: a BED saved on Windows may begin with a byte order mark.
+        opener = gzip.open if compressed else open
+        with opener(bed, "rt", encoding="utf-8-sig") as text:
+            yield from text
+    except OSError as error:
+        raise RegionsError(f"cannot read the regions in {bed}: {error}.") from error
+    except (EOFError, zlib.error) as error:
+        raise RegionsError(
+            f"{bed} is damaged or cut short: {error} Fetch or compress it again."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise RegionsError(f"{bed} is not text ({error.reason}): {_BED}.") from error
+
+
+def _is_region(line: str) -> bool:
+    words = line.split(maxsplit=1)
+    return bool(words) and not words[0].startswith("#") and words[0] not in {"track", "browser"}
+
+
+def _parse(line: str, genome: Genome) -> Interval:
+    line = line.rstrip("\r\n")
+    columns = line.split("\t") if "\t" in line else line.split()
+    if len(columns) < 3:
+        raise RegionsError(f"{line!r} has {len(columns)} columns: {_BED}.")
+    start, end = _integer(columns[1], "start"), _integer(columns[2], "end")
+    chrom = genome.resolve(columns[0])
+    length = genome.chromosomes[chrom]
+    if start < 0:
+        raise RegionsError(f"the start {start} is negative: {_BED}.")
+    if end <= start:
+        raise RegionsError(f"the region {start} to {end} holds no bases: {_BED}.")
+    if end > length:
+        raise RegionsError(
+            f"the region {start} to {end} leaves {chrom}, which has {length:,} bases in "
+            f"{genome.path}: is it of another assembly?"
+        )
+    return Interval(chrom, start, end)
+
+
+def _integer(text: str, column: str) -> int:
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit()):
+        raise RegionsError(
+            f"the {column} {text!r} is not a whole number: {_BED}; a line of column names begins "
+            "with '#'."
+        )
+    return int(text)

@@ -1,0 +1,212 @@
+"""Windows: what a model reads, what it predicts, and how windows tile a chromosome.
+
+Knows the geometry of a model's input and target, nothing of sequences or of torch. A window may
+overhang its chromosome; `missing_bp` tells by how much.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Self
+
+from cisray.errors import CoordinateError, OutsideTarget
+from cisray.genome.interval import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """The geometry of one model; the defaults are Enformer's. Raises `CoordinateError`."""
+
+    input_bp: int = 196_608
+    bin_bp: int = 128
+    target_bins: int = 896
+
+    def __post_init__(self) -> None:
+        if min(self.input_bp, self.bin_bp, self.target_bins) < 1:
+            raise CoordinateError(f"{self} is impossible: every size must be at least 1.")
+        if self.input_bp % 2 or self.input_bp % self.bin_bp:
+            raise CoordinateError(
+                f"{self} is impossible: input_bp must be even and a multiple of bin_bp."
+            )
+        if self.target_bp > self.input_bp or (self.input_bp - self.target_bp) % (2 * self.bin_bp):
+            raise CoordinateError(
+                f"{self} is impossible: the target of {self.target_bp} bp must leave an equal "
+                f"number of whole bins on each side of the input of {self.input_bp} bp."
+            )
+
+    @property
+    def target_bp(self) -> int:
+        """Bases that the target bins cover.
+
+        >>> WindowSpec().target_bp
+        114688
+        """
+        return self.target_bins * self.bin_bp
+
+    @property
+    def crop_bp(self) -> int:
+        """Input bases on each side of the target.
+
+        >>> WindowSpec().crop_bp
+        40960
+        """
+        return (self.input_bp - self.target_bp) // 2
+
+    @property
+    def crop_bins(self) -> int:
+        """Bins cropped on each side.
+
+        >>> WindowSpec().crop_bins
+        320
+        """
+        return self.crop_bp // self.bin_bp
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """What a model reads (`input`) and the stretch in it that it predicts (`target`).
+
+    Target bin i covers `bin_bp` bases from `target.start + i * bin_bp`. Raises `CoordinateError`
+    when the target leaves the input or is not whole bins.
+    """
+
+    input: Interval
+    target: Interval
+    bin_bp: int
+
+    def __post_init__(self) -> None:
+        if not self.input.contains(self.target):
+            raise CoordinateError(f"the target {self.target} leaves its input {self.input}.")
+        if self.bin_bp < 1 or self.target.width == 0 or self.target.width % self.bin_bp:
+            raise CoordinateError(
+                f"the target {self.target} of {self.target.width} bp is not a whole number of bins "
+                f"of {self.bin_bp} bp."
+            )
+
+    @classmethod
+    def around(cls, interval: Interval, spec: WindowSpec) -> Self:
+        """Put the first base of `interval` at index `input_bp // 2 - 1` of the input.
+
+        The placement of the published Enformer variant scores: index 98,303 of 196,608, target
+        bin 447 of 896. Raises `CoordinateError` for an insertion point, which has no first base.
+        """
+        if interval.width == 0:
+            raise CoordinateError(
+                f"no window can be centred on {interval}: it has no bases. Give the base beside it."
+            )
+        input_start = interval.start - (spec.input_bp // 2 - 1)
+        return cls.for_target(interval.chrom, input_start + spec.crop_bp, spec)
+
+    @classmethod
+    def for_target(cls, chrom: str, target_start: int, spec: WindowSpec) -> Self:
+        """Place the first target bin at `target_start` (0-based)."""
+        input_start = target_start - spec.crop_bp
+        return cls(
+            input=Interval(chrom, input_start, input_start + spec.input_bp),
+            target=Interval(chrom, target_start, target_start + spec.target_bp),
+            bin_bp=spec.bin_bp,
+        )
+
+    @property
+    def target_bins(self) -> int:
+        """N, the number of target bins."""
+        return self.target.width // self.bin_bp
+
+    def bins_of(self, interval: Interval) -> range:
+        """Give the target bins, on axis N, that hold a base of `interval`.
+
+        Raises `OutsideTarget` when any base of it lies outside the target, or when it has none.
+
+        >>> snv = Interval("chr21", 25_000_000, 25_000_001)
+        >>> Window.around(snv, WindowSpec()).bins_of(snv)
+        range(447, 448)
+        """
+        if interval.width == 0 or not self.target.contains(interval):
+            raise OutsideTarget(
+                f"{interval} does not lie within the target {self.target} that this window "
+                "predicts: choose a window whose target holds all of it, and at least one base."
+            )
+        offset = self.target.start
+        first = (interval.start - offset) // self.bin_bp
+        last = (interval.end - 1 - offset) // self.bin_bp
+        return range(first, last + 1)
+
+    def bin_interval(self, index: int) -> Interval:
+        """Give the bases of target bin `index`; raise `OutsideTarget` where there is none."""
+        if not 0 <= index < self.target_bins:
+            raise OutsideTarget(
+                f"there is no target bin {index}: this window's bins are 0 to "
+                f"{self.target_bins - 1}."
+            )
+        start = self.target.start + index * self.bin_bp
+        return Interval(self.target.chrom, start, start + self.bin_bp)
+
+    def missing_bp(self, chrom_length: int) -> tuple[int, int]:
+        """Count the input bases before base 0 and after the end of the chromosome."""
+        before = min(max(-self.input.start, 0), self.input.width)
+        after = min(max(self.input.end - chrom_length, 0), self.input.width)
+        return before, after
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Tile:
+    """One cell of a chromosome's grid: tile `index` predicts the bases from index x target_bp on.
+
+    `bins_inside` counts the target bins that start on the chromosome; only the last tile may have
+    fewer than all, and its last such bin may overhang.
+    """
+
+    index: int
+    window: Window
+    bins_inside: int
+
+
+def num_tiles(length: int, spec: WindowSpec) -> int:
+    """Count the tiles of a chromosome of `length` bases; raise `CoordinateError` if negative.
+
+    >>> num_tiles(63_025_520, WindowSpec())  # hg19 chr20
+    550
+    """
+    if length < 0:
+        raise CoordinateError(f"a chromosome cannot have {length} bases.")
+    return -(-length // spec.target_bp)
+
+
+def _tile(chrom: str, index: int, length: int, spec: WindowSpec) -> Tile:
+    target_start = index * spec.target_bp
+    bins_left = -(-(length - target_start) // spec.bin_bp)
+    return Tile(
+        index=index,
+        window=Window.for_target(chrom, target_start, spec),
+        bins_inside=min(bins_left, spec.target_bins),
+    )
+
+
+def tiles(chrom: str, length: int, spec: WindowSpec) -> Iterator[Tile]:
+    """Cover a chromosome of `length` bases with targets side by side from base 0, in order.
+
+    Every base lies in the target of exactly one tile; the last target may overhang the end.
+    """
+    return (_tile(chrom, index, length, spec) for index in range(num_tiles(length, spec)))
+
+
+def tiles_over(regions: Iterable[Interval], length: int, spec: WindowSpec) -> Iterator[Tile]:
+    """Give the grid's tiles whose target shares a base with any region, each once, in order.
+
+    The regions lie on one chromosome, of `length` bases. Raises `CoordinateError` for regions of
+    several chromosomes, beyond the ends, or without bases.
+    """
+    chosen: set[int] = set()
+    chroms: set[str] = set()
+    for region in regions:
+        chroms.add(region.chrom)
+        if region.width == 0 or region.start < 0 or region.end > length:
+            raise CoordinateError(
+                f"the region {region} is not one or more of the {length:,} bases of its chromosome."
+            )
+        first, last = region.start // spec.target_bp, (region.end - 1) // spec.target_bp
+        chosen.update(range(first, last + 1))
+    if len(chroms) > 1:
+        raise CoordinateError(
+            f"the regions lie on {', '.join(sorted(chroms))}: tile one chromosome at a time."
+        )
+    return (_tile(chrom, index, length, spec) for chrom in chroms for index in sorted(chosen))

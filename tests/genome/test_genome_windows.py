@@ -1,0 +1,210 @@
+import gzip
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cisray.errors import CoordinateError, OutsideTarget
+from cisray.genome.interval import Interval
+from cisray.genome.windows import Tile, Window, WindowSpec, num_tiles, tiles, tiles_over
+
+ENFORMER = WindowSpec()
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> WindowSpec:
+    bin_bp, target_bins, crop_bins = (draw(st.integers(1, 6)) for _ in range(3))
+    if bin_bp * target_bins % 2:
+        bin_bp *= 2
+    return WindowSpec((target_bins + 2 * crop_bins) * bin_bp, bin_bp, target_bins)
+
+
+def test_enformer_geometry() -> None:
+    assert (ENFORMER.input_bp, ENFORMER.bin_bp, ENFORMER.target_bins) == (196_608, 128, 896)
+    assert ENFORMER.target_bp == 114_688  # 896 x 128
+    assert ENFORMER.crop_bins == 320  # (1,536 - 896) / 2
+    assert ENFORMER.crop_bp == 40_960  # 320 x 128
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [(0, 128, 896), (196_608, 0, 1), (196_608, 128, 0), (196_600, 128, 896), (256, 128, 3),
+     (1280, 128, 5), (35, 5, 1)],
+)  # fmt: skip
+def test_impossible_geometries_are_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(CoordinateError, match="impossible"):
+        WindowSpec(*sizes)
+
+
+def test_a_centred_variant_lies_in_bin_447() -> None:
+    snv = Interval("chr21", 25_000_000, 25_000_001)
+    window = Window.around(snv, ENFORMER)
+    # 25,000,000 - 98,303 = 24,901,697; + 196,608 = 25,098,305
+    assert window.input == Interval("chr21", 24_901_697, 25_098_305)
+    # 24,901,697 + 40,960 = 24,942,657; + 114,688 = 25,057,345
+    assert window.target == Interval("chr21", 24_942_657, 25_057_345)
+    # (25,000,000 - 24,942,657) / 128 = 57,343 / 128 = 447.99: the last base of bin 447
+    assert window.bins_of(snv) == range(447, 448)
+    assert window.bins_of(snv.shift(1)) == range(448, 449)
+    assert window.bins_of(Interval("chr21", 25_000_000, 25_000_002)) == range(447, 449)
+
+
+@given(st.integers(-1000, 1000), st.integers(1, 30), specs())
+def test_around_places_the_first_base_left_of_the_middle(
+    start: int, width: int, spec: WindowSpec
+) -> None:
+    window = Window.around(Interval("a", start, start + width), spec)
+    assert start - window.input.start == spec.input_bp // 2 - 1
+    assert window.input.width == spec.input_bp
+    assert window.target.width == spec.target_bp
+    assert window.target.start - window.input.start == window.input.end - window.target.end
+    assert window.input == Interval("a", start, start + 1).resize(spec.input_bp)
+
+
+def test_around_needs_a_base() -> None:
+    with pytest.raises(CoordinateError, match="no bases"):
+        Window.around(Interval("a", 500, 500), ENFORMER)
+
+
+@given(st.integers(-500, 500), specs())
+def test_bins_are_the_target_in_order(target_start: int, spec: WindowSpec) -> None:
+    window = Window.for_target("a", target_start, spec)
+    assert window.target_bins == spec.target_bins
+    end = window.target.start
+    for index in range(window.target_bins):
+        interval = window.bin_interval(index)
+        assert (interval.start, interval.width) == (end, spec.bin_bp)
+        assert window.bins_of(interval) == range(index, index + 1)
+        end = interval.end
+    assert end == window.target.end
+
+
+@given(st.integers(-500, 500), specs(), st.data())
+def test_bins_of_agrees_with_looking_at_every_bin(
+    target_start: int, spec: WindowSpec, data: st.DataObject
+) -> None:
+    window = Window.for_target("a", target_start, spec)
+    start = data.draw(st.integers(window.target.start, window.target.end - 1))
+    interval = Interval("a", start, data.draw(st.integers(start + 1, window.target.end)))
+    touched = [i for i in range(window.target_bins) if window.bin_interval(i).overlaps(interval)]
+    assert list(window.bins_of(interval)) == touched
+
+
+@pytest.mark.parametrize(
+    "interval",
+    [
+        Interval("a", 999, 1001),  # begins before the target
+        Interval("a", 1031, 1033),  # ends after it
+        Interval("a", 990, 1000),
+        Interval("a", 1032, 1040),
+        Interval("a", 1010, 1010),  # no bases
+        Interval("b", 1010, 1011),
+    ],
+)
+def test_bins_of_refuses_what_leaves_the_target(interval: Interval) -> None:
+    window = Window.for_target("a", 1000, WindowSpec(64, 8, 4))  # target [1000, 1032)
+    with pytest.raises(OutsideTarget, match="does not lie within"):
+        window.bins_of(interval)
+
+
+@pytest.mark.parametrize("index", [-1, 4])
+def test_bin_interval_refuses_other_bins(index: int) -> None:
+    with pytest.raises(OutsideTarget, match="0 to 3"):
+        Window.for_target("a", 1000, WindowSpec(64, 8, 4)).bin_interval(index)
+
+
+def test_impossible_windows_are_refused() -> None:
+    with pytest.raises(CoordinateError, match="leaves its input"):
+        Window(Interval("a", 10, 20), Interval("a", 15, 21), 1)
+    with pytest.raises(CoordinateError, match="leaves its input"):
+        Window(Interval("a", 10, 20), Interval("b", 12, 18), 1)
+    with pytest.raises(CoordinateError, match="whole number of bins"):
+        Window(Interval("a", 10, 20), Interval("a", 12, 17), 2)
+
+
+@given(st.integers(-300, 300), st.integers(0, 200), specs())
+def test_missing_bp_counts_bases_off_the_chromosome(
+    target_start: int, length: int, spec: WindowSpec
+) -> None:
+    window = Window.for_target("a", target_start, spec)
+    input_bases = range(window.input.start, window.input.end)
+    before = sum(base < 0 for base in input_bases)
+    after = sum(base >= length for base in input_bases)
+    assert window.missing_bp(length) == (before, after)
+
+
+@given(st.integers(0, 400), specs())
+def test_tiles_partition_the_chromosome(length: int, spec: WindowSpec) -> None:
+    grid = list(tiles("a", length, spec))
+    covered = [
+        base for tile in grid for base in range(tile.window.target.start, tile.window.target.end)
+    ]
+    # Every base of the chromosome in exactly one target, in order, and less than a tile beyond it.
+    assert covered == list(range(len(covered)))
+    assert length <= len(covered) < length + spec.target_bp
+    assert [tile.index for tile in grid] == list(range(num_tiles(length, spec)))
+    for tile in grid:
+        starts = [tile.window.bin_interval(i).start for i in range(spec.target_bins)]
+        assert tile.bins_inside == sum(start < length for start in starts)
+
+
+def test_the_last_tile_of_chr20_overhangs() -> None:
+    grid = list(tiles("20", 63_025_520, ENFORMER))
+    assert len(grid) == 550  # 63,025,520 / 114,688 = 549.54
+    assert grid[0].window.input.start == -40_960
+    assert grid[0].window.missing_bp(63_025_520) == (40_960, 0)
+    # 549 x 114,688 = 62,963,712; 61,808 bases are left: 482.875 bins, so 483 begin on it.
+    assert grid[-1].window.target.start == 62_963_712
+    assert grid[-1].bins_inside == 483
+    # Input end 62,963,712 + 114,688 + 40,960 = 63,119,360; - 63,025,520 = 93,840.
+    assert grid[-1].window.missing_bp(63_025_520) == (0, 93_840)
+    assert {tile.bins_inside for tile in grid[:-1]} == {896}
+
+
+@given(st.integers(1, 300), specs(), st.data())
+def test_tiles_over_are_the_grid_tiles_that_overlap(
+    length: int, spec: WindowSpec, data: st.DataObject
+) -> None:
+    starts = data.draw(st.lists(st.integers(0, length - 1), max_size=5))
+    regions = [Interval("a", s, data.draw(st.integers(s + 1, length))) for s in starts]
+    expected: list[Tile] = [
+        tile
+        for tile in tiles("a", length, spec)
+        if any(tile.window.target.overlaps(region) for region in regions)
+    ]
+    assert list(tiles_over(regions, length, spec)) == expected
+
+
+@pytest.mark.parametrize(
+    ("regions", "message"),
+    [
+        ([Interval("a", 990, 1001)], "1,000 bases"),
+        ([Interval("a", -1, 5)], "1,000 bases"),
+        ([Interval("a", 500, 500)], "1,000 bases"),
+        ([Interval("a", 1, 2), Interval("b", 1, 2)], "a, b"),
+    ],
+)
+def test_tiles_over_refuses(regions: list[Interval], message: str) -> None:
+    with pytest.raises(CoordinateError, match=message):
+        tiles_over(regions, 1000, ENFORMER)
+
+
+def test_a_negative_length_is_refused() -> None:
+    with pytest.raises(CoordinateError, match="-1 bases"):
+        tiles("a", -1, ENFORMER)
+
+
+@pytest.mark.realdata
+def test_borzoi_intervals_are_enformer_windows(shared: Path) -> None:
+    path = shared / "data/targets/borzoi_sequences_human.bed.gz"
+    lines = gzip.decompress(path.read_bytes()).decode("ascii").splitlines()
+    assert len(lines) == 55_497
+    for line in lines[::500]:
+        chrom, start, end = line.split("\t")[:3]
+        interval = Interval(chrom, int(start), int(end))
+        assert interval.width == ENFORMER.input_bp
+        window = Window.for_target(chrom, interval.start + ENFORMER.crop_bp, ENFORMER)
+        assert window.input == interval
+        middle = Interval(chrom, interval.start + 98_303, interval.start + 98_304)
+        assert Window.around(middle, ENFORMER) == window
