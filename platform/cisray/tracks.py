@@ -23,9 +23,8 @@ from cisray.errors import TrackError, near_matches
 from cisray_schemas.tracks import TRACKS
 
 Query = str | int
-
-# The order of the published Enformer's tracks (targets_human.txt and targets_mouse.txt of the
-# Basenji2 data): the assay and how many tracks in a row measure it.
+# The order of the published tracks (targets_human.txt and targets_mouse.txt of Basenji2's data):
+# each assay and how many tracks in a row measure it.
 _ENFORMER_ASSAYS = {
     ("human", 5313): (("DNASE", 674), ("ATAC", 10), ("CHIP", 3991), ("CAGE", 638)),
     ("mouse", 1643): (("DNASE", 101), ("ATAC", 127), ("CHIP", 1058), ("CAGE", 357)),
@@ -148,9 +147,7 @@ class TrackSet:
                     "assay": assays,
                     "identifier": [f"{head}_{i}" for i in range(n)],
                     "description": texts,
-                    "clip": [None] * n,
-                    "scale": [None] * n,
-                    "sum_stat": [None] * n,
+                    **{name: [None] * n for name in ("clip", "scale", "sum_stat")},
                 }
             ),
         )
@@ -268,10 +265,9 @@ class TrackSet:
     def _nothing_found(self, text: str) -> str:
         names = list(self._names())
         low = text.casefold().strip("*?")
-        containing = sum(low in description.casefold() for _, _, description in names)
-        hints = ""
-        if low and containing:
-            hints += f" {containing} descriptions contain that text: try '*{text.strip('*?')}*'."
+        found = sum(low in line.casefold() for _, _, line in names) if low else 0
+        glob = f"*{text.strip('*?')}*"
+        hints = f" {found} descriptions contain that text: try '{glob}'." if found else ""
         assays = {assay for assay, _, _ in names if assay}
         close = near_matches(
             text, [*assays, *self.columns, *(c for track in names for c in track[1:] if c)]
@@ -317,6 +313,8 @@ def _header(lines: Sequence[str], source: Path) -> dict[str, int]:
             f"{source}:1 has no column {', '.join(missing)}; a table of targets is separated by "
             f"tabs and its header names {', '.join(_REQUIRED)}, got {names}."
         )
+    if len(lines) == 1:
+        raise TrackError(f"{source} has a header but no tracks.")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise TrackError(f"{source}:1 names the column {', '.join(twice)} twice.")

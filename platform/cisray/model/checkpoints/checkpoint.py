@@ -89,7 +89,7 @@ def model_digest(
         tensor = state[name].detach().cpu().contiguous()
         kind = str(tensor.dtype).removeprefix("torch.")
         total.update(_canonical([name, kind, list(tensor.shape)]))
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

@@ -122,7 +122,7 @@ def _open_tensorflow(path: Path, options: ConvertOptions) -> _Opened | None:
             f"whose gamma features are per_feature; give at most its input length and target bins."
         )
     bundle = TensorBundle.open(prefix)
-    published = EnformerConfig()
+    published = EnformerConfig.model_validate({})
     config, state = read_deepmind(
         bundle,
         input_bp=published.input_bp if options.input_bp is None else options.input_bp,

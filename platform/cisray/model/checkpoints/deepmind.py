@@ -51,7 +51,7 @@ class Rule:
     @property
     def torch_shape(self) -> Shape:
         """Shape of our tensor."""
-        return _apply(np.broadcast_to(np.float32(0), self.tf_shape), self.op).shape
+        return tuple(_apply(np.broadcast_to(np.float32(0), self.tf_shape), self.op).shape)
 
 
 def rules(config: EnformerConfig) -> Iterator[Rule]:
@@ -141,7 +141,7 @@ def infer_config(
 
 
 def _with_divisor(known: dict[str, Any], widths: list[int], source: object) -> EnformerConfig:
-    """Find the rounding of the tower's widths; powers of two first, the published 128 at the top."""
+    """Find the rounding of the tower's widths: powers of two first, from the published 128."""
     try:
         plain = EnformerConfig(**known, channels_divisible_by=1)
     except ValidationError as error:
@@ -165,7 +165,7 @@ def _model_keys(bundle: TensorBundle) -> dict[str, str]:
     """Map the path from `_trunk` or `_heads` on to the whole key, leaving out what is ignorable."""
     keys: dict[str, str] = {}
     surplus: list[str] = []
-    for key in bundle.keys():
+    for key in bundle.entries:
         bare = key.removesuffix(_VARIABLE)
         if _IGNORABLE.fullmatch(bare) or _IGNORABLE.fullmatch(key):
             continue
@@ -181,8 +181,8 @@ def _model_keys(bundle: TensorBundle) -> dict[str, str]:
         keys[path] = key
     if not keys or surplus:
         raise CheckpointError(
-            f"{bundle.index} holds {len(keys)} tensors below _trunk/ and _heads/, and {len(surplus)} "
-            f"that no Enformer has: {', '.join(surplus[:20])}. Is it an Enformer?"
+            f"{bundle.index} holds {len(keys)} tensors below _trunk/ and _heads/, and "
+            f"{len(surplus)} that no Enformer has: {', '.join(surplus[:20])}. Is it an Enformer?"
         )
     return keys
 

@@ -23,7 +23,7 @@ from cisray.model.enformer.config import EnformerConfig
 Gamma = Literal["auto", "per_feature", "per_position"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_PUBLISHED = EnformerConfig()
+_PUBLISHED = EnformerConfig.model_validate({})
 _TRANSLATED = {
     "dim": "channels",
     "depth": "num_transformer_layers",

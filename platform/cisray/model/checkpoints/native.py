@@ -91,8 +91,8 @@ def read_native(path: Path | str, *, verify: bool = True) -> Checkpoint:
         found = model_digest(checkpoint.config, checkpoint.state, checkpoint.tracks)
         if found != checkpoint.digest:
             raise CheckpointError(
-                f"{source} is damaged: its contents have the digest {found}, but {checkpoint.digest} "
-                f"was recorded when it was written. Copy or convert it again."
+                f"{source} is damaged: its contents have the digest {found}, but when it was "
+                f"written {checkpoint.digest} was recorded. Copy or convert it again."
             )
     return checkpoint
 
@@ -109,11 +109,6 @@ def read_safetensors(source: Path) -> tuple[dict[str, str], dict[str, torch.Tens
         raise CheckpointError(
             f"{source} cannot be read as safetensors ({error}): {_diagnosis(source)}"
         ) from error
-
-
-def is_native(source: Path) -> bool:
-    """Tell whether a safetensors file was written by cisray. Raises CheckpointError if unreadable."""
-    return METADATA_KEY in read_safetensors(source)[0]
 
 
 def _open(source: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

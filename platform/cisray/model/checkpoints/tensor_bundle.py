@@ -21,7 +21,8 @@ from cisray.model.checkpoints.protobuf import WireError, fields
 _BFLOAT16 = 14
 # Numbers of tensorflow/core/framework/types.proto; bfloat16 is widened to float32, exactly.
 _DTYPES: Mapping[int, str] = {
-    1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 6: "|i1", 9: "<i8", 10: "|b1", _BFLOAT16: "<u2", 19: "<f2",
+    1: "<f4", 2: "<f8", 3: "<i4", 4: "|u1", 6: "|i1", 9: "<i8", 10: "|b1",
+    _BFLOAT16: "<u2", 19: "<f2",
 }  # fmt: skip
 _DATA_FILE = re.compile(r"(.+)\.data-\d{5}-of-\d{5}")
 _CHECKPOINT_PATH = re.compile(r'^model_checkpoint_path:\s*"(.*)"\s*$', re.MULTILINE)
@@ -189,7 +190,7 @@ def _prefix_in_folder(folder: Path) -> Path | None:
     found = sorted(folder.glob("*.index"))
     if len(found) > 1:
         raise CheckpointError(
-            f"{folder} holds {len(found)} checkpoints ({', '.join(file.name for file in found[:5])}) "
+            f"{folder} holds the indices {', '.join(file.name for file in found[:5])} "
             f"and no file checkpoint that picks one; give the prefix of the one you mean."
         )
     return found[0].with_suffix("") if found else None
