@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from cisray.errors import RunConflict, RunNotFound, StorageError
+from cisray.errors import CoordinateError, RunConflict, RunNotFound, StorageError
 from cisray.store.encode import encode_small
 from cisray.store.files import (
     flush_folder,
@@ -38,6 +38,8 @@ _BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet", "windows.parquet"}
 _OURS = _BEFORE_RUN_JSON | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
 }  # fmt: skip
+
+_WAY_OUT = "Bring the file back from a copy, or start again with --restart."
 
 
 def check_free(layout: RunLayout) -> None:
@@ -141,7 +143,11 @@ def read_plan(layout: RunLayout, manifest: RunManifest) -> ShardPlan:
 
     Raises StorageError when it is missing, damaged or another one.
     """
-    plan = ShardPlan(read_table(layout.windows), manifest.bin_bp)
+    table = read_table(layout.windows)
+    try:
+        plan = ShardPlan(table, manifest.bin_bp)
+    except (ValueError, CoordinateError) as error:
+        raise StorageError(f"{layout.windows} is damaged: {error}. {_WAY_OUT}") from error
     _require_digest(layout.windows, plan.sha256, manifest.plan_sha256)
     return plan
 
@@ -168,8 +174,7 @@ def read_table(path: Path) -> pa.Table:
         return pq.ParquetFile(path).read()
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
-            f"{path} cannot be read ({error}); the run is damaged. Bring the file back from a "
-            f"copy, or start again with --restart."
+            f"{path} cannot be read ({error}); the run is damaged. {_WAY_OUT}"
         ) from error
 
 
@@ -222,5 +227,5 @@ def _require_digest(path: Path, found: str, recorded: str) -> None:
     if found != recorded:
         raise StorageError(
             f"{path} is not the one that the run was begun with (digest {found[:12]}, recorded "
-            f"{recorded[:12]}). Bring the file back from a copy, or start again with --restart."
+            f"{recorded[:12]}). {_WAY_OUT}"
         )

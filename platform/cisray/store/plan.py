@@ -137,8 +137,8 @@ def _check_tiles(plan: ShardPlan) -> None:
         tile = plan.table.slice(int(np.argmax(wrong)), 1).to_pylist()[0]
         raise CoordinateError(
             f"tile {tile['tile']} of {tile['chrom']} cannot be: target {tile['start']} to "
-            f"{tile['end']} (0-based half-open) with {tile['bins']} bins of {plan.bin_bp} bp; targets are whole "
-            f"bins between 0 and {MAX_END:,}"
+            f"{tile['end']} (0-based half-open) with {tile['bins']} bins of {plan.bin_bp} bp; "
+            f"targets are whole bins between 0 and {MAX_END:,}"
         )
 
 

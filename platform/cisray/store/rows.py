@@ -52,8 +52,8 @@ def checked_rows(piece: Piece, owed: Owed, mantissa_bits: int) -> pa.Table:
     where = f"shard {span.shard}, block {piece.block}"
     if (piece.chrom, piece.start, piece.end) != (span.chrom, span.start, span.end):
         raise ResultsError(
-            f"{where} is {_place(span.chrom, span.start, span.end)} in the plan, but its results "
-            f"are for {_place(piece.chrom, piece.start, piece.end)}"
+            f"{where} is {format_locus(span.chrom, span.start, span.end)} in the plan, but its results "
+            f"are for {format_locus(piece.chrom, piece.start, piece.end)}"
         )
     columns = _as_arrays(piece.columns, where)
     names = ["start", *owed.columns]
@@ -115,11 +115,7 @@ def _checked_values(
         raise ResultsError(
             f"{where}: {int((~finite).sum())} of {len(finite)} values of track column {name} are "
             f"not finite, the first one ({values[row]}) at "
-            f"{_place(owed.span.chrom, start, start + owed.bin_bp)}. "
+            f"{format_locus(owed.span.chrom, start, start + owed.bin_bp)}. "
             f"Nothing of the shard is stored; try --precision float32, or check the weights."
         )
     return values.astype(np.float32, copy=False)
-
-
-def _place(chrom: str, start: int, end: int) -> str:
-    return format_locus(chrom, start, end)
