@@ -74,6 +74,10 @@ class StorageError(CisrayError):
     """Bytes cannot be written or read back: permissions, disk space, damage."""
 
 
+class ResultsError(CisrayError):
+    """A shard's results break their table's contract: rows, columns, or values not finite."""
+
+
 class RunIncomplete(CisrayError):
     """Sealing was refused: shards are missing, or rows in and rows out differ."""
 

@@ -32,8 +32,31 @@ class Table:
 
 
 def column(
-    name: str, dtype: pa.DataType, meaning: str, *, unit: str = "", base: Base = "", nullable: bool = False
+    name: str,
+    dtype: pa.DataType,
+    meaning: str,
+    *,
+    unit: str = "",
+    base: Base = "",
+    nullable: bool = False,
 ) -> pa.Field:
     """Describe a column. `base` is the coordinate base, for columns that hold a coordinate."""
     notes = {"meaning": meaning, "unit": unit, "base": base}
     return pa.field(name, dtype, nullable=nullable, metadata={k: v for k, v in notes.items() if v})
+
+
+def describe(table: Table) -> str:
+    """Print a table as text, one line per field: what the frozen snapshots hold.
+
+    A change of this text is a change of the schema and needs a new version.
+    """
+    order = ", ".join(table.sort_by)
+    lines = [table.format, f"sorted by {order}"]
+    for field in table.schema:
+        notes = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
+        details = ", ".join(notes[key] for key in ("unit", "base") if key in notes)
+        null = "null" if field.nullable else "not null"
+        lines.append(f"{field.name}: {field.type} {null} [{details}] {notes['meaning']}")
+    if table.value_pattern:
+        lines.append(f"{table.value_pattern}: float not null [] one column per track")
+    return "\n".join(lines) + "\n"

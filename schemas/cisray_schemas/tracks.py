@@ -14,10 +14,17 @@ TRACKS = Table(
             column("column", pa.string(), "name of the value column in data files, such as t0042"),
             column("assay", pa.string(), "DNASE, ATAC, CHIP, CAGE, or empty when unknown"),
             column("identifier", pa.string(), "accession of the experiment, such as ENCFF833POA"),
-            column("description", pa.string(), "text of the targets table, such as CAGE:liver, adult"),
+            column(
+                "description", pa.string(), "text of the targets table, such as CAGE:liver, adult"
+            ),
             column("clip", pa.float32(), "cap applied to the training target", nullable=True),
             column("scale", pa.float32(), "factor applied to the training target", nullable=True),
-            column("sum_stat", pa.string(), "how bases were pooled to a bin: sum or mean", nullable=True),
+            column(
+                "sum_stat",
+                pa.string(),
+                "how bases were pooled to a bin: sum or mean",
+                nullable=True,
+            ),
         ]
     ),
 )

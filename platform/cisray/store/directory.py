@@ -1,0 +1,231 @@
+"""The beginning of a run directory: claiming a folder, refusing others', starting afresh.
+
+Knows which names belong to a run and in which order they must come and go, so that a crash
+between any two of them leaves a folder that the next attempt understands; knows nothing of
+shards. `run.json` is the last thing written at the start and the last one removed at a restart.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from cisray.errors import CoordinateError, RunConflict, RunNotFound, StorageError
+from cisray.store.encode import encode_small
+from cisray.store.files import (
+    flush_folder,
+    make_folder,
+    publish,
+    remove_if_there,
+    remove_tree,
+    writing_to,
+)
+from cisray.store.layout import RunLayout
+from cisray.store.manifest import RunManifest, manifest_differences
+from cisray.store.plan import ShardPlan
+from cisray.tracks import TrackSet
+from cisray_schemas.runs import RUN_TRACKS
+from cisray_schemas.table import Table
+from cisray_schemas.tracks import TRACKS
+from cisray_schemas.windows import WINDOWS
+
+Blocks = Mapping[str, list[int]]
+_BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet", "windows.parquet"}
+_OURS = _BEFORE_RUN_JSON | {
+    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
+}  # fmt: skip
+
+_WAY_OUT = "Bring the file back from a copy, or start again with --restart."
+
+
+def check_free(layout: RunLayout) -> None:
+    """Refuse a path that holds anything other than a run or the torso of one. Touches nothing.
+
+    Raises RunConflict.
+    """
+    kind = _kind(layout)
+    if kind == "foreign":
+        found = sorted(os.listdir(layout.root)) if layout.root.is_dir() else ["a file"]
+        raise RunConflict(
+            f"{layout.root} is not a cisray run and is left as it is (it holds "
+            f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}); choose another --out."
+        )
+
+
+def has_run(layout: RunLayout) -> bool:
+    """Tell whether the folder holds a run, begun, finished or sealed."""
+    return layout.run_json.exists()
+
+
+def create(
+    layout: RunLayout, manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks
+) -> None:
+    """Write what a run is made from; afterwards, and not before, the folder is a run."""
+    make_staging(layout)
+    block_of = {track: block for block, members in blocks.items() for track in members}
+    names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
+    table = tracks.table.cast(TRACKS.schema).append_column(RUN_TRACKS.schema.field("block"), names)
+    notes = {"cisray.head": tracks.head}
+    for path, kind, rows in (
+        (layout.tracks, RUN_TRACKS, table),
+        (layout.windows, WINDOWS, plan.table),
+    ):
+        data = encode_small(rows, run_metadata(manifest, kind) | notes)
+        publish(memoryview(data), path, staging=layout.staging, exclusive=False)
+    text = manifest.model_dump_json(indent=2).encode() + b"\n"
+    publish(text, layout.run_json, staging=layout.staging, exclusive=True)
+
+
+def make_staging(layout: RunLayout) -> None:
+    """Open the run for writing: without a staging folder nothing can be published."""
+    with writing_to(layout.staging):
+        make_folder(layout.staging)
+
+
+def clear(layout: RunLayout) -> None:
+    """Delete a run but for its lock, in an order in which each step leaves a smaller run.
+
+    Raises RunConflict, and deletes nothing, when the folder holds anything that is not of a run.
+    """
+    foreign = _foreign_names(layout)
+    if foreign:
+        raise RunConflict(
+            f"--restart would delete the run in {layout.root}, but it also holds foreign files "
+            f"({', '.join(foreign[:5])}). Move that away, or choose another --out."
+        )
+    for path in (layout.success, layout.files):
+        remove_if_there(path)
+    for folder in (layout.commits, layout.failures, layout.data, layout.staging):
+        remove_tree(folder)
+    remove_tree(layout.closed_staging)
+    for path in (layout.run_json, layout.tracks, layout.windows):
+        remove_if_there(path)
+    with writing_to(layout.root):
+        flush_folder(layout.root)
+
+
+def require_same(layout: RunLayout, old: RunManifest, new: RunManifest) -> None:
+    """Refuse to go on with a run of another identity; the message lists the fields that differ.
+
+    Raises RunConflict.
+    """
+    if old.digest != new.digest:
+        differences = "; ".join(manifest_differences(old, new))
+        raise RunConflict(
+            f"{layout.root} holds another run, which would be mixed with this one. They differ in "
+            f"{differences}. Use --restart to discard the old run, or choose another --out."
+        )
+
+
+def read_manifest(layout: RunLayout) -> RunManifest:
+    """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
+    try:
+        return RunManifest.model_validate_json(layout.run_json.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        raise RunNotFound(
+            f"{layout.root} holds no cisray run (no run.json in it); give the folder that was the "
+            f"--out of a run."
+        ) from None
+    except ValidationError as error:
+        raise StorageError(
+            f"{layout.run_json} is damaged or was written by another version of cisray: "
+            f"{error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Read it with that version, "
+            f"or start again with --restart."
+        ) from error
+
+
+def read_plan(layout: RunLayout, manifest: RunManifest) -> ShardPlan:
+    """Read the shard plan and check that it is the one of the manifest.
+
+    Raises StorageError when it is missing, damaged or another one.
+    """
+    table = read_table(layout.windows)
+    try:
+        plan = ShardPlan(table, manifest.bin_bp)
+    except (ValueError, CoordinateError) as error:
+        raise StorageError(f"{layout.windows} is damaged: {error}. {_WAY_OUT}") from error
+    _require_digest(layout.windows, plan.sha256, manifest.plan_sha256)
+    return plan
+
+
+def read_tracks(layout: RunLayout, manifest: RunManifest) -> tuple[TrackSet, dict[str, list[int]]]:
+    """Read the tracks and their blocks and check that they are those of the manifest.
+
+    Raises StorageError when they are missing, damaged or others.
+    """
+    table = read_table(layout.tracks)
+    blocks: dict[str, list[int]] = {}
+    for track, block in zip(table["track"].to_pylist(), table["block"].to_pylist(), strict=True):
+        blocks.setdefault(block, []).append(track)
+    head = (table.schema.metadata or {}).get(b"cisray.head", b"").decode()
+    columns = table.select(TRACKS.schema.names).cast(TRACKS.schema)
+    tracks = TrackSet(head, columns)
+    _require_digest(layout.tracks, tracks.sha256, manifest.tracks_sha256)
+    return tracks, blocks
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a table about the run. Raises StorageError when it is missing or damaged."""
+    try:
+        return pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(
+            f"{path} cannot be read ({error}); the run is damaged. {_WAY_OUT}"
+        ) from error
+
+
+def run_metadata(manifest: RunManifest, table: Table) -> dict[str, str]:
+    """List what every Parquet file of a run says about where it comes from."""
+    return {
+        "cisray.format": table.format,
+        "cisray.run_id": manifest.run_id,
+        "cisray.manifest_sha256": manifest.digest,
+        "cisray.bin": str(manifest.bin_bp),
+        "cisray.mantissa_bits": str(manifest.mantissa_bits),
+        "cisray.model_sha256": manifest.model_sha256,
+        "cisray.genome": manifest.genome,
+        "cisray.genome_sha256": manifest.genome_sha256,
+        "cisray.tracks_sha256": manifest.tracks_sha256,
+        "cisray.version": manifest.code_version,
+    }
+
+
+def _kind(layout: RunLayout) -> Literal["free", "run", "foreign"]:
+    if not layout.root.exists():
+        return "free"
+    if not layout.root.is_dir():
+        return "foreign"
+    if layout.run_json.exists():
+        return "run"
+    names = set(os.listdir(layout.root))
+    is_torso = "_lock" in names and names <= _BEFORE_RUN_JSON
+    return "free" if is_torso or not names else "foreign"
+
+
+def _foreign_names(layout: RunLayout) -> list[str]:
+    foreign = [name for name in os.listdir(layout.root) if name not in _OURS]
+    for folder, suffix in (
+        (layout.data, ".parquet"),
+        (layout.commits, ".json"),
+        (layout.failures, ".json"),
+    ):
+        if folder.is_symlink():
+            foreign.append(folder.name)
+            continue
+        for path in folder.rglob("*"):
+            is_ours = path.suffix == suffix or (path.is_dir() and folder == layout.data)
+            if path.is_symlink() or not is_ours:
+                foreign.append(str(path.relative_to(layout.root)))
+    return sorted(foreign)
+
+
+def _require_digest(path: Path, found: str, recorded: str) -> None:
+    if found != recorded:
+        raise StorageError(
+            f"{path} is not the one that the run was begun with (digest {found[:12]}, recorded "
+            f"{recorded[:12]}). {_WAY_OUT}"
+        )

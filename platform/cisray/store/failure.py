@@ -1,0 +1,27 @@
+"""Why a shard was given up, kept beside the run for people and for `seal`.
+
+Knows JSON; knows nothing of shards' contents. A failure record never keeps a shard from being
+tried again.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ShardFailureRecord(BaseModel):
+    """One shard that was given up after so many attempts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shard: int
+    reason: str
+    attempts: int
+
+
+def read_failures(folder: Path) -> list[ShardFailureRecord]:
+    """Read every failure record, by shard; none where the folder does not exist."""
+    return [
+        ShardFailureRecord.model_validate_json(path.read_bytes())
+        for path in sorted(folder.glob("*.json"))
+    ]

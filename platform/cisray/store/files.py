@@ -1,0 +1,129 @@
+"""Bytes onto a local disk so that a name either holds the whole of them or does not exist.
+
+Knows POSIX file systems; knows nothing of runs or Parquet. A file is written under another name
+in a staging folder of the same file system, flushed to the disk, and then linked or renamed to its
+own name: a reader, or a process that starts after a crash, never sees a part of it.
+"""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from cisray.errors import StorageError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def publish(data: bytes | memoryview, final: Path, *, staging: Path, exclusive: bool) -> bool:
+    """Write `data` under `final`, whole or not at all, and wait until the disk has it.
+
+    With `exclusive` an existing file stays as it is and the answer is False; otherwise it is
+    replaced. `staging` must exist, on the same file system: whoever takes that folder away
+    thereby stops all publishing.
+
+    Raises StorageError when the disk is full or the target cannot be written.
+    """
+    view = memoryview(data)
+    temporary = staging / uuid4().hex
+    with _storage_errors(final, view.nbytes):
+        make_folder(final.parent)
+        try:
+            _write_flushed(view, temporary)
+            if exclusive:
+                try:
+                    os.link(temporary, final)
+                except FileExistsError:
+                    return False
+            else:
+                os.replace(temporary, final)
+            flush_folder(final.parent)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+    return True
+
+
+def free_bytes(path: Path) -> int:
+    """Count the bytes that this user can still write where `path` is, or would be made."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, each of them flushed to the disk with its name."""
+    missing = [p for p in (path, *path.parents) if not p.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        flush_folder(folder.parent)
+
+
+def flush_folder(path: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_if_there(path: Path) -> None:
+    """Delete a file; one that is gone already is no error.
+
+    Raises StorageError when it cannot be deleted.
+    """
+    with _storage_errors(path, 0), suppress(FileNotFoundError):
+        path.unlink()
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder with what is in it, never following a symbolic link out of it.
+
+    Raises StorageError when a part of it cannot be deleted.
+    """
+    with _storage_errors(path, 0), suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn an OSError from a write at `path` into a StorageError that tells the way out."""
+    with _storage_errors(path, 0):
+        yield
+
+
+def _write_flushed(view: memoryview, path: Path) -> None:
+    with path.open("xb") as stream:
+        stream.write(view)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+@contextmanager
+def _storage_errors(path: Path, needed: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(_explain(error, path, needed)) from error
+
+
+def _explain(error: OSError, path: Path, needed: int) -> str:
+    what = f"cannot write {path}: {error.strerror}"
+    if error.errno in _FULL:
+        return (
+            f"{what}. The file needs {needed:,} bytes and {free_bytes(path):,} are free there "
+            f"(a quota or a file-size limit can be lower). Make room and run the same command "
+            f"again: it goes on where it stopped."
+        )
+    if error.errno in _FORBIDDEN:
+        return (
+            f"{what}. Make the folder writable for this user, or choose another --out, and run "
+            f"the same command again."
+        )
+    return f"{what}. Mend the cause and run the same command again: it goes on where it stopped."

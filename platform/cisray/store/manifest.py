@@ -1,0 +1,92 @@
+"""What a run is made from: the facts that its directory belongs to.
+
+Knows JSON and digests; knows nothing of how the facts came about, nor of files.
+"""
+
+import hashlib
+import json
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from cisray.store.encode import FLOAT32_MANTISSA_BITS
+
+RUN_FORMAT = "cisray.run/1"
+# Told for people; the same results come from another host, at another time, from a moved file.
+_NOT_IDENTITY = {"created", "provenance", "genome"}
+
+
+class RunManifest(BaseModel):
+    """The identity of a run, and some history that is not part of it.
+
+    Whatever changes a stored value, or which rows there are, is identity. `created`, `provenance`
+    and `genome` (a name for people, as the sequence itself has a digest) are not. `config` is
+    identity as a whole: leave paths of inputs and outputs out of it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: str = Field(RUN_FORMAT, pattern=f"^{RUN_FORMAT}$")
+    job: str = Field(min_length=1)
+    table: str
+    config: dict[str, JsonValue]
+    model_sha256: str
+    genome_sha256: str
+    tracks_sha256: str
+    plan_sha256: str
+    num_shards: int = Field(ge=1)
+    bin_bp: int = Field(gt=0)
+    mantissa_bits: int = Field(ge=1, le=FLOAT32_MANTISSA_BITS)
+    code_version: str
+    genome: str = ""
+    created: str = ""
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def identity(self) -> dict[str, JsonValue]:
+        """The fields that define the results, as JSON values."""
+        return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the identity as canonical JSON, hexadecimal."""
+        return hashlib.sha256(canonical_json(self.identity)).hexdigest()
+
+    @property
+    def run_id(self) -> str:
+        """A short name for the run, the same whenever and wherever it is repeated."""
+        return f"{self.job}-{self.digest[:12]}"
+
+
+def canonical_json(value: JsonValue) -> bytes:
+    """Write a value in the one way that digests are taken of.
+
+    Raises ValueError for NaN and infinities, which JSON has no way to write.
+
+    >>> canonical_json({"b": 1.5, "a": [None, "µ"]})
+    b'{"a":[null,"\\\\u00b5"],"b":1.5}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def manifest_differences(old: RunManifest, new: RunManifest) -> list[str]:
+    """Describe each field of the identity in which two runs differ, old value first.
+
+    Entries of `config` are told one by one.
+    """
+    before, after = _flat(old.identity), _flat(new.identity)
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)} there, {after.get(key, absent)} now"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def _flat(value: dict[str, JsonValue], prefix: str = "") -> dict[str, str]:
+    flat: dict[str, str] = {}
+    for key, entry in value.items():
+        if isinstance(entry, dict):
+            flat |= _flat(entry, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = canonical_json(entry).decode()
+    return flat

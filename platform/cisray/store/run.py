@@ -1,0 +1,315 @@
+"""A run directory while it is written: begin, pending, write, seal.
+
+Knows the protocol; knows nothing of models or of who calls it where. A shard's files are written
+whole under names of their attempt, and become part of the run through one commit record, which is
+created only if there is none: whoever is killed, at whatever point, leaves either a finished
+shard or nothing that counts.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
+
+from pydantic import JsonValue
+
+from cisray.errors import ResultsError
+from cisray.store.directory import (
+    Blocks,
+    check_free,
+    clear,
+    create,
+    has_run,
+    make_staging,
+    read_manifest,
+    read_plan,
+    read_tracks,
+    require_same,
+    run_metadata,
+)
+from cisray.store.encode import encode_tracks
+from cisray.store.failure import ShardFailureRecord, read_failures
+from cisray.store.files import make_folder, publish, remove_if_there, writing_to
+from cisray.store.layout import RunLayout, data_path
+from cisray.store.lock import RunLock
+from cisray.store.manifest import RunManifest, canonical_json
+from cisray.store.plan import ShardPlan
+from cisray.store.receipt import Receipt, WrittenFile, read_receipt
+from cisray.store.rows import Owed, Piece, checked_rows
+from cisray.store.seal import RunSummary, seal_run
+from cisray.tracks import TrackSet
+from cisray_schemas.genome_tracks import GENOME_TRACKS
+
+# Encoding releases the interpreter lock; more threads than this only add memory.
+ENCODE_THREADS = 4
+
+
+class ShardSink:
+    """The way into a run directory: one driver begins and seals, any number of workers write.
+
+    A driver comes from `begin`, holds the lock until `close`, and is a context manager. A worker
+    comes from `attach` and only writes.
+    """
+
+    def __init__(
+        self,
+        layout: RunLayout,
+        manifest: RunManifest,
+        *,
+        plan: ShardPlan,
+        tracks: TrackSet,
+        blocks: Blocks,
+        lock: RunLock | None,
+    ) -> None:
+        """Take parts that agree; use `begin` or `attach`."""
+        self.layout = layout
+        self.manifest = manifest
+        self.plan = plan
+        self.tracks = tracks
+        self.blocks = {name: list(members) for name, members in blocks.items()}
+        self._lock = lock
+        column_of = dict(zip(tracks.indices.tolist(), tracks.columns, strict=True))
+        self._columns = {b: [column_of[t] for t in members] for b, members in blocks.items()}
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        manifest: RunManifest,
+        *,
+        plan: ShardPlan,
+        tracks: TrackSet,
+        blocks: Blocks,
+        restart: bool = False,
+    ) -> Self:
+        """Start a run in `path`, or go on with the one there if its identity is the same.
+
+        `restart` discards a run that is there first. The lock is held until `close`.
+
+        Raises RunConflict for a folder that holds something else, another run, or a run that
+        another process is writing; StorageError when the folder cannot be written; ValueError
+        when the parts do not agree with the manifest.
+        """
+        _check_parts(manifest, plan, tracks, blocks)
+        layout = RunLayout(Path(path))
+        check_free(layout)
+        with writing_to(layout.root):
+            make_folder(layout.root)
+        lock = RunLock(layout.lock)
+        try:
+            check_free(layout)
+            if restart and has_run(layout):
+                clear(layout)
+            if has_run(layout):
+                require_same(layout, read_manifest(layout), manifest)
+                _require_blocks(layout, manifest, blocks)
+                if not layout.success.exists():
+                    make_staging(layout)
+            else:
+                create(layout, manifest, plan, tracks, blocks)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(layout, manifest, plan=plan, tracks=tracks, blocks=blocks, lock=lock)
+
+    @classmethod
+    def attach(cls, path: Path) -> Self:
+        """Open a run that a driver has begun, to write shards of it.
+
+        Raises RunNotFound where there is none, StorageError where its parts are damaged.
+        """
+        layout = RunLayout(Path(path))
+        manifest = read_manifest(layout)
+        tracks, blocks = read_tracks(layout, manifest)
+        plan = read_plan(layout, manifest)
+        return cls(layout, manifest, plan=plan, tracks=tracks, blocks=blocks, lock=None)
+
+    def pending(self) -> list[int]:
+        """List the shards that owe rows and are not committed with all their files in place."""
+        return [shard for shard in self.plan.spans if self._committed(shard) is None]
+
+    def receipts(self) -> list[Receipt]:
+        """List the receipts of the shards that are committed, in the order of the plan."""
+        found = (self._committed(shard) for shard in self.plan.spans)
+        return [receipt for receipt in found if receipt is not None]
+
+    def failures(self) -> list[ShardFailureRecord]:
+        """List the shards that were given up and not committed since."""
+        records = read_failures(self.layout.failures)
+        return [record for record in records if self._committed(record.shard) is None]
+
+    def write(
+        self,
+        shard: int,
+        pieces: Iterable[Piece],
+        *,
+        attempt_info: Mapping[str, JsonValue] | None = None,
+    ) -> Receipt:
+        """Check, round, encode and publish the rows of a shard: one piece per block.
+
+        Whoever commits first wins; the receipt returned is that of the files that count. Nothing
+        of the shard stays behind when this raises.
+
+        Raises ResultsError for rows other than the plan owes or values that are not finite,
+        StorageError when they cannot be written.
+        """
+        begun = time.monotonic()
+        if shard not in self.plan.spans:
+            raise ResultsError(f"shard {shard} owes no rows in the plan of {self.layout.root}")
+        attempt = uuid4().hex[:8]
+        files: list[WrittenFile] = []
+        try:
+            self._store_blocks(shard, pieces, attempt, files)
+            receipt = Receipt(
+                shard=shard,
+                attempt=attempt,
+                wall_s=round(time.monotonic() - begun, 3),
+                files=tuple(sorted(files, key=lambda file: file.block)),
+                info=dict(attempt_info or {}),
+            )
+            winner = self._commit(receipt)
+        except BaseException:
+            self._discard(files)
+            raise
+        if winner.attempt != attempt:
+            self._discard(files)
+        remove_if_there(self.layout.failure(shard))
+        return winner
+
+    def record_failure(self, shard: int, reason: str, attempts: int) -> None:
+        """Keep why a shard was given up, until it is committed after all."""
+        record = ShardFailureRecord(shard=shard, reason=reason, attempts=attempts)
+        publish(
+            record.model_dump_json().encode(),
+            self.layout.failure(shard),
+            staging=self.layout.staging,
+            exclusive=False,
+        )
+
+    def seal(self) -> RunSummary:
+        """Finish the run: check that every owed row is there, and let readers in.
+
+        Sealing a sealed run changes nothing. Raises RunIncomplete for missing shards or rows,
+        StorageError for files that are not as recorded.
+        """
+        if self._lock is None:
+            raise ValueError("only the driver that began a run can seal it")
+        return seal_run(self.layout, self.manifest, self.plan, self._columns)
+
+    def close(self) -> None:
+        """Let another driver in."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        """Return the sink itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock."""
+        self.close()
+
+    def _committed(self, shard: int) -> Receipt | None:
+        receipt = read_receipt(self.layout.commit(shard))
+        return receipt if receipt is not None and receipt.is_intact(self.layout.root) else None
+
+    def _store_blocks(
+        self, shard: int, pieces: Iterable[Piece], attempt: str, files: list[WrittenFile]
+    ) -> None:
+        """Store one piece after the other; `files` grows as they are published, for cleaning up."""
+        starts = self.plan.starts(shard)
+        seen: set[str] = set()
+
+        def store(piece: Piece) -> None:
+            table_of_block = self._columns[piece.block]
+            owed = Owed(self.plan.spans[shard], starts, table_of_block, self.plan.bin_bp)
+            self._store(piece, owed, attempt, files)
+
+        def known(piece: Piece) -> Piece:
+            if piece.block not in self._columns or piece.block in seen:
+                raise ResultsError(f"shard {shard} has block {piece.block!r} twice or out of plan")
+            seen.add(piece.block)
+            return piece
+
+        if len(self._columns) == 1:
+            for piece in pieces:
+                store(known(piece))
+        else:
+            with ThreadPoolExecutor(min(ENCODE_THREADS, len(self._columns))) as pool:
+                for done in [pool.submit(store, known(piece)) for piece in pieces]:
+                    done.result()
+        missing = self._columns.keys() - seen
+        if missing:
+            raise ResultsError(f"shard {shard} lacks the blocks {sorted(missing)}")
+
+    def _store(self, piece: Piece, owed: Owed, attempt: str, files: list[WrittenFile]) -> None:
+        span = owed.span
+        table = checked_rows(piece, owed, self.manifest.mantissa_bits)
+        metadata = run_metadata(self.manifest, GENOME_TRACKS) | {
+            "cisray.block": piece.block,
+            "cisray.chrom": span.chrom,
+            "cisray.start": str(span.start),
+            "cisray.end": str(span.end),
+        }
+        data = memoryview(encode_tracks(table, metadata))
+        file = WrittenFile(
+            table=GENOME_TRACKS.name,
+            block=piece.block,
+            chrom=span.chrom,
+            start=span.start,
+            end=span.end,
+            n_rows=table.num_rows,
+            n_cols=len(owed.columns),
+            bytes=data.nbytes,
+            path=data_path(piece.block, span.chrom, (span.start, span.end), attempt),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+        files.append(file)
+        publish(data, self.layout.root / file.path, staging=self.layout.staging, exclusive=True)
+
+    def _commit(self, receipt: Receipt) -> Receipt:
+        """Create the commit record, or return the one that was there first."""
+        path, staging = self.layout.commit(receipt.shard), self.layout.staging
+        text = receipt.model_dump_json().encode()
+        if publish(text, path, staging=staging, exclusive=True):
+            return receipt
+        first = self._committed(receipt.shard)
+        if first is not None:
+            return first
+        # The record that is there is damaged, or describes files that are gone: it proves nothing.
+        publish(text, path, staging=staging, exclusive=False)
+        return receipt
+
+    def _discard(self, files: Iterable[WrittenFile]) -> None:
+        for file in files:
+            remove_if_there(self.layout.root / file.path)
+
+
+def _check_parts(manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks) -> None:
+    stated = (manifest.plan_sha256, manifest.tracks_sha256, manifest.num_shards, manifest.bin_bp)
+    given = (plan.sha256, tracks.sha256, plan.num_shards, plan.bin_bp)
+    if stated != given:
+        raise ValueError(f"the manifest states {stated}, plan and tracks have {given}")
+    members = [track for block in blocks.values() for track in block]
+    if sorted(members) != tracks.indices.tolist():
+        raise ValueError("blocks must hold every track of the run once, and no other")
+    canonical_json(manifest.identity)
+
+
+def _require_blocks(layout: RunLayout, manifest: RunManifest, blocks: Blocks) -> None:
+    """Check the stored parts of a run that is resumed, and that its files are cut alike."""
+    read_plan(layout, manifest)
+    _, stored = read_tracks(layout, manifest)
+    if stored != {name: list(members) for name, members in blocks.items()}:
+        raise ValueError(
+            f"{layout.root} has its tracks in the blocks {list(stored)}, this run in {list(blocks)}"
+        )

@@ -1,0 +1,180 @@
+"""The end of a run: rows counted against the plan, leftovers removed, readers let in.
+
+Knows the protocol and Parquet footers; knows nothing of values. The staging folder is renamed
+before anything is removed: from then on no writer that outlived its driver can publish, so that
+what is counted is what stays.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cisray.errors import RunIncomplete, StorageError
+from cisray.store.directory import read_table, run_metadata
+from cisray.store.encode import encode_small
+from cisray.store.failure import read_failures
+from cisray.store.files import (
+    flush_folder,
+    make_folder,
+    publish,
+    remove_if_there,
+    remove_tree,
+    writing_to,
+)
+from cisray.store.layout import RunLayout
+from cisray.store.manifest import RunManifest
+from cisray.store.plan import ShardPlan
+from cisray.store.receipt import Receipt, WrittenFile, read_receipt
+from cisray_schemas.runs import RUN_FILES
+
+NAMED_SHARDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a sealed run consists of. `rows` are bins: every block has the same ones."""
+
+    path: Path
+    shards: int
+    files: int
+    rows: int
+    bytes: int
+    tiles_scored: int
+    tiles_skipped: int
+
+
+def seal_run(
+    layout: RunLayout, manifest: RunManifest, plan: ShardPlan, columns: Mapping[str, list[str]]
+) -> RunSummary:
+    """Seal a run, or describe one that is sealed. `columns` are the value columns of each block.
+
+    Can be killed anywhere and called again. Raises RunIncomplete for missing shards or rows, and
+    StorageError for files that are not as recorded; the run then stays open for writing.
+    """
+    if layout.success.exists():
+        return _summary(layout, plan, read_table(layout.files))
+    receipts = _committed(layout, plan)
+    for receipt in receipts:
+        _check_files(layout, receipt, columns)
+    files = list_files(receipts)
+    _close_staging(layout)
+    _remove_orphans(layout, set(files["path"].to_pylist()))
+    data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
+    publish(data, layout.files, staging=layout.closed_staging, exclusive=False)
+    remove_tree(layout.failures)
+    remove_tree(layout.closed_staging)
+    with writing_to(layout.success):
+        layout.success.touch()
+        flush_folder(layout.root)
+    return _summary(layout, plan, files)
+
+
+def list_files(receipts: list[Receipt]) -> pa.Table:
+    """Tabulate the files of shards, by block and then in the order of the plan."""
+    rows = [
+        {**file.model_dump(), "attempt": receipt.attempt, "shard": receipt.shard}
+        for receipt in receipts
+        for file in receipt.files
+    ]
+    rows.sort(key=lambda row: (row["table"], row["block"], row["shard"]))
+    return pa.Table.from_pylist(rows, schema=RUN_FILES.schema)
+
+
+def _committed(layout: RunLayout, plan: ShardPlan) -> list[Receipt]:
+    receipts: list[Receipt] = []
+    missing: list[int] = []
+    for shard in plan.spans:
+        receipt = read_receipt(layout.commit(shard))
+        if receipt is None or not receipt.is_intact(layout.root):
+            missing.append(shard)
+        else:
+            receipts.append(receipt)
+    if missing:
+        raise RunIncomplete(_name_missing(layout, missing, len(plan.spans)))
+    for receipt in receipts:
+        span = plan.spans[receipt.shard]
+        found = {(f.chrom, f.start, f.end, f.n_rows) for f in receipt.files}
+        if found != {(span.chrom, span.start, span.end, span.rows)}:
+            raise RunIncomplete(
+                f"shard {span.shard} of {layout.root} owes {span.rows} rows of {span.chrom} from "
+                f"{span.start} to {span.end} (0-based), its record tells of {sorted(found)}. "
+                f"Remove {layout.commit(span.shard)} and run the same command again."
+            )
+    return receipts
+
+
+def _name_missing(layout: RunLayout, missing: list[int], total: int) -> str:
+    reasons = {record.shard: record.reason for record in read_failures(layout.failures)}
+    named = ", ".join(
+        f"{shard} ({reasons[shard]})" if shard in reasons else str(shard)
+        for shard in missing[:NAMED_SHARDS]
+    )
+    more = f" and {len(missing) - NAMED_SHARDS} more" if len(missing) > NAMED_SHARDS else ""
+    return (
+        f"{layout.root} is not sealed: {len(missing)} of {total} shards are missing: "
+        f"{named}{more}. Run the same command again: it does the missing ones only."
+    )
+
+
+def _check_files(layout: RunLayout, receipt: Receipt, columns: Mapping[str, list[str]]) -> None:
+    blocks = sorted(file.block for file in receipt.files)
+    if blocks != sorted(columns):
+        raise RunIncomplete(
+            f"shard {receipt.shard} of {layout.root} has the blocks {blocks}, the run has "
+            f"{sorted(columns)}. Remove {layout.commit(receipt.shard)} and run the same command "
+            f"again."
+        )
+    for file in receipt.files:
+        _check_footer(layout.root / file.path, file, columns[file.block])
+
+
+def _check_footer(path: Path, file: WrittenFile, columns: list[str]) -> None:
+    """Compare a file's own account of itself with its receipt. Values are not read."""
+    try:
+        footer = pq.read_metadata(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(
+            f"{path} is damaged ({error}). Remove it and run the same command again: its shard is "
+            f"scored anew."
+        ) from error
+    if footer.num_rows != file.n_rows or footer.schema.names != ["start", *columns]:
+        raise StorageError(
+            f"{path} holds {footer.num_rows} rows of {footer.num_columns} columns, its record "
+            f"{file.n_rows} of {len(columns) + 1}. Remove it and run the same command again: its "
+            f"shard is scored anew."
+        )
+
+
+def _close_staging(layout: RunLayout) -> None:
+    with writing_to(layout.staging):
+        if layout.staging.exists():
+            remove_tree(layout.closed_staging)
+            os.rename(layout.staging, layout.closed_staging)
+        make_folder(layout.closed_staging)
+        flush_folder(layout.root)
+
+
+def _remove_orphans(layout: RunLayout, known: set[str]) -> None:
+    """Delete data files that no receipt names: those of killed and of beaten attempts."""
+    for path in layout.data.rglob("*.parquet"):
+        if path.relative_to(layout.root).as_posix() not in known:
+            remove_if_there(path)
+
+
+def _summary(layout: RunLayout, plan: ShardPlan, files: pa.Table) -> RunSummary:
+    tiles = plan.table.num_rows
+    scored = pc.sum(plan.table["scored"]).as_py()
+    return RunSummary(
+        path=layout.root,
+        shards=len(plan.spans),
+        files=files.num_rows,
+        rows=plan.rows,
+        bytes=sum(files["bytes"].to_pylist()),
+        tiles_scored=scored,
+        tiles_skipped=tiles - scored,
+    )

@@ -1,0 +1,375 @@
+"""The protocol of a run directory: begin, pending, write, seal, and every refusal."""
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import store_runs as world
+
+from cisray.errors import ResultsError, RunConflict, RunIncomplete, RunNotFound, StorageError
+from cisray.store.rows import Piece
+from cisray.store.run import ShardSink
+from cisray.store.scan import open_run
+
+
+def rows_of(path: Path, **options: bool) -> list[tuple[object, ...]]:
+    return open_run(path, **options).scan().collect().rows()
+
+
+def data_files(path: Path) -> list[Path]:
+    return sorted((path / "data").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("blocks", [world.TWO_BLOCKS, {"sel": list(world.TRACKS_HELD)}])
+def test_a_run_comes_back_value_for_value(tmp_path, blocks) -> None:
+    with world.begin(tmp_path / "run", blocks=blocks) as sink:
+        assert sink.pending() == [0, 1, 2]
+        for shard in (2, 0, 1):
+            receipt = sink.write(shard, world.pieces_of(shard, blocks), attempt_info={"device": "cpu"})
+            assert receipt.n_rows == len(world.STARTS[shard])
+        assert sink.pending() == []
+        summary = sink.seal()
+    # 8 + 3 + 4 rows; one file per shard and block; tile 3 has no ACGT and is not scored.
+    assert (summary.rows, summary.shards, summary.files) == (15, 3, 3 * len(blocks))
+    assert (summary.tiles_scored, summary.tiles_skipped) == (4, 1)
+    assert summary.bytes == sum(path.stat().st_size for path in data_files(tmp_path / "run"))
+    assert rows_of(tmp_path / "run") == world.expected_rows()
+
+
+def test_ten_bits_are_within_the_promised_error(tmp_path) -> None:
+    world.finish(tmp_path / "run", mantissa_bits=10)
+    got = np.array([row[3:] for row in rows_of(tmp_path / "run")])
+    exact = np.array([row[3:] for row in world.expected_rows()])
+    error = np.abs(got - exact) / exact
+    # 2^-11 = 4.88e-4; some of these values do need rounding.
+    assert 0 < error.max() <= 4.9e-4
+
+
+def test_files_say_where_they_come_from(tmp_path) -> None:
+    world.finish(tmp_path / "run")
+    path = next((tmp_path / "run/data/tracks/block=cage/chrom=chr2").glob("chr2_000002048_*"))
+    assert path.name.startswith("chr2_000002048_000002432.")
+    manifest = world.make_manifest()
+    notes = {k.decode(): v.decode() for k, v in pq.read_metadata(path).metadata.items()}
+    assert notes == {
+        "cisray.format": "cisray.genome_tracks/1",
+        "cisray.run_id": manifest.run_id,
+        "cisray.manifest_sha256": manifest.digest,
+        "cisray.block": "cage",
+        "cisray.chrom": "chr2",
+        "cisray.start": "2048",
+        "cisray.end": "2432",
+        "cisray.bin": "128",
+        "cisray.mantissa_bits": "23",
+        "cisray.model_sha256": "ab" * 32,
+        "cisray.genome": "toy.fa",
+        "cisray.genome_sha256": "cd" * 32,
+        "cisray.tracks_sha256": manifest.tracks_sha256,
+        "cisray.version": "0.1.0",
+    }
+
+
+def test_a_sealed_run_holds_nothing_but_itself(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    assert sorted(os.listdir(path)) == [
+        "_SUCCESS", "_commits", "_lock", "_manifest.parquet", "data", "run.json",
+        "tracks.parquet", "windows.parquet",
+    ]  # fmt: skip
+    assert (path / "_SUCCESS").read_bytes() == b""
+    listed = pl.read_parquet(path / "_manifest.parquet")
+    assert sorted(str(path / p) for p in listed["path"]) == [str(p) for p in data_files(path)]
+
+
+@pytest.mark.parametrize("blocks", [{"sel": list(world.TRACKS_HELD)}])
+def test_readers_without_our_code_see_every_row(tmp_path, blocks) -> None:
+    world.finish(tmp_path / "run", blocks=blocks)
+    folder = tmp_path / "run/data/tracks"
+    columns = ["chrom", "start", "t0003", "t0005", "t0008", "t0013"]
+    owed = sorted((row[0], row[1], *row[3:]) for row in world.expected_rows())
+    naive = pl.scan_parquet(folder, hive_partitioning=True).select(columns).collect()
+    assert sorted(naive.rows()) == owed
+    arrow = pq.read_table(folder)
+    arrow = arrow.set_column(
+        arrow.column_names.index("chrom"), "chrom", arrow["chrom"].cast(pa.string())
+    )
+    assert sorted(pl.DataFrame(arrow.select(columns)).rows()) == owed
+
+
+def test_a_resumed_run_does_what_is_missing_only(tmp_path) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        sink.write(1, world.pieces_of(1, sink.blocks))
+    before = data_files(path)
+    with world.begin(path, created="later", provenance={"host": "other"}) as sink:
+        assert sink.pending() == [0, 2]
+    world.finish(path)
+    assert set(before) < set(data_files(path))
+    assert rows_of(path) == world.expected_rows()
+
+
+def test_a_sealed_run_is_left_alone(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    before = {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.name != "_lock"}
+    with world.begin(path) as sink:
+        assert sink.pending() == []
+        first, second = sink.seal(), sink.seal()
+    assert first == second
+    assert first.rows == 15
+    after = {p: p.stat().st_mtime_ns for p in path.rglob("*") if p.name != "_lock"}
+    assert after == before
+
+
+def test_sealing_names_what_is_missing_and_why(tmp_path) -> None:
+    with world.begin(tmp_path / "run") as sink:
+        sink.write(1, world.pieces_of(1, sink.blocks))
+        sink.record_failure(2, "CUDA out of memory", attempts=3)
+        assert [record.shard for record in sink.failures()] == [2]
+        with pytest.raises(RunIncomplete, match=r"2 of 3 shards are missing: 0, 2 \(CUDA out"):
+            sink.seal()
+        with pytest.raises(RunNotFound, match="not sealed"):
+            open_run(tmp_path / "run")
+        for shard in sink.pending():
+            sink.write(shard, world.pieces_of(shard, sink.blocks))
+        assert sink.failures() == []
+        assert not (tmp_path / "run/_failed/000002.json").exists()
+        sink.seal()
+
+
+def test_a_worker_cannot_seal(tmp_path) -> None:
+    with world.begin(tmp_path / "run"), pytest.raises(ValueError, match="driver"):
+        ShardSink.attach(tmp_path / "run").seal()
+
+
+def test_another_identity_is_refused_with_its_differences(tmp_path) -> None:
+    world.begin(tmp_path / "run").close()
+    with pytest.raises(RunConflict) as caught:
+        world.begin(
+            tmp_path / "run",
+            config={"precision": "bfloat16", "regions": {"bed": None, "pad": 5}},
+            model_sha256="ef" * 32,
+        )
+    text = str(caught.value)
+    assert 'config.precision: "float32" there, "bfloat16" now' in text
+    assert "config.regions.pad: 0 there, 5 now" in text
+    assert "model_sha256" in text
+    assert "genome_sha256" not in text
+    assert "--restart" in text
+
+
+def test_restart_discards_a_run_and_nothing_else(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    (tmp_path / "beside.txt").write_text("kept")
+    with world.begin(path, restart=True, model_sha256="ef" * 32) as sink:
+        assert sink.pending() == [0, 1, 2]
+        assert data_files(path) == []
+        assert not (path / "_SUCCESS").exists()
+    assert (tmp_path / "beside.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "data/mine.csv", "_commits/mine.parquet"])
+def test_restart_refuses_where_something_foreign_lies(tmp_path, name) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    (path / name).write_text("precious")
+    before = sorted(path.rglob("*"))
+    with pytest.raises(RunConflict, match=name):
+        world.begin(path, restart=True)
+    assert sorted(path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_folder_that_is_no_run_is_never_touched(tmp_path, restart) -> None:
+    (tmp_path / "thesis.tex").write_text("years")
+    with pytest.raises(RunConflict, match=r"not a cisray run.*thesis\.tex"):
+        world.begin(tmp_path, restart=restart)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path) -> None:
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(RunConflict, match="not a cisray run"):
+        world.begin(tmp_path / "run")
+
+
+def test_an_empty_folder_is_taken(tmp_path) -> None:
+    with world.begin(tmp_path) as sink:
+        assert sink.pending() == [0, 1, 2]
+
+
+def test_attach_needs_a_run(tmp_path) -> None:
+    with pytest.raises(RunNotFound, match=r"no run\.json"):
+        ShardSink.attach(tmp_path)
+
+
+def test_a_plan_changed_behind_the_run_is_noticed(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.begin(path).close()
+    table = pl.read_parquet(path / "windows.parquet")
+    table.with_columns(bins=pl.col("bins").replace(3, 2)).write_parquet(path / "windows.parquet")
+    with pytest.raises(StorageError, match=r"windows\.parquet is not the one"):
+        ShardSink.attach(path)
+
+
+def test_a_damaged_manifest_is_named(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.begin(path).close()
+    (path / "run.json").write_text('{"job": "score')
+    with pytest.raises(StorageError, match=r"run\.json is damaged"):
+        world.begin(path)
+
+
+def test_blocks_must_hold_each_track_once(tmp_path) -> None:
+    with pytest.raises(ValueError, match="every track"):
+        world.begin(tmp_path / "run", blocks={"a": [3, 5], "b": [5, 8, 13]})
+
+
+def change(shard: int, block: str, **replaced: object) -> list[Piece]:
+    pieces = {piece.block: piece for piece in world.pieces_of(shard, world.TWO_BLOCKS)}
+    pieces[block] = pieces[block]._replace(**replaced)
+    return list(pieces.values())
+
+
+def columns_with(name: str, values: object) -> dict[str, object]:
+    columns = world.columns_of(1, world.TWO_BLOCKS["cage"])
+    return {**columns, name: values}
+
+
+F32 = np.float32
+WRONG_COLUMNS = {
+    "one row too few": ({k: v[:-1] for k, v in columns_with("x", np.ones(3)).items() if k != "x"},
+                        r"\(2,\) rows, its plan owes \(3,\)"),
+    "a bin that is not owed": (columns_with("start", np.array([2048, 2176, 2432], np.int32)),
+                               "bin at chr2 2432 in row 2 where the plan has 2304"),
+    "unsorted": (columns_with("start", np.array([2176, 2048, 2304], np.int32)), "2 rows differ"),
+    "a bin twice": (columns_with("start", np.array([2048, 2048, 2304], np.int32)), "1 rows differ"),
+    "off the grid": (columns_with("start", np.array([2048, 2177, 2304], np.int32)), "chr2 2177"),
+    "float starts": (columns_with("start", np.array([2048.0, 2176, 2304])), "float64"),
+    "another column": (columns_with("t0099", np.ones(3, F32)), "t0099"),
+    "double precision": (columns_with("t0008", np.ones(3)), "float64"),
+    "two axes": (columns_with("t0008", np.ones((3, 1), F32)), r"\(3, 1\)"),
+    "other order": (dict(reversed(columns_with("start", np.array([2048, 2176, 2304])).items())),
+                    "another order"),
+    # Row 1 of shard 1 is the bin at 2176 (0-based), 2,177-2,304 as browsers write it.
+    "NaN": (columns_with("t0008", np.array([1, np.nan, np.inf], F32)),
+            r"2 of 3 values of track column t0008 .* \(nan\) at chr2:2,177-2,304"),
+    "null": (pa.table({"start": pa.array([2048, 2176, 2304], pa.int32()),
+                       "t0003": pa.array([1, None, 2], pa.float32()),
+                       "t0008": pa.array([1, 1, 2], pa.float32())}), "nulls in t0003"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("columns", "message"), WRONG_COLUMNS.values(), ids=WRONG_COLUMNS.keys())
+def test_rows_that_the_plan_does_not_owe_are_refused(tmp_path, columns, message) -> None:
+    with world.begin(tmp_path / "run") as sink:
+        with pytest.raises(ResultsError, match=message):
+            sink.write(1, change(1, "cage", columns=columns))
+        assert data_files(tmp_path / "run") == []
+        assert list((tmp_path / "run/_staging").iterdir()) == []
+        assert sink.pending() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("wrong", [{"chrom": "chr3"}, {"start": 2049}, {"end": 2560}])
+def test_a_piece_for_another_place_is_refused(tmp_path, wrong) -> None:
+    with world.begin(tmp_path / "run") as sink, pytest.raises(ResultsError, match="in the plan"):
+        sink.write(1, change(1, "other", **wrong))
+
+
+def test_blocks_missing_twice_or_unknown_are_refused(tmp_path) -> None:
+    pieces = list(world.pieces_of(1, world.TWO_BLOCKS))
+    with world.begin(tmp_path / "run") as sink:
+        with pytest.raises(ResultsError, match=r"lacks the blocks \['other'\]"):
+            sink.write(1, pieces[:1])
+        with pytest.raises(ResultsError, match="'cage' twice"):
+            sink.write(1, [*pieces, pieces[0]])
+        with pytest.raises(ResultsError, match="'sel' twice or out"):
+            sink.write(1, [pieces[0]._replace(block="sel")])
+        with pytest.raises(ResultsError, match="shard 7 owes no rows"):
+            sink.write(7, pieces)
+        assert data_files(tmp_path / "run") == []
+
+
+def test_threads_that_race_for_a_shard_leave_one_attempt(tmp_path) -> None:
+    with world.begin(tmp_path / "run") as sink:
+        barrier, receipts = threading.Barrier(4), []
+
+        def work() -> None:
+            worker = ShardSink.attach(tmp_path / "run")
+            barrier.wait()
+            receipts.append(worker.write(0, world.pieces_of(0, worker.blocks)))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(receipts) == 4
+        assert len({receipt.attempt for receipt in receipts}) == 1
+        named = {tmp_path / "run" / file.path for file in receipts[0].files}
+        assert set(data_files(tmp_path / "run")) == named
+
+
+@pytest.mark.parametrize("harm", ["delete", "truncate", "record"])
+def test_a_shard_whose_files_are_gone_is_written_again(tmp_path, harm) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        receipt = sink.write(0, world.pieces_of(0, sink.blocks))
+        file = path / receipt.files[1].path
+        if harm == "delete":
+            file.unlink()
+        elif harm == "truncate":
+            file.write_bytes(file.read_bytes()[:-1])
+        else:
+            (path / "_commits/000000.json").write_text("{")
+        assert sink.pending() == [0, 1, 2]
+    world.finish(path)
+    assert rows_of(path) == world.expected_rows()
+    # 3 shards x 2 blocks, the torn attempt swept.
+    assert len(data_files(path)) == 6
+
+
+def test_sealing_looks_into_the_footers(tmp_path) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        for shard in sink.pending():
+            receipt = sink.write(shard, world.pieces_of(shard, sink.blocks))
+        file = path / receipt.files[0].path
+        damaged = bytearray(file.read_bytes())
+        damaged[-4:] = b"XXXX"
+        file.write_bytes(damaged)
+        with pytest.raises(StorageError, match="is damaged"):
+            sink.seal()
+        assert (path / "_staging").exists()
+
+
+def test_sealing_compares_records_with_the_plan(tmp_path) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        for shard in sink.pending():
+            sink.write(shard, world.pieces_of(shard, sink.blocks))
+        record = json.loads((path / "_commits/000001.json").read_text())
+        for file in record["files"]:
+            file["n_rows"] = 2
+        (path / "_commits/000001.json").write_text(json.dumps(record))
+        with pytest.raises(RunIncomplete, match="shard 1 .* owes 3 rows"):
+            sink.seal()
+
+
+def test_a_writer_that_outlived_the_seal_cannot_publish(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.begin(path).close()
+    late = ShardSink.attach(path)
+    world.finish(path)
+    before = data_files(path)
+    with pytest.raises(StorageError):
+        late.write(0, world.pieces_of(0, late.blocks))
+    assert data_files(path) == before
+    assert rows_of(path) == world.expected_rows()
