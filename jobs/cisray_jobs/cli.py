@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from typer.exceptions import TyperException
@@ -119,7 +119,10 @@ def demo(
 @model_app.command("init")
 def model_init(
     out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
-    size: Annotated[str, typer.Option(help="tiny, small or enformer (251 million parameters).")],
+    size: Annotated[
+        Literal["tiny", "small", "enformer"],
+        typer.Option(help="enformer has the published 251 million parameters."),
+    ],
     seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
     randomise_all: Annotated[
         bool,
@@ -172,7 +175,7 @@ def model_convert(
         int | None, typer.Option(help="Bins the model predicts, where the source does not say.")
     ] = None,
     gamma: Annotated[
-        str,
+        Literal["auto", "per_feature", "per_position"],
         typer.Option(
             help="Axis on which gamma positions are normalised: auto, per_feature (the released "
             "weights), per_position (trained with enformer-pytorch's default)."
@@ -185,14 +188,14 @@ def model_convert(
 
     Example: cisray model convert enformer-fine-tuned-human-1 enformer.safetensors
     """
+    from cisray.model.checkpoints.convert import ConvertOptions
     from cisray_jobs import models
 
-    options = {"input_bp": input_bp, "target_bins": target_bins, "gamma": gamma}
     info = models.convert_model(
         source,
         out,
         track_tables=_tables(tracks),
-        options={name: value for name, value in options.items() if value is not None},
+        options=ConvertOptions(input_bp=input_bp, target_bins=target_bins, gamma=gamma),
         overwrite=overwrite,
     )
     _show_model(info, as_json=as_json)

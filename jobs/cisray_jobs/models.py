@@ -13,7 +13,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cisray.errors import CheckpointError, ConfigError
-from cisray.model.checkpoints.convert import open_foreign
+from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.native import read_native, save_native
 from cisray.model.enformer.config import EnformerConfig
@@ -89,26 +89,17 @@ def convert_model(
     out: Path,
     *,
     track_tables: Mapping[str, Path] | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: ConvertOptions | None = None,
     overwrite: bool = False,
 ) -> ModelInfo:
     """Convert a foreign checkpoint; every tensor must be there, and no other.
 
-    `track_tables` maps a head to its Basenji targets table; `options` go to the reader
-    (`input_bp`, `target_bins`, `gamma`).
+    `track_tables` maps a head to its Basenji targets table.
     """
-    foreign = open_foreign(source, expected_shapes=expected_shapes, **dict(options or {}))
-    tracks = dict(foreign.tracks)
-    for head, table in (track_tables or {}).items():
-        if head not in foreign.config.heads:
-            raise ConfigError(
-                f"--tracks {head}={table}: the model's heads are {', '.join(foreign.config.heads)}."
-            )
-        tracks[head] = TrackSet.read_table(table, head, foreign.config.heads[head])
-    named = Checkpoint.build(
-        foreign.config, foreign.state, tracks=tracks, provenance=foreign.provenance
-    )
-    return _save(out, named, overwrite=overwrite)
+    tables = track_tables or {}
+    tracks = {head: TrackSet.read_table(table, head) for head, table in tables.items()}
+    foreign = open_foreign(source, expected_shapes, tracks=tracks, options=options)
+    return _save(out, foreign, overwrite=overwrite)
 
 
 def download_model(
@@ -135,9 +126,9 @@ def download_model(
             "(HF_ENDPOINT names a mirror, HF_TOKEN a private repository), or fetch the folder by "
             "other means and run `cisray model convert FOLDER OUT`."
         ) from None
+    released = ConvertOptions(gamma="per_feature")
     return convert_model(
-        paths[0].parent, out, track_tables=track_tables, options={"gamma": "per_feature"},
-        overwrite=overwrite,
+        paths[0].parent, out, track_tables=track_tables, options=released, overwrite=overwrite
     )
 
 

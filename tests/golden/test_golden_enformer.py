@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cisray.genome.encode import onehot
-from cisray.model.checkpoints.convert import open_foreign
+from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.enformer.attention import RelativeAttention
 from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.network import Enformer, expected_shapes
@@ -32,9 +32,8 @@ def tf_case(request: pytest.FixtureRequest, shared: Path) -> tuple[Enformer, Map
     told = json.loads((shared / "golden" / f"{name}.json").read_text())
     checkpoint = open_foreign(
         shared / "golden" / name,
-        expected_shapes=expected_shapes,
-        input_bp=told["inp"][1],
-        target_bins=told["target_length"],
+        expected_shapes,
+        options=ConvertOptions(input_bp=told["inp"][1], target_bins=told["target_length"]),
     )
     return model_from_checkpoint(checkpoint), np.load(shared / "golden" / f"{name}.npz")
 
@@ -106,6 +105,26 @@ def test_the_attention_of_the_first_layer(tf_case) -> None:
     assert_close("attention", (content + position).softmax(-1), golden["t0.attention"])
 
 
+def near_ties(model: Enformer, onehot_BLA: torch.Tensor) -> list[int]:
+    """Base positions of max-pooled pairs that differ by less than float32 can tell."""
+    found: list[int] = []
+
+    def look(_module, inputs, _output):
+        (x_BDL,) = inputs
+        pairs = x_BDL.detach().unflatten(-1, (-1, 2))
+        apart = (pairs[..., 0] - pairs[..., 1]).abs()
+        close = (apart > 0) & (apart < 1e-6 * pairs.abs().amax(-1))
+        bases_per_pair = model.input_bp // apart.shape[-1]
+        found.extend((torch.nonzero(close)[:, 2] * bases_per_pair).tolist())
+
+    pools = [module for module in model.modules() if isinstance(module, torch.nn.MaxPool1d)]
+    hooks = [pool.register_forward_hook(look) for pool in pools]
+    model(onehot_BLA)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
 def test_the_gradient_with_respect_to_the_input(tf_case) -> None:
     model, golden = tf_case
     onehot_BLA = torch.from_numpy(onehot(golden["input_idx"])).requires_grad_()
@@ -113,9 +132,17 @@ def test_the_gradient_with_respect_to_the_input(tf_case) -> None:
     per_sample = (model(onehot_BLA, head="human") * mask_NT).sum(dim=(1, 2)) / mask_NT.sum()
     (gradient,) = torch.autograd.grad(per_sample.sum(), onehot_BLA)
     assert_close("scalar", per_sample, golden["grad.scalar_per_sample"])
-    # 4e-9 of 1e-3 between the references: relative 4e-6 of the largest gradient.
+    # The references agreed to 4e-9 of 1e-3: a relative 4e-6 of the largest gradient.
     largest = float(np.abs(golden["grad.d_input"]).max())
-    assert_close("gradient", gradient, golden["grad.d_input"], tolerance=1e-5 * largest)
+    error_L = np.abs(gradient.numpy() - golden["grad.d_input"]).max(axis=(0, 2))
+    # Where max pooling meets a tie within rounding, TensorFlow may send the gradient of that one
+    # pair to the other position; its reach is under 64 bases at the level where it happens.
+    tied = np.zeros(model.input_bp, bool)
+    for base in near_ties(model, onehot_BLA):
+        tied[max(0, base - 64) : base + 64] = True
+    assert tied.mean() < 0.05
+    assert error_L[~tied].max() <= 1e-5 * largest
+    assert error_L.max() <= 2e-3 * largest
 
 
 def test_the_positional_features_of_the_small_model(tf_case) -> None:
@@ -130,18 +157,22 @@ def test_the_positional_features_of_the_published_length(shared: Path) -> None:
     golden = np.load(shared / "golden" / "posfeat_1536.npz")
     features = positional_features(1536, 192, "per_feature", torch.device("cpu"))
     symmetric, signed = features[:, :96], features[:, 96:]
-    assert_close("float64", symmetric, golden["float64_symmetric_half_as_f32"], tolerance=1e-7)
-    # TensorFlow's float32 log densities lose digits at 3e4: 2.5e-3 in gamma, nothing elsewhere.
-    theirs = golden["tf_float32_symmetric_half"]
-    assert_close("exponential and mask", symmetric[:, :64], theirs[:, :64], tolerance=1e-6)
-    assert_close("gamma", symmetric[:, 64:], theirs[:, 64:], tolerance=2.5e-3)
+    for precision in ("tf_float32_symmetric_half", "float64_symmetric_half_as_f32"):
+        theirs = golden[precision]
+        assert_close("exponential and mask", symmetric[:, :64], theirs[:, :64], tolerance=1e-6)
+        # Float32 log densities near 3e4 lose digits, in TensorFlow's way and in ours: at most
+        # 2.5e-3 apart, 1e-5 on average.
+        assert_close("gamma", symmetric[:, 64:], theirs[:, 64:], tolerance=2.5e-3)
+        assert np.abs(symmetric[:, 64:].numpy() - theirs[:, 64:]).mean() < 2e-5
     sign = torch.sign(torch.arange(-1535.0, 1536.0))[:, None]
     assert torch.equal(signed, symmetric * sign)
 
 
 def test_enformer_pytorch_small(shared: Path) -> None:
     golden = np.load(shared / "golden" / "ptA.npz")
-    checkpoint = open_foreign(shared / "golden" / "ptA", expected_shapes=expected_shapes, input_bp=4096)
+    checkpoint = open_foreign(
+        shared / "golden" / "ptA", expected_shapes, options=ConvertOptions(input_bp=4096)
+    )
     assert checkpoint.config.gamma_normalisation == "per_position"  # use_tf_gamma is false there
     model = model_from_checkpoint(checkpoint)
     seen = stages(model, torch.from_numpy(onehot(golden["input_idx"])))
@@ -154,15 +185,17 @@ def test_enformer_pytorch_small(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("prefix", "gamma", "tolerance"),
     [
-        ("tfgamma0", "per_position", 2.5e-5),
-        # The table that enformer-pytorch stores differs from the formula by up to 2.5e-3.
-        ("tfgamma1", "per_feature", 2.5e-5),
+        ("tfgamma0", "per_position", 5e-6),
+        # The table that enformer-pytorch stores differs from the formula by up to 2e-3.
+        ("tfgamma1", "per_feature", 5e-5),
     ],
 )
 def test_enformer_pytorch_gamma_both_ways(shared: Path, prefix: str, gamma: str, tolerance: float) -> None:
     golden = np.load(shared / "golden" / "ptGamma.npz")
     checkpoint = open_foreign(
-        shared / "golden" / "ptGamma", expected_shapes=expected_shapes, input_bp=12_288, gamma=gamma
+        shared / "golden" / "ptGamma",
+        expected_shapes,
+        options=ConvertOptions(input_bp=12_288, gamma=gamma),
     )
     model = model_from_checkpoint(checkpoint)
     seen = stages(model, torch.from_numpy(onehot(golden["input_idx"])))
@@ -174,7 +207,7 @@ def test_enformer_pytorch_gamma_both_ways(shared: Path, prefix: str, gamma: str,
         "transformer", seen["transformer.0"][:, ::16], golden[f"{prefix}.transformer.0"], tolerance
     )
     for head in ("human", "mouse"):
-        assert_close(head, seen[f"out.{head}"], golden[f"{prefix}.out.{head}"], tolerance)
+        assert_close(head, seen[f"out.{head}"], golden[f"{prefix}.out.{head}"])
 
 
 def test_no_grad_changes_no_bit(tf_case) -> None:

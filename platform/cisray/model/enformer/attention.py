@@ -61,12 +61,11 @@ class RelativeAttention(nn.Module):
 
     def position_keys(self, tokens: int) -> torch.Tensor:
         """Project the positional features to keys r, (1, H, 2K-1, d)."""
+        weight = self.to_rel_k.weight
+        config = self.config
         features = positional_features(
-            tokens,
-            self.config.position_features,
-            self.config.gamma_normalisation,
-            self.to_rel_k.weight.device,
-        )
+            tokens, config.position_features, config.gamma_normalisation, weight.device
+        ).to(weight.dtype)
         # One mask per layer and call, shared by all heads and samples, as in the original.
         features = functional.dropout(features, self.config.positional_dropout, self.training)
         return self.split_heads(self.to_rel_k(features)[None])

@@ -27,13 +27,16 @@ def positional_features(
 
     A distance is key minus query: negative for keys to the left. The first half of the F axis
     is [exponential | central mask | gamma] of the absolute distance, the second half the same
-    times the sign of the distance. Everything is computed in float64 and rounded once, because
-    the gamma densities are differences of numbers near 3e4. Positions are relative to K: the
-    features of one length are not those of another.
+    times the sign of the distance. Positions are relative to K: the features of one length are
+    not those of another.
+
+    Computed in float32 on the CPU whatever the device, as the models were trained. The gamma
+    densities are differences of numbers near 3e4, so at K = 1,536 float32 and float64 differ by
+    up to 2.5e-3; following the original keeps what it has (docs/decisions/0006).
     """
     # Cached tensors must serve training as well, so they may not be inference tensors.
-    with torch.inference_mode(mode=False), torch.no_grad():
-        distance = torch.arange(1 - tokens, tokens, dtype=torch.float64)
+    with torch.inference_mode(mode=False), torch.no_grad(), torch.device("cpu"):
+        distance = torch.arange(1 - tokens, tokens, dtype=torch.float32)
         per_class = features // POSITION_CLASSES
         x = distance.abs()[:, None]
         symmetric = torch.cat(
@@ -45,21 +48,19 @@ def positional_features(
             dim=1,
         )
         both = torch.cat([symmetric, symmetric * distance.sign()[:, None]], dim=1)
-        return both.to(device=device, dtype=torch.float32)
+        return both.to(device)
 
 
 def exponential_features(x: torch.Tensor, tokens: int, count: int) -> torch.Tensor:
     """Decay with half-lives spaced geometrically from 8 to K tokens; x is |distance|, (P, 1)."""
-    half_lives = 2.0 ** torch.linspace(
-        _SMALLEST_LOG2_HALF_LIFE, math.log2(tokens), count, dtype=torch.float64
-    )
+    half_lives = 2.0 ** torch.linspace(_SMALLEST_LOG2_HALF_LIFE, math.log2(tokens), count)
     return torch.exp(-math.log(2.0) * x / half_lives)
 
 
 def central_mask_features(x: torch.Tensor, count: int) -> torch.Tensor:
     """One where |distance| < 2**i - 1 for i = 1..count, else zero."""
-    widths = 2.0 ** torch.arange(1, count + 1, dtype=torch.float64) - 1
-    return (x < widths).to(torch.float64)
+    widths = 2.0 ** torch.arange(1, count + 1) - 1
+    return (x < widths).to(x.dtype)
 
 
 def gamma_features(
@@ -70,7 +71,7 @@ def gamma_features(
     The axis of the maximum is what tells the released weights (`per_feature`) from weights
     trained with enformer-pytorch's default (`per_position`).
     """
-    mean = torch.linspace(tokens / count, tokens, count, dtype=torch.float64)
+    mean = torch.linspace(tokens / count, tokens, count)
     deviation = tokens / (2 * count)
     concentration = (mean / deviation) ** 2
     rate = mean / deviation**2
