@@ -82,7 +82,8 @@ class RayExecutor:
         started = time.monotonic()
         ledger = Ledger(shards, max_attempts=self._policy.max_attempts)
         pool = _Pool(task, self._policy, self._run_name, ledger, on_done)
-        reported = 0.0
+        on_progress(pool.progress(0.0))
+        reported = started
         try:
             while not ledger.is_settled:
                 pool.step()
