@@ -69,6 +69,10 @@ def act(what: str, nth: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "kill once" if nth == 1:
             os.kill(os.getpid(), signal.SIGKILL)
+        case "slow then kill once":
+            time.sleep(3)
+            if nth == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
         case "sleep":
             time.sleep(1000)
         case "big receipt":
