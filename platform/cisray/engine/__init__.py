@@ -1,1 +1,8 @@
-"""Placeholder."""
+"""The engine: numbered shards on a pool of workers that may die, or in this process without Ray.
+
+Knows shards by number and a task that does one; knows nothing of genomes, models or tables. The
+modules: `task` (the words), `ledger` (who was tried how often), `attempt` (one try and what it
+came to), `inline` and `pool` (the two executors), `executors` (choosing one), `cluster` (the only
+`ray.init`), `progress` (what a person sees). `task`, `ledger`, `attempt`, `inline` and `progress`
+do not import Ray.
+"""

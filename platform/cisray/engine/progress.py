@@ -1,0 +1,134 @@
+"""What a person sees of a run: a live bar on a terminal, else a line now and then on stderr.
+
+Knows progress reports and receipts (their key `rows`); nothing of executors or Ray.
+"""
+
+import sys
+import time
+from enum import Enum
+from types import TracebackType
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+
+from cisray.engine.task import Progress, Receipt
+
+
+class Display(Enum):
+    """How progress is shown; AUTO is BAR on a terminal and LINES elsewhere."""
+
+    AUTO = "auto"
+    BAR = "bar"
+    LINES = "lines"
+    NONE = "none"
+
+
+class ProgressReporter:
+    """Show a run while it goes on; a context manager whose methods are an executor's callbacks.
+
+    `every_s` is the least time between two lines; the first and the last are always written.
+    """
+
+    def __init__(
+        self,
+        *,
+        display: Display = Display.AUTO,
+        every_s: float = 30.0,
+        stream: TextIO | None = None,
+    ) -> None:
+        """Choose the display; `stream` is stderr unless given."""
+        self._stream = stream if stream is not None else sys.stderr
+        if display is Display.AUTO:
+            display = Display.BAR if self._stream.isatty() else Display.LINES
+        self._display = display
+        self._every_s = every_s
+        self._rows = 0
+        self._last: Progress | None = None
+        self._written: Progress | None = None
+        self._written_at = 0.0
+        self._bar: RichProgress | None = None
+        self._bar_task = TaskID(0)
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        if self._display is Display.BAR:
+            self._bar = RichProgress(
+                BarColumn(),
+                TextColumn("{task.fields[line]}"),
+                console=Console(file=self._stream),
+            )
+            self._bar_task = self._bar.add_task("", total=None, line="starting")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Write the last state, and leave the terminal as it was."""
+        if self._last is not None and self._last is not self._written:
+            self._write(self._last)
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_done(self, shard: int, receipt: Receipt) -> None:
+        """Count the rows of a finished shard."""
+        rows = receipt.get("rows")
+        if isinstance(rows, int):
+            self._rows += rows
+
+    def on_progress(self, progress: Progress) -> None:
+        """Show a report, or keep it until it is time for the next line."""
+        self._last = progress
+        due = time.monotonic() - self._written_at >= self._every_s
+        if self._display is Display.BAR or self._written is None or due:
+            self._write(progress)
+
+    def _write(self, progress: Progress) -> None:
+        line = progress_line(progress, self._rows)
+        if self._bar is not None:
+            settled = progress.done + progress.failed
+            self._bar.update(self._bar_task, total=progress.total, completed=settled, line=line)
+        elif self._display is Display.LINES:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        self._written = progress
+        self._written_at = time.monotonic()
+
+
+def progress_line(progress: Progress, rows: int) -> str:
+    """Put a report into one line.
+
+    >>> progress_line(Progress(8, 2, 0, 2, 1, 0, 60.0), rows=1800)
+    '2/8 shards, 1,800 rows, 30 rows/s, 3:00 left, 1 worker'
+
+    The time left takes the shards still to do to cost what the settled ones did on average.
+    """
+    settled = progress.done + progress.failed
+    parts = [f"{progress.done}/{progress.total} shards"]
+    if rows:
+        parts.append(f"{rows:,} rows")
+        if progress.elapsed_s > 0:
+            parts.append(f"{rows / progress.elapsed_s:,.0f} rows/s")
+    if settled == progress.total:
+        parts.append(f"{_clock(progress.elapsed_s)} in all")
+    elif settled:
+        left_s = progress.elapsed_s * (progress.total - settled) / settled
+        parts.append(f"{_clock(left_s)} left")
+    parts.append(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}")
+    if progress.retries:
+        parts.append(f"{progress.retries} retried")
+    if progress.failed:
+        parts.append(f"{progress.failed} FAILED")
+    return ", ".join(parts)
+
+
+def _clock(seconds: float) -> str:
+    """Write seconds as `m:ss` or `h:mm:ss`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -1,0 +1,21 @@
+"""Imports Ray once, with what it reads from the environment at import time set first.
+
+Every other module of the engine takes Ray, and the few private parts of it that `cluster` needs,
+from here. Knows nothing else. Ray is held to one minor version in pyproject.toml for their sake.
+"""
+
+import os
+
+# Under `uv run` Ray would else copy the working directory to every worker and change into the
+# copy, where relative paths break. Read when Ray is imported.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+
+import ray
+import ray.exceptions
+from ray._private import services
+from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves both out
+    AuthenticationTokenLoader,
+    Config,
+)
+
+__all__ = ["AuthenticationTokenLoader", "Config", "ray", "services"]

@@ -1,0 +1,130 @@
+"""What runs inside a worker process, and the handle by which the driver holds one.
+
+`ShardActor` is a plain class that Ray makes an actor of: it opens the task once and does shards.
+`Worker` is the driver's side: the calls under way, oldest first. Knows Ray; decides nothing.
+"""
+
+import itertools
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cisray.engine.attempt import Fault, open_task, try_shard
+from cisray.engine.rayenv import ray
+from cisray.engine.task import PoolPolicy, Receipt, ShardTask, ShardWork
+from cisray.errors import EngineError
+
+CallKind = Literal["pulse", "open", "shard"]
+
+# Names are unique in a Ray session, and a killed actor keeps its name for a while: none is reused.
+_serial = itertools.count()
+
+
+class ShardActor:
+    """One worker process: opens the task, then does the shards it is called with, one at a time."""
+
+    def __init__(self, task: ShardTask) -> None:
+        """Keep the task; `open` loads it, so that a slow load is not taken for a slow start."""
+        self._task = task
+        self._work: ShardWork | None = None
+
+    def pulse(self) -> None:
+        """Answer, and so show that the process is there."""
+
+    def open(self) -> Fault | None:
+        """Open the task; None when it is open."""
+        opened = open_task(self._task)
+        if isinstance(opened, Fault):
+            return opened
+        self._work = opened
+        return None
+
+    def do(self, shard: int) -> Receipt | Fault:
+        """Do one shard."""
+        if self._work is None:
+            raise EngineError(f"shard {shard} reached a worker that has not opened its task")
+        return try_shard(self._work, shard)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call under way at an actor; `shard` is None unless the kind is "shard"."""
+
+    kind: CallKind
+    ref: Any
+    shard: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """An actor and its calls, oldest first: it runs the first one, the others wait there.
+
+    `since` is when the first call came to the front, `heard` when the actor last answered (both
+    `time.monotonic` seconds).
+    """
+
+    name: str
+    actor: Any
+    is_open: bool = False
+    calls: deque[Call] = field(default_factory=deque)
+    since: float = field(default_factory=time.monotonic)
+    heard: float = field(default_factory=time.monotonic)
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards it holds, in the order in which it does them."""
+        return [call.shard for call in self.calls if call.shard is not None]
+
+    @property
+    def is_waiting_for_capacity(self) -> bool:
+        """Whether its process is not up yet: it is what an autoscaler sees as demand."""
+        return not self.is_open and bool(self.calls) and self.calls[0].kind == "pulse"
+
+    def send(self, kind: CallKind, shard: int | None = None) -> None:
+        """Queue a call."""
+        if not self.calls:
+            self.since = time.monotonic()
+        match kind:
+            case "pulse":
+                ref = self.actor.pulse.remote()
+            case "open":
+                ref = self.actor.open.remote()
+            case "shard":
+                ref = self.actor.do.remote(shard)
+        self.calls.append(Call(kind, ref, shard))
+
+    def answered(self) -> Call:
+        """Take the first call off, since its answer is there."""
+        self.since = self.heard = time.monotonic()
+        return self.calls.popleft()
+
+    def kill(self) -> None:
+        """End its process, without waiting for it."""
+        ray.kill(self.actor, no_restart=True)
+
+
+def start_worker(task: ShardTask, policy: PoolPolicy, run_name: str) -> Worker:
+    """Ask Ray for one more actor, which may stay pending until there is room, and open the task.
+
+    Ray's own restarts and retries are off: they pin a call to its actor, and a run hangs when the
+    actor's node does not come back (docs/decisions/0004).
+    """
+    name = f"cisray-{run_name}-{next(_serial)}"
+    options: dict[str, Any] = {
+        "name": name,
+        "num_cpus": policy.num_cpus,
+        "num_gpus": policy.num_gpus,
+        "resources": dict(policy.resources),
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": 1,
+    }
+    if policy.threads is not None:
+        count = str(policy.threads)
+        variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        options["runtime_env"] = {"env_vars": dict.fromkeys(variables, count)}
+    worker = Worker(name, ray.remote(ShardActor).options(**options).remote(task))
+    worker.send("pulse")
+    worker.send("open")
+    return worker
