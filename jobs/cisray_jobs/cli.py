@@ -109,11 +109,10 @@ def demo(
 
     Example: cisray demo --out demo-run
     """
-    from cisray_jobs import output
     from cisray_jobs.demo import run_demo
 
     _log_to_stderr(verbose=False)
-    run_demo(out, workers=workers, say=typer.echo, report=output.reporter(quiet=quiet))
+    run_demo(out, workers=workers, say=typer.echo, quiet=quiet)
 
 
 @model_app.command("init")
@@ -291,6 +290,7 @@ def score_genome(
     Example: cisray score genome --model m.safetensors --fasta hg38.fa --out runs/chr21
     --chromosomes chr21 --tracks 'CAGE:*K562*'
     """
+    from cisray.engine.progress import Display
     from cisray_jobs import output
     from cisray_jobs.config import load_config
     from cisray_jobs.score_genome import ScoreGenome
@@ -320,7 +320,7 @@ def score_genome(
         told = job.prepare().summary()
         output.as_json(told) if as_json else output.plan(told)
         return
-    summary = job.run(output.reporter(quiet=quiet))
+    summary = job.run(Display.NONE if quiet else Display.AUTO)
     output.as_json(summary) if as_json else output.run(summary)
 
 

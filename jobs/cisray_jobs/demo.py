@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cisray.engine.progress import Reporter
+from cisray.engine.progress import Display
 from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.models import init_model
@@ -24,7 +24,7 @@ GAP = ("chrC", 12_000, 24_000)
 
 
 def run_demo(
-    out: Path, *, workers: str, say: Callable[[str], None], report: Reporter
+    out: Path, *, workers: str, say: Callable[[str], None], quiet: bool = False
 ) -> None:
     """Make a genome and a model, score the genome, and print a query of the result.
 
@@ -41,7 +41,7 @@ def run_demo(
     say("2. Score every tile of every chromosome on a pool of Ray actors")
     say(f"   $ cisray score genome --model {model} --fasta {fasta} --out {run} --workers {workers}")
     given = {"model": model, "fasta": fasta, "out": run, "workers": workers}
-    summary = load_config(ScoreGenome, given).run(report)
+    summary = load_config(ScoreGenome, given).run(Display.NONE if quiet else Display.AUTO)
     say(
         f"   {summary.rows:,} rows in {summary.files} files, {summary.bytes / 1e6:.1f} MB, sealed; "
         f"{summary.tiles_skipped} tiles without any A, C, G or T were skipped"

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cisray.engine.executors import executor_for
-from cisray.engine.progress import Reporter
+from cisray.engine.progress import Display, ProgressReporter
 from cisray.engine.task import PoolPolicy, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
 from cisray_jobs.plan import Resources
@@ -21,30 +21,28 @@ NAMED_FAILURES = 10
 EMBEDDED_CPUS = 0.5
 
 
-def score_shards(
+def run_shards(
     task: ShardTask,
     shards: Sequence[int],
     *,
     resources: Resources,
-    address: str | None,
-    report: Reporter,
+    address: str | None = None,
+    display: Display = Display.AUTO,
 ) -> RunSummary:
-    """Do the shards in this process (0 workers) or on a pool of Ray actors, telling progress."""
-    policy = None
-    if resources.workers:
-        policy = PoolPolicy(
-            workers=min(resources.workers, len(shards)),
-            num_cpus=EMBEDDED_CPUS,
-            num_gpus=resources.num_gpus,
-            threads=resources.threads,
-        )
+    """Do the shards in this process (0 workers) or on a pool of Ray actors, showing progress."""
+    policy = PoolPolicy(
+        workers=min(resources.workers, len(shards)),
+        num_cpus=EMBEDDED_CPUS,
+        num_gpus=resources.num_gpus if resources.workers else 0,
+        threads=resources.threads,
+    )
     with (
-        _torch_threads(None if policy else resources.threads),
-        executor_for(resources.workers, policy, address=address) as executor,
-        report.watch(len(shards)) as watcher,
+        _torch_threads(None if policy.workers else resources.threads),
+        executor_for(policy, address=address) as executor,
+        ProgressReporter(display=display) as reporter,
     ):
         return executor.run(
-            task, shards, on_done=watcher.on_done, on_progress=watcher.on_progress
+            task, shards, on_done=reporter.on_done, on_progress=reporter.on_progress
         )
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import typer
 
-from cisray.engine.progress import Reporter
 from cisray.store.seal import RunSummary
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import RunPlan
@@ -91,11 +90,6 @@ def run(summary: RunSummary) -> None:
             "read it": f'cisray.open_run("{summary.path}").scan()',
         },
     )
-
-
-def reporter(*, quiet: bool) -> Reporter:
-    """Show progress on stderr: a live bar on a terminal, a line now and then elsewhere."""
-    return Reporter(mode="none" if quiet else "auto")
 
 
 def size(count: float) -> str:

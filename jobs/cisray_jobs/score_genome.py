@@ -15,7 +15,7 @@ from typing import Literal, Self
 import pyarrow.compute as pc
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from cisray.engine.progress import Reporter
+from cisray.engine.progress import Display
 from cisray.errors import ConfigError, RunNotFound, StorageError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
@@ -36,7 +36,7 @@ from cisray.store.scan import open_run
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.config import JobConfig
-from cisray_jobs.execute import score_shards, shards_failed
+from cisray_jobs.execute import run_shards, shards_failed
 from cisray_jobs.plan import Resources, RunPlan, seconds_per_tile, spread, stored_bytes
 from cisray_jobs.tile_task import TileTask
 from cisray_schemas.genome_tracks import GENOME_TRACKS
@@ -126,18 +126,18 @@ class ScoreGenome(JobConfig):
             resources=resources,
         )
 
-    def run(self, report: Reporter) -> RunSummary:
+    def run(self, display: Display = Display.AUTO) -> RunSummary:
         """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""
         prepared = self.prepare()
         prepared.check_space()
         with prepared.begin(restart=self.restart) as sink:
             pending = sink.pending()
             if pending:
-                self._score(prepared, sink, pending, report)
+                self._score(prepared, sink, pending, display)
             return sink.seal()
 
     def _score(
-        self, prepared: "PreparedGenome", sink: ShardSink, pending: list[int], report: Reporter
+        self, prepared: "PreparedGenome", sink: ShardSink, pending: list[int], display: Display
     ) -> None:
         task = TileTask(
             run=self.out.absolute(),
@@ -147,8 +147,12 @@ class ScoreGenome(JobConfig):
             precision=resolve_precision(self.precision),
             batch_size=prepared.resources.batch_size,
         )
-        outcome = score_shards(
-            task, pending, resources=prepared.resources, address=self.address, report=report
+        outcome = run_shards(
+            task,
+            pending,
+            resources=prepared.resources,
+            address=self.address,
+            display=display,
         )
         for failure in outcome.failed:
             sink.record_failure(failure.shard, failure.reason, failure.attempts)
