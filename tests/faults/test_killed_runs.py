@@ -1,0 +1,120 @@
+"""A genome run whose processes are killed with SIGKILL: it must seal, and lose nothing.
+
+`campaign` runs the real command again and again over one run directory, killing an actor, the
+driver, or everything at a random moment each time, and then lets it finish.
+"""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from campaign import kill, kill_actor, kill_everything, start
+from polars.testing import assert_frame_equal
+
+from cisray.engine.progress import Display
+from cisray.store.scan import open_run
+from cisray_jobs.config import load_config
+from cisray_jobs.demo import write_genome
+from cisray_jobs.models import init_model
+from cisray_jobs.score_genome import ScoreGenome
+
+pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
+
+SHARDS = 63  # 124 tiles, two to a shard, on three chromosomes
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """The options of a run at full precision with a thread per process, so that bits agree."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_genome(folder / "genome.fa")
+    init_model(folder / "tiny.safetensors", "tiny", seed=7, randomise_all=True)
+    return {
+        "model": folder / "tiny.safetensors",
+        "fasta": folder / "genome.fa",
+        "mantissa_bits": 23,
+        "tiles_per_shard": 2,
+        "threads": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(job: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run, in this process, with nobody killed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    load_config(ScoreGenome, {**job, "out": out, "workers": 0}).run(Display.NONE)
+    return out
+
+
+def options(job: dict[str, object], out: Path) -> list[object]:
+    given = {**job, "out": out, "workers": 2}
+    return [x for name, value in given.items() for x in (f"--{name.replace('_', '-')}", value)]
+
+
+def committed(out: Path) -> int:
+    return len(list((out / "_commits").glob("*.json")))
+
+
+def disturb(job: dict[str, object], out: Path, victim: str, after: int) -> None:
+    """Run until `after` shards are committed, then kill the victim; let an actor's run finish."""
+    driver = start("score", "genome", *options(job, out))
+    deadline = time.monotonic() + 120
+    while committed(out) < after and driver.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert driver.poll() is None, driver.communicate()[0]
+    if victim == "actor":
+        assert kill_actor(driver.pid)
+    elif victim == "driver":
+        kill(driver.pid)
+    else:
+        kill_everything(driver.pid)
+    if victim != "actor":
+        driver.wait(30)
+        assert driver.returncode == -9
+        return
+    printed, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, printed
+
+
+def finish_and_compare(job: dict[str, object], out: Path, undisturbed: Path) -> None:
+    driver = start("score", "genome", *options(job, out))
+    printed, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, printed
+    run, reference = open_run(out), open_run(undisturbed)
+    assert_frame_equal(run.scan().collect(), reference.scan().collect())
+    # Nothing is left of the dead: every data file is one that the run counts.
+    on_disk = {str(path.relative_to(out)) for path in (out / "data").rglob("*.parquet")}
+    assert on_disk == set(run.files["path"])
+    assert not (out / "_staging").exists()
+
+
+def test_actor_driver_and_everything_killed_in_turn(
+    job: dict[str, object], undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    disturb(job, out, "driver", after=3)
+    disturb(job, out, "everything", after=min(SHARDS - 8, committed(out) + 3))
+    assert not (out / "_SUCCESS").exists()
+    finish_and_compare(job, out, undisturbed)
+
+
+def test_an_actor_killed_in_a_run_that_goes_on(
+    job: dict[str, object], undisturbed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    disturb(job, out, "actor", after=5)
+    finish_and_compare(job, out, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["actor", "driver", "everything"])
+def test_ten_kills_in_a_row(
+    job: dict[str, object], undisturbed: Path, tmp_path: Path, victim: str
+) -> None:
+    dice = random.Random(victim)
+    for round_ in range(10):
+        out = tmp_path / f"run{round_}"
+        disturb(job, out, victim, after=dice.randrange(0, SHARDS - 6))
+        finish_and_compare(job, out, undisturbed)
