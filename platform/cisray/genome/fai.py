@@ -77,10 +77,8 @@ def _build(fasta: FastaFile) -> None:
             link = Path(folder) / ("sequence.fa.gz" if fasta.compressed else "sequence.fa")
             link.symlink_to(path.resolve())
             Faidx(str(link)).close()
+            # The .gzi that pyfaidx makes as well goes with the folder: nothing here needs it.
             os.replace(index_path(link), index_path(path))
-            gzi = path.with_name(path.name + ".gzi")
-            if fasta.compressed and not gzi.exists():
-                os.replace(link.with_name(link.name + ".gzi"), gzi)
     except (FastaIndexingError, ValueError, RuntimeError, zlib.error) as error:
         reason = " ".join(str(error).replace(str(link), str(path)).split()).rstrip(".")
         raise FastaError(
