@@ -1,4 +1,4 @@
-"""Every way a FASTA or its index can be wrong: one paragraph, the file, the remedy, no traceback."""
+"""Ways in which a FASTA or its index can be wrong: one paragraph with the file and the remedy."""
 
 import gzip
 import os
@@ -165,6 +165,22 @@ def test_a_malformed_index(plain: Path, line: str) -> None:
     assert "Delete it" in message
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("block", [None, 100])
+@pytest.mark.parametrize(("name", "length"), [("chr1", 800), ("chr2", 130)])
+@pytest.mark.parametrize("change", [-60, -1, 1, 2])
+def test_an_index_with_a_wrong_length(
+    make_fasta: FastaMaker, newline: str, block: int | None, name: str, length: int, change: int
+) -> None:
+    path = make_fasta({"chr1": BASES, "chr2": BASES[:130]}, newline=newline, block=block)
+    Genome.open(path).close()
+    right = index_of(path).read_text()
+    wrong = right.replace(f"{name}\t{length}\t", f"{name}\t{length + change}\t")
+    assert wrong != right
+    index_of(path).write_text(wrong)
+    assert "does not fit" in refusal(path)
+
+
 def test_an_index_cut_after_a_line(plain: Path) -> None:
     Genome.open(plain).close()
     first = index_of(plain).read_text().splitlines(keepends=True)[0]
@@ -225,13 +241,18 @@ def test_bytes_that_are_not_text(tmp_path: Path) -> None:
 
 
 def test_lines_that_break_elsewhere_than_indexed(tmp_path: Path) -> None:
-    # Same bytes from first to last base, one break moved: only reading the bases can tell.
+    # As many bytes from the first base to the last: only reading the bases can tell.
     path = tmp_path / "moved.fa"
-    path.write_text(">chr1\nACGTACGT\nACGTACGT\nACGT\n")
+    path.write_text(">c\nACGT\nACGT\nACGT\nACGT\nACGT\n")
     Genome.open(path).close()
-    path.write_text(">chr1\nACGTACG\nTACGTACGT\nACGT\n")
-    with Genome.open(path) as genome, pytest.raises(FastaError, match="lines break elsewhere"):
-        genome.fetch(Interval("chr1", 0, 8))
+    path.write_text(">c\nACGTACGT\nACGT\nACGT\nAC\nGT\n")
+    with Genome.open(path) as genome:
+        # Bases 4 to 14 should be bytes 5 to 17 after the name, with breaks at 9 and 14. The moved
+        # breaks are at 8 and 13: as many letters as asked for, but those of bases 5 to 15.
+        with pytest.raises(FastaError, match="breaks the lines of c:5-15 elsewhere"):
+            genome.fetch(Interval("c", 4, 15))
+        with pytest.raises(FastaError, match="breaks the lines"):
+            genome.fetch(Interval("c", 0, 20))
 
 
 def test_a_folder_that_cannot_be_written(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,15 +276,13 @@ def test_a_missing_index_is_made_as_samtools_would(
     assert made[0] == ["chr1", "800", "20", "60", "61"]
     # 20 + 800 + 14 = 834; ">empty a description\n" is 21; ">chr2 a description\n" is 20.
     assert made[2] == ["chr2", "130", "875", "60", "61"]
-    suffixes = ["", ".fai"] if block is None else ["", ".fai", ".gzi"]
-    assert sorted(os.listdir(path.parent)) == [path.name + suffix for suffix in suffixes]
+    assert sorted(os.listdir(path.parent)) == [path.name, path.name + ".fai"]
 
 
 @pytest.mark.parametrize("gzi", [None, b"", b"\x05\x00", b"\xff" * 24])
 def test_the_gzi_is_neither_needed_nor_believed(packed: Path, gzi: bytes | None) -> None:
     Genome.open(packed).close()
     gzi_path, index = packed.with_name(packed.name + ".gzi"), index_of(packed).read_bytes()
-    gzi_path.unlink()
     if gzi is not None:
         gzi_path.write_bytes(gzi)
     with Genome.open(packed) as genome:
