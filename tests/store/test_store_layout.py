@@ -55,7 +55,8 @@ def test_blocks_hold_every_track_once_within_bounds(assays: list[str], repeats: 
 
 
 @pytest.mark.parametrize(
-    ("chrom", "encoded"), [("chr2", "chr2"), ("a/b=c", "a%2Fb%3Dc"), ("50%", "50%25"), ("µ", "%C2%B5")]
+    ("chrom", "encoded"),
+    [("chr2", "chr2"), ("a/b=c", "a%2Fb%3Dc"), ("_un", "%5Fun"), (".", "%2E"), ("µ", "%C2%B5")],
 )
 def test_chromosomes_are_percent_encoded(chrom: str, encoded: str) -> None:
     path = data_path("chip_0", chrom, (25_690_112, 33_030_144), "3f9a1c07")

@@ -22,7 +22,11 @@ def test_rows_owed_by_the_small_run() -> None:
 
 def test_a_shard_without_scored_tiles_owes_nothing() -> None:
     plan = world.make_plan(
-        ((0, 0, "chr2", 512, 4, True), (1, 1, "chr2", 1024, 4, False), (2, 2, "chr2", 1536, 4, True))
+        (
+            (0, 0, "chr2", 512, 4, True),
+            (1, 1, "chr2", 1024, 4, False),
+            (2, 2, "chr2", 1536, 4, True),
+        )
     )
     assert list(plan.spans) == [0, 2]
     assert plan.num_shards == 3
@@ -76,7 +80,9 @@ def test_the_shards_together_owe_every_scored_bin_once(tiles) -> None:
         for bin_ in range(bins)
     ]
     listed = [
-        (span.chrom, int(start)) for shard, span in plan.spans.items() for start in plan.starts(shard)
+        (span.chrom, int(start))
+        for shard, span in plan.spans.items()
+        for start in plan.starts(shard)
     ]
     assert listed == owed
     assert plan.rows == len(owed)

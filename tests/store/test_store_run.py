@@ -31,7 +31,9 @@ def test_a_run_comes_back_value_for_value(tmp_path, blocks) -> None:
     with world.begin(tmp_path / "run", blocks=blocks) as sink:
         assert sink.pending() == [0, 1, 2]
         for shard in (2, 0, 1):
-            receipt = sink.write(shard, world.pieces_of(shard, blocks), attempt_info={"device": "cpu"})
+            receipt = sink.write(
+                shard, world.pieces_of(shard, blocks), attempt_info={"device": "cpu"}
+            )
             assert receipt.n_rows == len(world.STARTS[shard])
         assert sink.pending() == []
         summary = sink.seal()

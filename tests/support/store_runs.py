@@ -101,7 +101,9 @@ def pieces_of(shard: int, blocks: dict[str, list[int]]) -> Iterator[Piece]:
         yield Piece(block, CHROMS[shard], start, end, columns_of(shard, tracks))
 
 
-def begin(path: Path, *, blocks: dict[str, list[int]] | None = None, **changes: object) -> ShardSink:
+def begin(
+    path: Path, *, blocks: dict[str, list[int]] | None = None, **changes: object
+) -> ShardSink:
     restart = bool(changes.pop("restart", False))
     return ShardSink.begin(
         path,
