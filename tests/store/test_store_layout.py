@@ -43,8 +43,10 @@ def test_up_to_700_tracks_are_one_block() -> None:
     }
 
 
-@given(st.lists(st.sampled_from(["CAGE", "DNASE", "ATAC", "CHIP", "", "RNA"]), min_size=1, max_size=3),
-       st.integers(1, 900))  # fmt: skip
+ASSAYS = st.sampled_from(["CAGE", "DNASE", "ATAC", "CHIP", "", "RNA"])
+
+
+@given(st.lists(ASSAYS, min_size=1, max_size=3), st.integers(1, 900))
 def test_blocks_hold_every_track_once_within_bounds(assays: list[str], repeats: int) -> None:
     head = tracks_of(assays * repeats, first=5)
     blocks = assign_blocks(head)

@@ -300,7 +300,7 @@ def test_blocks_missing_twice_or_unknown_are_refused(tmp_path) -> None:
 
 
 def test_threads_that_race_for_a_shard_leave_one_attempt(tmp_path) -> None:
-    with world.begin(tmp_path / "run") as sink:
+    with world.begin(tmp_path / "run"):
         barrier, receipts = threading.Barrier(4), []
 
         def work() -> None:
@@ -361,7 +361,7 @@ def test_sealing_compares_records_with_the_plan(tmp_path) -> None:
         for file in record["files"]:
             file["n_rows"] = 2
         (path / "_commits/000001.json").write_text(json.dumps(record))
-        with pytest.raises(RunIncomplete, match="shard 1 .* owes 3 rows"):
+        with pytest.raises(RunIncomplete, match=r"shard 1 .* owes 3 rows"):
             sink.seal()
 
 

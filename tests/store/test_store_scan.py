@@ -88,6 +88,13 @@ def test_a_whole_chromosome(run) -> None:
     assert starts(run, ("chr2", 0, None)) == owed
 
 
+def test_a_contig_whose_name_looks_like_a_locus(run) -> None:
+    owed = [("HLA-A*01:01", start) for start in world.STARTS[2]]
+    assert starts(run, "HLA-A*01:01") == owed
+    # Bases 256-257 (0-based) are 257-258 to browsers: bin 256-384.
+    assert starts(run, "{HLA-A*01:01}:257-258") == owed[1:2]
+
+
 REGIONS = st.tuples(
     st.sampled_from(["chr2", "HLA-A*01:01"]), st.integers(0, 2600), st.integers(1, 1500)
 )
