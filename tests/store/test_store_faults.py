@@ -162,7 +162,9 @@ def test_a_read_only_disk_is_reported(small_disk) -> None:
         world.begin(small_disk / "other/run")
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EPERM, errno.EIO]
+)
 def test_a_failed_publication_leaves_nothing(tmp_path, monkeypatch, number) -> None:
     staging, final = tmp_path / "staging", tmp_path / "a/final"
     staging.mkdir()
@@ -175,6 +177,23 @@ def test_a_failed_publication_leaves_nothing(tmp_path, monkeypatch, number) -> N
         publish(b"12345", final, staging=staging, exclusive=True)
     assert list(staging.iterdir()) == []
     assert not final.exists()
+
+
+def test_an_interrupt_after_the_commit_keeps_the_shard(tmp_path, monkeypatch) -> None:
+    with world.begin(tmp_path / "run") as sink:
+        link = os.link
+
+        def interrupted(source: Path, target: Path) -> None:
+            link(source, target)
+            if target.parent.name == "_commits":
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(os, "link", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sink.write(0, world.pieces_of(0, sink.blocks))
+        monkeypatch.undo()
+        assert sink.pending() == [1, 2]
+        assert list((tmp_path / "run/_staging").iterdir()) == []
 
 
 def test_publishing_creates_once_or_replaces(tmp_path) -> None:
