@@ -413,3 +413,15 @@ def test_any_plan_in_any_order_with_a_break_gives_every_owed_bin_once(tiles, ran
                 if is_last:
                     assert sink.seal().rows == len(owed)
         assert open_run(path).scan().select("chrom", "start", "t0003").collect().rows() == owed
+
+
+def test_sealing_counts_a_shard_of_another_size_as_missing(tmp_path) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        for shard in sink.pending():
+            receipt = sink.write(shard, world.pieces_of(shard, sink.blocks))
+        file = path / receipt.files[0].path
+        # Appended before the whole file again, so that the footer itself still reads well.
+        file.write_bytes(file.read_bytes() * 2)
+        with pytest.raises(RunIncomplete, match="1 of 3 shards are missing: 2"):
+            sink.seal()
