@@ -69,7 +69,9 @@ def test_ties_go_to_even() -> None:
 def test_nan_and_infinity_pass_untouched() -> None:
     # The second NaN has all mantissa bits set: adding to it would carry into the sign.
     patterns = np.array([0x7FC00001, 0xFFFFFFFF, 0x7F800000, 0xFF800000], np.uint32)
-    assert round_mantissa(patterns.view(np.float32), 10).view(np.uint32).tolist() == patterns.tolist()
+    assert (
+        round_mantissa(patterns.view(np.float32), 10).view(np.uint32).tolist() == patterns.tolist()
+    )
 
 
 def test_a_value_that_would_become_infinite_is_refused() -> None:
@@ -126,9 +128,7 @@ def test_a_damaged_page_is_noticed(tmp_path) -> None:
     middle = column.data_page_offset + column.total_compressed_size // 2
     data[middle] ^= 0xFF
     with pytest.raises(OSError, match=r"CRC|checksum"):
-        pq.ParquetFile(
-            pa.BufferReader(bytes(data)), page_checksum_verification=True
-        ).read()
+        pq.ParquetFile(pa.BufferReader(bytes(data)), page_checksum_verification=True).read()
 
 
 def test_rounding_makes_files_smaller() -> None:

@@ -43,8 +43,10 @@ def test_up_to_700_tracks_are_one_block() -> None:
     }
 
 
-@given(st.lists(st.sampled_from(["CAGE", "DNASE", "ATAC", "CHIP", "", "RNA"]), min_size=1, max_size=3),
-       st.integers(1, 900))  # fmt: skip
+ASSAYS = st.sampled_from(["CAGE", "DNASE", "ATAC", "CHIP", "", "RNA"])
+
+
+@given(st.lists(ASSAYS, min_size=1, max_size=3), st.integers(1, 900))
 def test_blocks_hold_every_track_once_within_bounds(assays: list[str], repeats: int) -> None:
     head = tracks_of(assays * repeats, first=5)
     blocks = assign_blocks(head)
@@ -55,7 +57,8 @@ def test_blocks_hold_every_track_once_within_bounds(assays: list[str], repeats: 
 
 
 @pytest.mark.parametrize(
-    ("chrom", "encoded"), [("chr2", "chr2"), ("a/b=c", "a%2Fb%3Dc"), ("50%", "50%25"), ("µ", "%C2%B5")]
+    ("chrom", "encoded"),
+    [("chr2", "chr2"), ("a/b=c", "a%2Fb%3Dc"), ("_un", "%5Fun"), (".", "%2E"), ("µ", "%C2%B5")],
 )
 def test_chromosomes_are_percent_encoded(chrom: str, encoded: str) -> None:
     path = data_path("chip_0", chrom, (25_690_112, 33_030_144), "3f9a1c07")

@@ -1,6 +1,5 @@
 """The shard plan: rows owed, and plans that cannot be."""
 
-import hypothesis.strategies as st
 import pytest
 import store_runs as world
 from hypothesis import given
@@ -22,7 +21,11 @@ def test_rows_owed_by_the_small_run() -> None:
 
 def test_a_shard_without_scored_tiles_owes_nothing() -> None:
     plan = world.make_plan(
-        ((0, 0, "chr2", 512, 4, True), (1, 1, "chr2", 1024, 4, False), (2, 2, "chr2", 1536, 4, True))
+        (
+            (0, 0, "chr2", 512, 4, True),
+            (1, 1, "chr2", 1024, 4, False),
+            (2, 2, "chr2", 1536, 4, True),
+        )
     )
     assert list(plan.spans) == [0, 2]
     assert plan.num_shards == 3
@@ -53,20 +56,7 @@ def test_impossible_plans_are_refused(tiles, message) -> None:
         world.make_plan(tiles)
 
 
-@st.composite
-def tilings(draw):
-    """Chromosomes cut in tiles of 4 bins, some not scored, grouped into shards."""
-    tiles, shard = [], 0
-    for chrom in range(draw(st.integers(1, 3))):
-        count = draw(st.integers(1, 6))
-        for tile in range(count):
-            bins = draw(st.integers(1, 4)) if tile == count - 1 else 4
-            tiles.append((shard, tile, f"c{chrom}", 512 * tile, bins, draw(st.booleans())))
-            shard += draw(st.booleans()) or tile == count - 1
-    return tuple(tiles)
-
-
-@given(tilings())
+@given(world.tilings())
 def test_the_shards_together_owe_every_scored_bin_once(tiles) -> None:
     plan = world.make_plan(tiles)
     owed = [
@@ -76,7 +66,9 @@ def test_the_shards_together_owe_every_scored_bin_once(tiles) -> None:
         for bin_ in range(bins)
     ]
     listed = [
-        (span.chrom, int(start)) for shard, span in plan.spans.items() for start in plan.starts(shard)
+        (span.chrom, int(start))
+        for shard, span in plan.spans.items()
+        for start in plan.starts(shard)
     ]
     assert listed == owed
     assert plan.rows == len(owed)

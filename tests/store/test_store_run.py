@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -11,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import store_runs as world
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cisray.errors import ResultsError, RunConflict, RunIncomplete, RunNotFound, StorageError
 from cisray.store.rows import Piece
@@ -31,7 +34,9 @@ def test_a_run_comes_back_value_for_value(tmp_path, blocks) -> None:
     with world.begin(tmp_path / "run", blocks=blocks) as sink:
         assert sink.pending() == [0, 1, 2]
         for shard in (2, 0, 1):
-            receipt = sink.write(shard, world.pieces_of(shard, blocks), attempt_info={"device": "cpu"})
+            receipt = sink.write(
+                shard, world.pieces_of(shard, blocks), attempt_info={"device": "cpu"}
+            )
             assert receipt.n_rows == len(world.STARTS[shard])
         assert sink.pending() == []
         summary = sink.seal()
@@ -298,7 +303,7 @@ def test_blocks_missing_twice_or_unknown_are_refused(tmp_path) -> None:
 
 
 def test_threads_that_race_for_a_shard_leave_one_attempt(tmp_path) -> None:
-    with world.begin(tmp_path / "run") as sink:
+    with world.begin(tmp_path / "run"):
         barrier, receipts = threading.Barrier(4), []
 
         def work() -> None:
@@ -359,7 +364,7 @@ def test_sealing_compares_records_with_the_plan(tmp_path) -> None:
         for file in record["files"]:
             file["n_rows"] = 2
         (path / "_commits/000001.json").write_text(json.dumps(record))
-        with pytest.raises(RunIncomplete, match="shard 1 .* owes 3 rows"):
+        with pytest.raises(RunIncomplete, match=r"shard 1 .* owes 3 rows"):
             sink.seal()
 
 
@@ -373,3 +378,50 @@ def test_a_writer_that_outlived_the_seal_cannot_publish(tmp_path) -> None:
         late.write(0, world.pieces_of(0, late.blocks))
     assert data_files(path) == before
     assert rows_of(path) == world.expected_rows()
+
+
+@settings(max_examples=12, deadline=None)
+@given(world.tilings(), st.randoms(use_true_random=False))
+def test_any_plan_in_any_order_with_a_break_gives_every_owed_bin_once(tiles, random) -> None:
+    owed = [
+        (chrom, start + 128 * bin_, float(world.value(chrom, start + 128 * bin_, 3)))
+        for _, _, chrom, start, bins, scored in tiles
+        if scored
+        for bin_ in range(bins)
+    ]
+    plan, tracks, blocks = world.make_plan(tiles), world.make_tracks((3,)), {"sel": [3]}
+    manifest = world.make_manifest(
+        plan_sha256=plan.sha256, num_shards=plan.num_shards, tracks_sha256=tracks.sha256
+    )
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        for is_last in (False, True):
+            with ShardSink.begin(path, manifest, plan=plan, tracks=tracks, blocks=blocks) as sink:
+                todo = sink.pending()
+                random.shuffle(todo)
+                for shard in todo if is_last else todo[: len(todo) // 2]:
+                    starts = sorted(
+                        start + 128 * bin_
+                        for number, _, _, start, bins, scored in tiles
+                        if number == shard and scored
+                        for bin_ in range(bins)
+                    )
+                    chrom = next(tile[2] for tile in tiles if tile[0] == shard)
+                    made = [world.value(chrom, start, 3) for start in starts]
+                    columns = {"start": np.array(starts), "t0003": np.array(made, np.float32)}
+                    sink.write(shard, [Piece("sel", chrom, starts[0], starts[-1] + 128, columns)])
+                if is_last:
+                    assert sink.seal().rows == len(owed)
+        assert open_run(path).scan().select("chrom", "start", "t0003").collect().rows() == owed
+
+
+def test_sealing_counts_a_shard_of_another_size_as_missing(tmp_path) -> None:
+    path = tmp_path / "run"
+    with world.begin(path) as sink:
+        for shard in sink.pending():
+            receipt = sink.write(shard, world.pieces_of(shard, sink.blocks))
+        file = path / receipt.files[0].path
+        # Appended before the whole file again, so that the footer itself still reads well.
+        file.write_bytes(file.read_bytes() * 2)
+        with pytest.raises(RunIncomplete, match="1 of 3 shards are missing: 2"):
+            sink.seal()

@@ -86,9 +86,19 @@ def test_a_whole_chromosome(run) -> None:
     owed = [("chr2", start) for shard in (0, 1) for start in world.STARTS[shard]]
     assert starts(run, "chr2") == owed
     assert starts(run, ("chr2", 0, None)) == owed
+    assert starts(run, ("chr2", 0, 10**12)) == owed
 
 
-REGIONS = st.tuples(st.sampled_from(["chr2", "HLA-A*01:01"]), st.integers(0, 2600), st.integers(1, 1500))
+def test_a_contig_whose_name_looks_like_a_locus(run) -> None:
+    owed = [("HLA-A*01:01", start) for start in world.STARTS[2]]
+    assert starts(run, "HLA-A*01:01") == owed
+    # Bases 256-257 (0-based) are 257-258 to browsers: bin 256-384.
+    assert starts(run, "{HLA-A*01:01}:257-258") == owed[1:2]
+
+
+REGIONS = st.tuples(
+    st.sampled_from(["chr2", "HLA-A*01:01"]), st.integers(0, 2600), st.integers(1, 1500)
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -103,7 +113,15 @@ def test_a_region_has_every_bin_that_it_overlaps_and_no_other(run, picked) -> No
     assert run.scan(region=(chrom, start, start + width)).collect().rows() == owed
 
 
-@pytest.mark.parametrize("region", ["chr2:1,600-1,700", "chr2:900,000-900,100", ("chr2", 2432, 2433)])
+@pytest.mark.parametrize(
+    "region",
+    [
+        "chr2:1,600-1,700",
+        "chr2:900,000-900,100",
+        "chr2:9,000,000,000-9,000,000,001",
+        ("chr2", 2432, 2433),
+    ],
+)
 def test_where_the_run_has_no_rows_the_frame_is_empty(run, region) -> None:
     frame = run.scan(tracks="CAGE:*", region=region).collect()
     assert frame.height == 0
@@ -111,7 +129,9 @@ def test_where_the_run_has_no_rows_the_frame_is_empty(run, region) -> None:
 
 
 def test_an_unknown_chromosome_is_named(run) -> None:
-    with pytest.raises(UnknownChromosome, match=r"no chromosome 'chr21'.*covers chr2, HLA-A\*01:01"):
+    with pytest.raises(
+        UnknownChromosome, match=r"no chromosome 'chr21'.*covers chr2, HLA-A\*01:01"
+    ):
         run.scan(region="chr21:5-10")
 
 
@@ -167,7 +187,7 @@ def test_no_run_is_told_apart_from_an_unsealed_one(tmp_path) -> None:
             open_run(path)
 
 
-ODD_NAMES = ["HLA-A*01:01:01:01", "a/b=c", "50% x", "chrµ", "9", ".."]
+ODD_NAMES = ["HLA-A*01:01:01:01", "a/b=c", "50% x", "chrµ", "9", "..", "_un"]
 
 
 def test_odd_chromosome_names_survive_every_reader(tmp_path) -> None:
@@ -180,7 +200,10 @@ def test_odd_chromosome_names_survive_every_reader(tmp_path) -> None:
     with ShardSink.begin(tmp_path / "r", manifest, plan=plan, tracks=tracks, blocks=blocks) as sink:
         for shard, name in enumerate(ODD_NAMES):
             columns = pa.table(
-                {"start": pa.array([128], pa.int32()), "t0003": pa.array([shard + 0.5], pa.float32())}
+                {
+                    "start": pa.array([128], pa.int32()),
+                    "t0003": pa.array([shard + 0.5], pa.float32()),
+                }
             )
             sink.write(shard, [Piece("sel", name, 128, 256, columns)])
         sink.seal()

@@ -11,6 +11,7 @@ of the fault tests import it too.
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -44,7 +45,25 @@ STARTS = {
 CHROMS = {0: "chr2", 1: "chr2", 2: "HLA-A*01:01"}
 
 
-def make_plan(tiles: tuple[tuple[int, int, str, int, int, bool], ...] = TILES) -> ShardPlan:
+Tile = tuple[int, int, str, int, int, bool]
+
+
+@st.composite
+def tilings(draw: st.DrawFn) -> tuple[Tile, ...]:
+    """Chromosomes cut in tiles of 4 bins, some not scored, grouped into shards."""
+    tiles: list[Tile] = []
+    shard = 0
+    for chrom in range(draw(st.integers(1, 3))):
+        count = draw(st.integers(1, 6))
+        for tile in range(count):
+            is_last = tile == count - 1
+            bins = draw(st.integers(1, 4)) if is_last else 4
+            tiles.append((shard, tile, f"c{chrom}", 512 * tile, bins, draw(st.booleans())))
+            shard += draw(st.booleans()) or is_last
+    return tuple(tiles)
+
+
+def make_plan(tiles: tuple[Tile, ...] = TILES) -> ShardPlan:
     rows = [
         {
             "shard": shard, "tile": tile, "chrom": chrom, "start": start, "end": start + 512,
@@ -101,7 +120,9 @@ def pieces_of(shard: int, blocks: dict[str, list[int]]) -> Iterator[Piece]:
         yield Piece(block, CHROMS[shard], start, end, columns_of(shard, tracks))
 
 
-def begin(path: Path, *, blocks: dict[str, list[int]] | None = None, **changes: object) -> ShardSink:
+def begin(
+    path: Path, *, blocks: dict[str, list[int]] | None = None, **changes: object
+) -> ShardSink:
     restart = bool(changes.pop("restart", False))
     return ShardSink.begin(
         path,

@@ -1,1 +1,17 @@
-"""Placeholder."""
+"""Run directories: predictions written shard by shard, sealed, and queried.
+
+Knows Arrow, Parquet, Polars and local disks; knows nothing of DNA, models, torch or Ray.
+`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it.
+
+    RUN/
+      run.json           what the run is made from; written last at the start
+      tracks.parquet     its tracks, with the block of columns that each lies in
+      windows.parquet    its tiles, with the shard and the rows that each owes
+      data/tracks/block=B/chrom=C/C_START_END.ATTEMPT.parquet
+      _commits/          one record per finished shard: what it does not name is not in the run
+      _failed/           one record per shard given up, until it is committed after all
+      _staging/          files on their way; without this folder nothing can be published
+      _manifest.parquet  the data files, once sealed
+      _SUCCESS           empty; the run is sealed
+      _lock              locked by the driver
+"""

@@ -16,7 +16,8 @@ from uuid import uuid4
 from cisray.errors import StorageError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_FORBIDDEN = {errno.EACCES, errno.EROFS}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def publish(data: bytes | memoryview, final: Path, *, staging: Path, exclusive: bool) -> bool:
@@ -125,5 +126,10 @@ def _explain(error: OSError, path: Path, needed: int) -> str:
         return (
             f"{what}. Make the folder writable for this user, or choose another --out, and run "
             f"the same command again."
+        )
+    if error.errno in _NO_LINKS:
+        return (
+            f"{what}. The file system may have no hard links (exFAT and some network mounts have "
+            f"none), which finished files need to appear whole; choose an --out on another one."
         )
     return f"{what}. Mend the cause and run the same command again: it goes on where it stopped."

@@ -91,12 +91,15 @@ def data_path(block: str, chrom: str, span: tuple[int, int], attempt: str) -> st
     """Name a data file below the run directory. `span` is 0-based half-open.
 
     Two attempts at a shard are not equal bit by bit, hence the attempt in the name. Chromosome
-    names are percent-encoded in the way that readers of `key=value` folders decode.
+    names are percent-encoded in the way that readers of `key=value` folders decode, and so is a
+    leading dot or underscore, for which many readers would take the file as hidden.
 
     >>> data_path("sel", "HLA-A*01:01", (128, 384), "3f9a1c07")
     'data/tracks/block=sel/chrom=HLA-A%2A01%3A01/HLA-A%2A01%3A01_000000128_000000384.3f9a1c07.parquet'
     """
     name = quote(chrom, safe="")
+    if name[:1] in {".", "_"}:
+        name = f"%{ord(name[0]):02X}{name[1:]}"
     start, end = span
     return f"data/tracks/block={block}/chrom={name}/{name}_{start:09d}_{end:09d}.{attempt}.parquet"
 

@@ -52,8 +52,8 @@ def checked_rows(piece: Piece, owed: Owed, mantissa_bits: int) -> pa.Table:
     where = f"shard {span.shard}, block {piece.block}"
     if (piece.chrom, piece.start, piece.end) != (span.chrom, span.start, span.end):
         raise ResultsError(
-            f"{where} is {format_locus(span.chrom, span.start, span.end)} in the plan, but its results "
-            f"are for {format_locus(piece.chrom, piece.start, piece.end)}"
+            f"{where} is {span.chrom} {span.start} to {span.end} in the plan, but its results are "
+            f"for {piece.chrom} {piece.start} to {piece.end} (0-based half-open)"
         )
     columns = _as_arrays(piece.columns, where)
     names = ["start", *owed.columns]

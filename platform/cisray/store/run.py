@@ -173,7 +173,10 @@ class ShardSink:
             )
             winner = self._commit(receipt)
         except BaseException:
-            self._discard(files)
+            # An interrupt can fall between the commit and here; what is committed stays.
+            held = read_receipt(self.layout.commit(shard))
+            if held is None or held.attempt != attempt:
+                self._discard(files)
             raise
         if winner.attempt != attempt:
             self._discard(files)

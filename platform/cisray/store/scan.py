@@ -143,8 +143,10 @@ class Run:
         return path
 
     def _resolve(self, region: Region) -> tuple[str, int, int | None]:
+        known = self.chromosomes
         if isinstance(region, str):
-            region = parse_locus(region)
+            # Names of HLA contigs look like loci: the name of a chromosome is one, whole.
+            region = (region, 0, None) if region in known else parse_locus(region)
         if isinstance(region, tuple):
             name, start, end = region
         else:
@@ -154,7 +156,6 @@ class Run:
                 f"region {name} {start}-{end} (0-based half-open) is empty; its end must lie after "
                 f"its start"
             )
-        known = self.chromosomes
         chrom = match_chromosome(name, known)
         if chrom is None:
             more = ", ..." if len(known) > 30 else ""

@@ -1,0 +1,105 @@
+"""What the fault tests of the store run in other processes, to be killed there.
+
+Knows which calls of the operating system change a disk; knows nothing of pytest. Run as a script:
+`store_faults.py ACTION FOLDER`.
+"""
+
+import functools
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import store_runs as world
+
+from cisray.errors import StorageError
+from cisray.store.run import ShardSink
+
+CHANGING = ("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate")
+ONE_BLOCK = {"sel": list(world.TRACKS_HELD)}
+
+
+def kill_before_call(number: int) -> None:
+    """Let this process die by SIGKILL right before its n-th call that changes the disk."""
+    calls = iter(range(1, 1_000_000))
+
+    def dying(function: Callable[..., object], *args: object, **options: object) -> object:
+        if next(calls) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **options)
+
+    for name in CHANGING:
+        setattr(os, name, functools.partial(dying, getattr(os, name)))
+
+
+def die_everywhere(folder: Path, work: Callable[[Path], None]) -> None:
+    """Run `work` in a process per call number, each in a folder of its own, until one survives.
+
+    The number of that last one, which nothing killed, is left in `FOLDER.calls`.
+    """
+    for number in range(1, 1_000):
+        child = os.fork()
+        if child == 0:
+            kill_before_call(number)
+            work(folder / f"{number:03d}")
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFEXITED(status):
+            folder.with_suffix(".calls").write_text(str(number))
+            os._exit(os.WEXITSTATUS(status))
+
+
+def whole_run(path: Path) -> None:
+    world.finish(path, blocks=ONE_BLOCK)
+
+
+def restarted_run(path: Path) -> None:
+    with world.begin(path, blocks=ONE_BLOCK, restart=True, model_sha256="ef" * 32):
+        pass
+
+
+def race(folder: Path) -> None:
+    """Two processes write every shard at once; each tells which attempts won."""
+    children = []
+    for _ in range(2):
+        child = os.fork()
+        if child == 0:
+            sink = ShardSink.attach(folder / "run")
+            won = [sink.write(s, world.pieces_of(s, sink.blocks)).attempt for s in sink.plan.spans]
+            (folder / f"{os.getpid()}.json").write_text(json.dumps(won))
+            os._exit(0)
+        children.append(child)
+    codes = [os.waitpid(child, 0)[1] for child in children]
+    sys.exit(max(codes))
+
+
+def hold(folder: Path) -> None:
+    with world.begin(folder / "run"):
+        (folder / "held").touch()
+        time.sleep(60)
+
+
+def no_room(folder: Path) -> None:
+    """Write with a limit on the size of files that the shard's data exceed."""
+    sink = ShardSink.attach(folder / "run")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
+    try:
+        sink.write(0, world.pieces_of(0, sink.blocks))
+    except StorageError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        (folder / "error").write_text(str(error))
+
+
+if __name__ == "__main__":
+    actions: dict[str, Callable[[Path], None]] = {
+        "whole": functools.partial(die_everywhere, work=whole_run),
+        "restart": functools.partial(die_everywhere, work=restarted_run),
+        "race": race,
+        "hold": hold,
+        "no_room": no_room,
+    }
+    actions[sys.argv[1]](Path(sys.argv[2]))
