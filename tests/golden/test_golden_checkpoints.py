@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch.nn import functional as F
+from torch.nn import functional
 
 from cisray.model.checkpoints.deepmind import read_deepmind, rules
 from cisray.model.checkpoints.huggingface import read_weights, translate_config
@@ -88,7 +88,9 @@ def test_the_weights_reproduce_what_tensorflow_computed_from_them(shared: Path) 
         return torch.from_numpy(stages[name])
 
     onehot_BLA = torch.eye(5)[stage("input_idx").long()][..., :4]
-    stem = F.conv1d(onehot_BLA.mT, state["stem.0.weight"], state["stem.0.bias"], padding=7).mT
+    stem = functional.conv1d(
+        onehot_BLA.mT, state["stem.0.weight"], state["stem.0.bias"], padding=7
+    ).mT
     torch.testing.assert_close(stem, stage("stem.0"), atol=5e-6, rtol=0)
 
     pairs = stage("stem.1").reshape(2, 2048, 2, 48)
@@ -97,9 +99,13 @@ def test_the_weights_reproduce_what_tensorflow_computed_from_them(shared: Path) 
 
     name = "stem.1.fn.0"
     running = state[f"{name}.running_mean"], state[f"{name}.running_var"]
-    x = F.batch_norm(stage("stem.0").mT, *running, state[f"{name}.weight"], state[f"{name}.bias"])
+    x = functional.batch_norm(
+        stage("stem.0").mT, *running, state[f"{name}.weight"], state[f"{name}.bias"]
+    )
     x = x * torch.sigmoid(1.702 * x)
-    x = F.conv1d(x, state["stem.1.fn.2.weight"], state["stem.1.fn.2.bias"]).mT + stage("stem.0")
+    x = functional.conv1d(x, state["stem.1.fn.2.weight"], state["stem.1.fn.2.bias"]).mT + stage(
+        "stem.0"
+    )
     torch.testing.assert_close(x, stage("stem.1"), atol=5e-6, rtol=0)
 
     attention = "transformer.0.0.fn.1"
@@ -114,23 +120,27 @@ def test_the_weights_reproduce_what_tensorflow_computed_from_them(shared: Path) 
 
     for head in ("human", "mouse"):
         weight, bias = state[f"_heads.{head}.0.weight"], state[f"_heads.{head}.0.bias"]
-        out = F.softplus(F.linear(stage("final_pointwise"), weight, bias))
+        out = functional.softplus(functional.linear(stage("final_pointwise"), weight, bias))
         torch.testing.assert_close(out, stage(f"out.{head}"), atol=5e-6, rtol=0)
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("name", ["ptA", "ptGamma"])
-def test_pickle_and_safetensors_of_enformer_pytorch_agree(shared: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "window", "gamma"),
+    [("ptA", 4096, "per_position"), ("ptGamma", 196_608, "per_feature")],
+)
+def test_pickle_and_safetensors_of_enformer_pytorch_agree(
+    shared: Path, name: str, window: int, gamma: str
+) -> None:
     folder = shared / "golden" / name
     pickled = read_weights(folder / "pytorch_model.bin")
     mapped = read_weights(folder / "model.dedup.safetensors")
     assert set(pickled) == set(mapped)
     assert all(torch.equal(pickled[key], mapped[key]) for key in mapped)
     raw = json.loads((folder / "config.json").read_text())
-    window = 4096 if name == "ptA" else 196_608
     config = translate_config(folder / "config.json", input_bp=window).config
     assert (config.channels, config.heads) == (raw["dim"], raw["output_heads"])
-    assert config.gamma_normalisation == "per_position"
+    assert config.gamma_normalisation == gamma
     assert {key: tuple(t.shape) for key, t in mapped.items()} == {
         rule.torch: rule.torch_shape for rule in rules(config)
     }

@@ -98,7 +98,7 @@ def test_provenance_names_the_source_by_content(tmp_path: Path) -> None:
 def test_bare_weights_need_a_configuration(tmp_path: Path) -> None:
     bare = tmp_path / "weights.bin"
     torch.save(tiny_state(), bare)
-    with pytest.raises(CheckpointError, match="has no config.json beside it"):
+    with pytest.raises(CheckpointError, match=r"has no config.json beside it"):
         open_foreign(bare, tiny_shapes)
     assert open_foreign(bare, tiny_shapes, options=ConvertOptions(config=TINY)).config == TINY
     with pytest.raises(ConfigError, match="A whole configuration was given"):
@@ -124,7 +124,7 @@ def test_tracks_must_fit_their_head(tmp_path: Path, make: Any) -> None:
     assert checkpoint.tracks["human"] == TRACKS
     with pytest.raises(TrackError, match="Head human has 3 outputs, but its tracks are 2"):
         open_foreign(source, tiny_shapes, tracks={"human": TRACKS.select("0-1")}, options=WINDOW)
-    with pytest.raises(UnknownHead, match="head 'humna'.*Did you mean human"):
+    with pytest.raises(UnknownHead, match=r"head 'humna'.*Did you mean human"):
         open_foreign(source, tiny_shapes, tracks={"humna": TRACKS}, options=WINDOW)
 
 
@@ -142,6 +142,16 @@ def test_tensors_must_fit_the_network(tmp_path: Path) -> None:
         open_foreign(
             tensorflow(tmp_path), tiny_shapes, options=ConvertOptions(gamma="per_position")
         )
+
+
+def test_a_folder_with_two_models_is_ambiguous(tmp_path: Path) -> None:
+    prefix = tensorflow(hub_folder(tmp_path))
+    with pytest.raises(
+        CheckpointError, match=r"both a TensorFlow checkpoint .*model-1.*pytorch_model"
+    ):
+        open_foreign(tmp_path, tiny_shapes, options=WINDOW)
+    provenance = open_foreign(prefix, tiny_shapes, options=WINDOW).provenance
+    assert set(provenance["source_sha256"]) == {"model-1.index", "model-1.data-00000-of-00001"}
 
 
 def test_paths_that_hold_no_model_say_what_was_looked_for(tmp_path: Path) -> None:

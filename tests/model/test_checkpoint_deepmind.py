@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_named(
 def test_other_models_and_windows_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds 0 tensors below _trunk/ and _heads/, and 1"):
         read_deepmind(bundle(tmp_path, {"dense/kernel": np.ones(2, dtype=np.float32)}))
-    with pytest.raises(CheckpointError, match="window of 64 bp and 9 target bins.*exceeds the 8"):
+    with pytest.raises(CheckpointError, match=r"window of 64 bp and 9 target bins.*exceeds the 8"):
         read_deepmind(bundle(tmp_path, tiny_tensorflow()), input_bp=64, target_bins=9)
 
 
@@ -126,7 +126,7 @@ def test_a_model_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     # Trained for 41 steps: an odd model, but nothing says that it is not one.
     read_deepmind(bundle(tmp_path, tensors), input_bp=64, target_bins=4)
     tensors[f"{norm}/moving_mean/_counter{VARIABLE}"] = np.array(0, dtype=np.int64)
-    with pytest.raises(CheckpointError, match="never trained: final_pointwise.1.0.running_var"):
+    with pytest.raises(CheckpointError, match=r"never trained: final_pointwise.1.0.running_var"):
         read_deepmind(bundle(tmp_path, tensors), input_bp=64, target_bins=4)
 
 

@@ -81,7 +81,7 @@ def test_a_failed_write_leaves_nothing_behind(
         save_native(file, checkpoint, overwrite=True)
     assert os.listdir(file.parent) == [file.name]
     assert file.read_bytes() == before
-    with pytest.raises(CheckpointError, match="must end in .safetensors"):
+    with pytest.raises(CheckpointError, match=r"must end in .safetensors"):
         save_native(file.with_suffix(".bin"), checkpoint)
 
 
@@ -164,7 +164,7 @@ def test_other_files_are_refused_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no model file"):
         read_native(tmp_path / "absent.safetensors")
     save_file({"a": torch.zeros(3)}, foreign, {"cisray": "{"})
-    with pytest.raises(CheckpointError, match="metadata of .* are damaged"):
+    with pytest.raises(CheckpointError, match=r"metadata of .* are damaged"):
         read_native(foreign)
 
 

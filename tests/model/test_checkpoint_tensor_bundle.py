@@ -93,7 +93,7 @@ def test_paths_that_mean_no_single_checkpoint_are_refused(tmp_path: Path) -> Non
         TensorBundle.open(tmp_path)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "c"\n')
     with pytest.raises(
-        CheckpointError, match="names the checkpoint c, but .*c.index does not exist"
+        CheckpointError, match=r"names the checkpoint c, but .*c.index does not exist"
     ):
         TensorBundle.open(tmp_path)
     (tmp_path / "checkpoint").write_text("nonsense")
@@ -127,7 +127,7 @@ def test_damage_in_the_data_is_named_by_tensor(tmp_path: Path) -> None:
         CheckpointError, match=f"{shard.name}, which holds the tensor .*cannot be read"
     ):
         bundle.read("module/_trunk/w")
-    with pytest.raises(CheckpointError, match="has no tensor module/_trunk/v. Did you mean"):
+    with pytest.raises(CheckpointError, match=r"has no tensor module/_trunk/v. Did you mean"):
         bundle.read("module/_trunk/v")
 
 
@@ -192,9 +192,9 @@ def test_tensors_that_cannot_be_read_say_why(tmp_path: Path) -> None:
         "wrong": entry_proto(1, (3,), 0, (0, 8), 0),
     }
     bundle = TensorBundle.open(write_bundle(tmp_path / "m", VALUES, extra=extra))
-    with pytest.raises(CheckpointError, match="tensor text .* is of TensorFlow's type 7"):
+    with pytest.raises(CheckpointError, match=r"tensor text .* is of TensorFlow's type 7"):
         bundle.read("text")
-    with pytest.raises(CheckpointError, match="tensor slices .* is partitioned"):
+    with pytest.raises(CheckpointError, match=r"tensor slices .* is partitioned"):
         bundle.read("slices")
     with pytest.raises(CheckpointError, match=r"shape \[3\], which takes 12 bytes, .* gives it 8"):
         bundle.read("wrong")

@@ -200,7 +200,7 @@ def test_a_broken_table_cannot_become_a_track_set() -> None:
     with pytest.raises(TrackError, match="must be 't0000'"):
         TrackSet("human", renamed)
     missing = good.table.slice(0, 1).set_column(2, "assay", pa.array([None], pa.string()))
-    with pytest.raises(TrackError, match="assay .* has 1 empty"):
+    with pytest.raises(TrackError, match=r"assay .* has 1 empty"):
         TrackSet("human", missing)
     with pytest.raises(TrackError, match="need the columns"):
         TrackSet.from_rows("human", {"track": [0]})

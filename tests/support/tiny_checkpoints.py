@@ -1,4 +1,4 @@
-"""A tiny Enformer's tensors, in our names and shapes and in DeepMind's, for tests without a network.
+"""A tiny Enformer's tensors under our names and DeepMind's, for tests without a network.
 
 The shapes are written out by hand for this one configuration, so that they can disagree with the
 rules under test.
