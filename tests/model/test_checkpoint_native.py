@@ -68,6 +68,12 @@ def test_an_existing_file_is_replaced_only_on_request(file: Path, checkpoint: Ch
     assert read_native(file).digest == other.digest != checkpoint.digest
 
 
+def test_others_may_read_the_file_as_the_umask_allows(file: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert file.stat().st_mode == plain.stat().st_mode
+
+
 def test_a_failed_write_leaves_nothing_behind(
     file: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,7 +210,7 @@ def test_every_difference_of_tensors_is_named() -> None:
     state["extra.weight"] = torch.zeros(2)
     state["stem.0.weight"] = torch.zeros(6, 15, 4)
     with pytest.raises(CheckpointError) as caught:
-        check_state(state, expected, "weights.bin")
+        check_state(state, expected, source="weights.bin")
     told = str(caught.value)
     assert "The tensors of weights.bin do not fit" in told
     assert "2 missing (_heads.mouse.0.weight, stem.0.bias)" in told

@@ -78,14 +78,14 @@ def open_foreign(
     chosen = options or ConvertOptions()
     native = _open_native(path, chosen)
     if native is not None:
-        check_state(native.state, expected_shapes(native.config), str(path))
+        check_state(native.state, expected_shapes(native.config), source=str(path))
         _check_heads(tracks, native.config)
         every = {**native.tracks, **(tracks or {})}
         return Checkpoint.build(
             native.config, native.state, tracks=every, provenance=native.provenance
         )
     opened = _open_known(path, chosen)
-    check_state(opened.state, expected_shapes(opened.config), str(path))
+    check_state(opened.state, expected_shapes(opened.config), source=str(path))
     _check_heads(tracks, opened.config)
     provenance = {
         "source": path.name or str(path),
