@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tensor_bundle_writer import entry_proto, masked_crc, message, number, table, write_bundle
+from tensor_bundle_writer import (
+    MAGIC,
+    entry_proto,
+    masked_crc,
+    message,
+    number,
+    table,
+    write_bundle,
+)
 
 from cisray.errors import CheckpointError
 from cisray.model.checkpoints.leveldb_table import TableError, read_table
@@ -163,6 +171,23 @@ def test_no_truncated_index_is_read(place: float) -> None:
 def test_any_sorted_entries_come_back(content: dict[bytes, bytes], snappy: bool) -> None:
     entries = sorted(content.items())
     assert list(read_table(table(entries, snappy=snappy)).items()) == entries
+
+
+def test_entries_and_blocks_must_stay_inside() -> None:
+    # Shared 2, fresh 1, value 0: but there is no key before it to share two bytes with.
+    orphan = bytes([2, 1, 0]) + b"x" + struct.pack("<2I", 0, 1)
+    # The same key whole, whose value of 9 bytes is not there.
+    short = bytes([0, 1, 9]) + b"x" + struct.pack("<2I", 0, 1)
+    for block in (orphan, short):
+        checked = block + b"\0"
+        stored = checked + struct.pack("<I", masked_crc(checked))
+        handle = bytes([0, len(block)])
+        footer = (handle + handle).ljust(40, b"\0") + struct.pack("<Q", MAGIC)
+        with pytest.raises(TableError, match="an entry leaves its block"):
+            read_table(stored + footer)
+        beyond = (bytes([0, len(stored)]) * 2).ljust(40, b"\0") + struct.pack("<Q", MAGIC)
+        with pytest.raises(TableError, match="leaves the file"):
+            read_table(stored + beyond)
 
 
 def test_an_index_that_is_none_is_refused(tmp_path: Path) -> None:
