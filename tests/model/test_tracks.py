@@ -72,6 +72,7 @@ def test_gzip_crlf_and_older_columns_read_the_same(mouse: TrackSet, tmp_path: Pa
         ("CNhs1", [3]),
         ("*K562*", [1, 2, 3]),
         ("cage:*k562*", [3]),
+        ("*:K562", [1]),
         ("CAGE:K562 ENCODE, biol_", [3]),
         ("DNASE:liver, adult (27 years)", [0]),
         ("DNASE:liver, adult (?? years)", [0]),
