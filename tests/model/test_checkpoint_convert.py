@@ -136,6 +136,9 @@ def test_tensors_must_fit_the_network(tmp_path: Path) -> None:
         CheckpointError, match=r"1 missing \(new.weight\); 1 misshapen \(stem.0.bias"
     ):
         open_foreign(tensorflow(tmp_path), wider, options=WINDOW)
+    own = Checkpoint.build(TINY, tiny_state(), provenance={})
+    with pytest.raises(CheckpointError, match=r"1 missing \(new.weight\)"):
+        open_foreign(save_native(tmp_path / "own.safetensors", own), wider)
     with pytest.raises(
         ConfigError, match="is a TensorFlow checkpoint, whose configuration follows"
     ):
