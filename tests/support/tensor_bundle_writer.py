@@ -38,12 +38,16 @@ def message(field: int, content: bytes) -> bytes:
     return varint(field << 3 | 2) + varint(len(content)) + content
 
 
-def entry_proto(dtype: int, shape: tuple[int, ...], shard: int, span: tuple[int, int], crc: int) -> bytes:
+def entry_proto(
+    dtype: int, shape: tuple[int, ...], shard: int, span: tuple[int, int], crc: int
+) -> bytes:
     dims = b"".join(message(2, number(1, size)) for size in shape)
     head = number(1, dtype) + message(2, dims)
     if shard:
         head += number(3, shard)
-    return head + number(4, span[0]) + number(5, span[1]) + varint(6 << 3 | 5) + struct.pack("<I", crc)
+    return (
+        head + number(4, span[0]) + number(5, span[1]) + varint(6 << 3 | 5) + struct.pack("<I", crc)
+    )
 
 
 def block(entries: list[tuple[bytes, bytes]], restart_every: int = 4) -> bytes:

@@ -1,4 +1,4 @@
-"""A tiny Enformer's tensors, in our names and shapes and in DeepMind's, for tests without a network.
+"""A tiny Enformer's tensors under our names and DeepMind's, for tests without a network.
 
 The shapes are written out by hand for this one configuration, so that they can disagree with the
 rules under test.
@@ -46,7 +46,9 @@ def tiny_shapes(config: EnformerConfig = TINY) -> dict[str, tuple[int, ...]]:
     for i, (narrow, wide) in enumerate([(6, 6), (6, 12)]):
         tower = f"conv_tower.{i}"
         shapes |= _batch_norm(f"{tower}.0.0", narrow) | _weights(f"{tower}.0.2", (wide, narrow, 5))
-        shapes |= _batch_norm(f"{tower}.1.fn.0", wide) | _weights(f"{tower}.1.fn.2", (wide, wide, 1))
+        shapes |= _batch_norm(f"{tower}.1.fn.0", wide) | _weights(
+            f"{tower}.1.fn.2", (wide, wide, 1)
+        )
         shapes |= {f"{tower}.2.to_attn_logits.weight": (wide, wide, 1, 1)}
     attention = "transformer.0.0.fn"
     shapes |= _norm(f"{attention}.0", 12) | _weights(f"{attention}.1.to_out", (12, 12))
@@ -54,7 +56,9 @@ def tiny_shapes(config: EnformerConfig = TINY) -> dict[str, tuple[int, ...]]:
     shapes |= {f"{attention}.1.to_v.weight": (12, 12), f"{attention}.1.to_rel_k.weight": (8, 6)}
     shapes |= {f"{attention}.1.rel_{x}_bias": (1, 2, 1, 4) for x in ("content", "pos")}
     mlp = "transformer.0.1.fn"
-    shapes |= _norm(f"{mlp}.0", 12) | _weights(f"{mlp}.1", (24, 12)) | _weights(f"{mlp}.4", (12, 24))
+    shapes |= (
+        _norm(f"{mlp}.0", 12) | _weights(f"{mlp}.1", (24, 12)) | _weights(f"{mlp}.4", (12, 24))
+    )
     shapes |= _batch_norm("final_pointwise.1.0", 12) | _weights("final_pointwise.1.2", (24, 12, 1))
     return shapes | _weights("_heads.human.0", (3, 24)) | _weights("_heads.mouse.0", (2, 24))
 
@@ -115,7 +119,9 @@ def tiny_tensorflow(root: str = "module/", pooling: bool = True) -> dict[str, np
     mlp, ours = f"{layers}/2/_layers/0/_layers/1/_module/_layers", "transformer.0.1.fn"
     tensors |= {f"{mlp}/0/scale": state[f"{ours}.0.weight"]}
     tensors |= {f"{mlp}/0/offset": state[f"{ours}.0.bias"]}
-    tensors |= _tf_weights(f"{mlp}/1", f"{ours}.1", state) | _tf_weights(f"{mlp}/4", f"{ours}.4", state)
+    tensors |= _tf_weights(f"{mlp}/1", f"{ours}.1", state) | _tf_weights(
+        f"{mlp}/4", f"{ours}.4", state
+    )
     final = f"{layers}/4/_layers/0/_layers"
     tensors |= _tf_batch_norm(f"{final}/0", "final_pointwise.1.0", state)
     tensors |= _tf_weights(f"{final}/2", "final_pointwise.1.2", state)

@@ -96,6 +96,7 @@ def model_digest(
 def check_state(
     state: Mapping[str, torch.Tensor],
     expected: Mapping[str, Sequence[int]],
+    *,
     source: str = "the checkpoint",
 ) -> None:
     """Compare tensors with the shapes that a network expects, and name every difference.
@@ -103,11 +104,11 @@ def check_state(
     Raises one CheckpointError that lists all missing, surplus and misshapen tensors, the latter
     with both shapes; after 20 of a kind it counts the rest.
     """
-    check_shapes({name: tensor.shape for name, tensor in state.items()}, expected, source)
+    check_shapes({name: tensor.shape for name, tensor in state.items()}, expected, source=source)
 
 
 def check_shapes(
-    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]], source: str
+    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]], *, source: str
 ) -> None:
     """Compare shapes by name, as `check_state` does, whatever holds the tensors."""
     misshapen = [

@@ -78,16 +78,14 @@ def open_foreign(
     chosen = options or ConvertOptions()
     native = _open_native(path, chosen)
     if native is not None:
-        check_state(native.state, expected_shapes(native.config), str(path))
+        check_state(native.state, expected_shapes(native.config), source=str(path))
         _check_heads(tracks, native.config)
         every = {**native.tracks, **(tracks or {})}
         return Checkpoint.build(
             native.config, native.state, tracks=every, provenance=native.provenance
         )
-    opened = _open_tensorflow(path, chosen) or _open_huggingface(path, chosen)
-    if opened is None:
-        raise CheckpointError(_nothing_found(path))
-    check_state(opened.state, expected_shapes(opened.config), str(path))
+    opened = _open_known(path, chosen)
+    check_state(opened.state, expected_shapes(opened.config), source=str(path))
     _check_heads(tracks, opened.config)
     provenance = {
         "source": path.name or str(path),
@@ -96,6 +94,19 @@ def open_foreign(
         "converter": f"cisray {__version__}",
     }
     return Checkpoint.build(opened.config, opened.state, tracks=tracks, provenance=provenance)
+
+
+def _open_known(path: Path, options: ConvertOptions) -> _Opened:
+    found = [find_prefix(path), weights_in(path) if path.is_dir() else None]
+    if all(found):
+        raise CheckpointError(
+            f"{path} holds both a TensorFlow checkpoint ({found[0]}) and weights of "
+            f"enformer-pytorch ({found[1]}); give the path of the one you mean."
+        )
+    opened = _open_tensorflow(path, options) or _open_huggingface(path, options)
+    if opened is None:
+        raise CheckpointError(_nothing_found(path))
+    return opened
 
 
 def _open_native(path: Path, options: ConvertOptions) -> Checkpoint | None:
@@ -128,9 +139,12 @@ def _open_tensorflow(path: Path, options: ConvertOptions) -> _Opened | None:
         input_bp=published.input_bp if options.input_bp is None else options.input_bp,
         target_bins=published.target_bins if options.target_bins is None else options.target_bins,
     )
-    notes = {
+    notes: dict[str, Any] = {
         "source_format": "tensorflow checkpoint",
-        "window": "published" if options.input_bp is None else "asked for",
+        "window": {
+            "input_bp": "published" if options.input_bp is None else "asked for",
+            "target_bins": "published" if options.target_bins is None else "asked for",
+        },
         "gamma_normalisation": "per_feature: DeepMind's code",
     }
     shards = [bundle.shard_file(shard) for shard in range(bundle.shards)]

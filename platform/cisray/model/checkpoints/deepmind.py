@@ -95,7 +95,7 @@ def read_deepmind(
     shapes = {path: bundle.shape(key) for path, key in keys.items()}
     config = infer_config(shapes, input_bp=input_bp, target_bins=target_bins, source=bundle.index)
     mapping = list(rules(config))
-    check_shapes(shapes, {rule.tf: rule.tf_shape for rule in mapping}, str(bundle.index))
+    check_shapes(shapes, {rule.tf: rule.tf_shape for rule in mapping}, source=str(bundle.index))
     state = {
         rule.torch: torch.from_numpy(
             np.array(_apply(bundle.read(keys[rule.tf]), rule.op), order="C", copy=True)

@@ -37,30 +37,34 @@ def read_table(data: bytes) -> dict[bytes, bytes]:
     Raises TableError if the bytes are cut off, damaged or not a table.
     """
     try:
-        index_at = _index_handle(data)
+        metaindex_at, index_at = _handles(data)
+        _block(data, *metaindex_at)  # TensorFlow leaves it empty; it is verified all the same
         entries: dict[bytes, bytes] = {}
         for _, handle in _entries(_block(data, *index_at)):
-            offset, after = read_varint(handle, 0)
-            size, _ = read_varint(handle, after)
-            entries.update(_entries(_block(data, offset, size)))
+            entries.update(_entries(_block(data, *_handle(handle, 0)[0])))
     except WireError as error:
         raise TableError(str(error)) from error
     return entries
 
 
-def _index_handle(data: bytes) -> tuple[int, int]:
+def _handles(data: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Read the footer: where the metaindex block and the index block lie."""
     if len(data) < _FOOTER_BYTES:
         raise TableError(f"{len(data)} bytes are fewer than the footer of {_FOOTER_BYTES}")
     footer = data[-_FOOTER_BYTES:]
     magic = int.from_bytes(footer[-8:], "little")
     if magic != MAGIC:
         raise TableError(f"the last 8 bytes are {magic:#x}, a table ends in {MAGIC:#x}")
-    at = 0
-    for _ in range(2):  # the handle of the metaindex, which TensorFlow leaves empty
-        _, at = read_varint(footer, at)
-    offset, at = read_varint(footer, at)
-    size, _ = read_varint(footer, at)
-    return offset, size
+    metaindex, at = _handle(footer, 0)
+    index, _ = _handle(footer, at)
+    return metaindex, index
+
+
+def _handle(data: bytes, at: int) -> tuple[tuple[int, int], int]:
+    """Read the handle of a block: offset and size in bytes, and the place after it."""
+    offset, at = read_varint(data, at)
+    size, at = read_varint(data, at)
+    return (offset, size), at
 
 
 def _block(data: bytes, offset: int, size: int) -> bytes:

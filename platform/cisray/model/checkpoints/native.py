@@ -64,7 +64,11 @@ def save_native(path: Path | str, checkpoint: Checkpoint, *, overwrite: bool = F
     temporary = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # safetensors makes files that only their owner can read; models are shared in a lab.
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         save_file(tensors, temporary, metadata)
+        temporary.chmod(mode)
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
