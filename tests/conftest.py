@@ -11,5 +11,7 @@ def shared() -> Path:
     """The folder of golden references and real data, named by CISRAY_SHARED."""
     named = os.environ.get("CISRAY_SHARED")
     if not named:
-        pytest.skip("CISRAY_SHARED is not set: it names the folder of golden references and real data")
+        pytest.skip(
+            "CISRAY_SHARED is not set: it names the folder of golden references and real data"
+        )
     return Path(named)

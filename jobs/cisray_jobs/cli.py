@@ -79,7 +79,7 @@ def _complain(message: str) -> None:
     output.error(message)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+def _print_version(asked: bool) -> None:
     if asked:
         typer.echo(f"cisray {__version__}")
         raise typer.Exit

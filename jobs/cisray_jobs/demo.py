@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from cisray.engine.progress import Display
 from cisray.store.scan import open_run
@@ -23,9 +24,7 @@ CHROMOSOMES = {"chrA": 150_000, "chrB": 61_234, "chrC": 40_001}
 GAP = ("chrC", 12_000, 24_000)
 
 
-def run_demo(
-    out: Path, *, workers: str, say: Callable[[str], None], quiet: bool = False
-) -> None:
+def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool = False) -> None:
     """Make a genome and a model, score the genome, and print a query of the result.
 
     Run again, it finishes or reuses what is there.
@@ -73,10 +72,11 @@ def write_genome(fasta: Path) -> None:
                 handle.write(text[first : first + LINE_BP] + "\n")
 
 
-def _random_bases(generator: np.random.Generator, length: int) -> np.ndarray:
+def _random_bases(generator: np.random.Generator, length: int) -> NDArray[np.uint8]:
     """Draw bases whose GC content wanders between 30 and 60 per cent along the chromosome."""
     gc = 0.45 + 0.15 * np.sin(np.arange(length) / 7_000 + generator.uniform(0, 6))
     strong = generator.random(length) < gc
     either = generator.integers(0, 2, length)
     letters = np.frombuffer(b"ATGC", np.uint8)
-    return letters[2 * strong + either].copy()
+    bases: NDArray[np.uint8] = letters[2 * strong + either]
+    return bases

@@ -13,8 +13,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cisray.errors import CheckpointError, ConfigError
-from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.checkpoints.native import read_native, save_native
 from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.initialise import initialise

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 import typer
 
@@ -21,14 +20,15 @@ WIDTH = 100
 
 def error(message: str) -> None:
     """Print an error as one paragraph on stderr."""
-    typer.echo(textwrap.fill(f"Error: {message}", WIDTH, break_long_words=False,
-                             break_on_hyphens=False), err=True)
+    paragraph = textwrap.fill(
+        f"Error: {message}", WIDTH, break_long_words=False, break_on_hyphens=False
+    )
+    typer.echo(paragraph, err=True)
 
 
-def as_json(result: Any) -> None:
-    """Print a result for machines: a dataclass or a mapping, as one JSON object."""
-    content = dataclasses.asdict(result) if dataclasses.is_dataclass(result) else result
-    typer.echo(json.dumps(content, default=str, indent=2))
+def as_json(result: ModelInfo | RunPlan | RunSummary) -> None:
+    """Print a result for machines, as one JSON object."""
+    typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
 
 
 def facts(title: str, lines: Mapping[str, str]) -> None:

@@ -61,13 +61,20 @@ class RunPlan:
 
 
 def spread(
-    *, device: str, workers: int | None, threads: int | None, num_gpus: float | None, batch: int | None
+    *,
+    device: str,
+    workers: int | None,
+    threads: int | None,
+    num_gpus: float | None,
+    batch: int | None,
 ) -> Resources:
     """Choose what was left to us: one worker per GPU, or up to four threads per CPU worker.
 
     None means auto. On CUDA a worker takes a whole GPU unless told otherwise.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     on_gpu = device.startswith("cuda")
     share = num_gpus if num_gpus is not None else float(on_gpu)
     if threads is None:

@@ -31,8 +31,8 @@ from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import ShardPlan
 from cisray.store.run import ShardSink
-from cisray.store.seal import RunSummary
 from cisray.store.scan import open_run
+from cisray.store.seal import RunSummary
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.config import JobConfig

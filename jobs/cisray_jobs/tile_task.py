@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from pydantic import JsonValue
 
 from cisray.errors import RunConflict
 from cisray.genome.interval import Interval
@@ -58,7 +59,11 @@ class TileTask:
             batch_size=self.batch_size,
         )
         scorer = TileScorer(predictor, Genome.open(self.fasta), batch_size=self.batch_size)
-        facts = {"host": platform.node(), "pid": os.getpid(), "device": str(device)}
+        facts: dict[str, JsonValue] = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "device": str(device),
+        }
 
         def score(shard: int) -> dict[str, object]:
             windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)

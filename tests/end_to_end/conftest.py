@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cisray.engine.progress import Display
 from cisray.store.scan import Run, open_run
 from cisray_jobs.config import load_config

@@ -49,7 +49,9 @@ def direct_call(fasta: Path, model_path: Path, chrom: str, tile: int) -> np.ndar
         ("chrC", 5, 16),  # 10,240 .. 12,288 reaches 288 bp into the gap of N
     ],
 )
-def test_values_are_those_of_a_direct_call(inputs, whole: Run, chrom: str, tile: int, bins: int) -> None:
+def test_values_are_those_of_a_direct_call(
+    inputs, whole: Run, chrom: str, tile: int, bins: int
+) -> None:
     rows = whole.scan().filter(
         (pl.col("chrom") == chrom)
         & (pl.col("start") >= tile * TILE)
@@ -77,10 +79,14 @@ def test_every_bin_of_the_genome_is_there_or_accounted_for(whole: Run) -> None:
     assert windows.filter("scored")["bins"].sum() == frame.height
 
 
-def test_rounding_stays_within_its_bound_and_changes_nothing_else(score, whole: Run, tmp_path: Path) -> None:
+def test_rounding_stays_within_its_bound_and_changes_nothing_else(
+    score, whole: Run, tmp_path: Path
+) -> None:
     rounded = score(tmp_path / "run", tiles_per_shard=4).scan().collect()
     exact = whole.scan().collect()
-    assert_frame_equal(rounded.select("chrom", "start", "end"), exact.select("chrom", "start", "end"))
+    assert_frame_equal(
+        rounded.select("chrom", "start", "end"), exact.select("chrom", "start", "end")
+    )
     ours, theirs = (f.select(pl.col("^t.*$")).to_numpy() for f in (rounded, exact))
     error = np.abs(ours - theirs) / theirs
     assert 1e-5 < error.max() <= 2**-11  # 10 of 23 bits are kept
@@ -118,7 +124,12 @@ def test_a_bed_selects_tiles_of_the_same_grid(score, whole: Run, tmp_path: Path)
 def test_the_other_head(score, inputs, tmp_path: Path) -> None:
     run = score(tmp_path / "run", head="mouse", chromosomes="chrC")
     assert run.tracks.head == "mouse"
-    assert run.scan().collect_schema().names() == ["chrom", "start", "end", *(f"t000{i}" for i in range(4))]
+    assert run.scan().collect_schema().names() == [
+        "chrom",
+        "start",
+        "end",
+        *(f"t000{i}" for i in range(4)),
+    ]
 
 
 def test_a_region_query_is_one_based_and_inclusive(whole: Run) -> None:
@@ -148,7 +159,9 @@ def test_a_sealed_run_is_left_as_it_is(score, tmp_path: Path) -> None:
     score(out, chromosomes="chrC")
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "_lock"}
     score(out, chromosomes="chrC")
-    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "_lock"} == before
+    assert {
+        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "_lock"
+    } == before
 
 
 def test_a_lost_shard_is_scored_again_and_only_that(score, whole: Run, tmp_path: Path) -> None:

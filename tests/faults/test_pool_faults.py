@@ -45,9 +45,7 @@ def run(
     return summary, order
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
+def test_a_worker_killed_in_the_middle_of_a_shard(embedded_ray: Connection, tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill_first(shard: int, receipt: Receipt) -> None:
@@ -126,9 +124,7 @@ def test_a_queued_shard_is_not_charged_for_the_one_before_it(
     assert summary.failed == ()
 
 
-def test_a_worker_is_replaced_after_a_cuda_error(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
+def test_a_worker_is_replaced_after_a_cuda_error(embedded_ray: Connection, tmp_path: Path) -> None:
     task = Scripted(str(tmp_path), {5: "cuda once"})
     summary, _ = run(embedded_ray, task, range(5, 9), PoolPolicy(workers=1))
     assert (summary.done, summary.retries, summary.workers_lost) == (4, 1, 1)
@@ -164,9 +160,7 @@ def test_nothing_is_placed_within_the_capacity_timeout(
         run(cluster_like, Scripted(str(tmp_path)), range(3), policy)
 
 
-def test_work_goes_on_with_the_workers_that_fit(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
+def test_work_goes_on_with_the_workers_that_fit(embedded_ray: Connection, tmp_path: Path) -> None:
     cluster_like = Connection(is_embedded=False, started_here=False, cpus=2, gpus=0)
     policy = PoolPolicy(workers=5, num_cpus=2)  # one fits; four stay pending
     summary, _ = run(cluster_like, Scripted(str(tmp_path)), range(20, 32), policy)

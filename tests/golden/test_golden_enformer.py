@@ -26,7 +26,9 @@ TOLERANCE = 5e-6  # what held between the two reference implementations, on ever
 
 
 @pytest.fixture(params=["tf_smallA", "tf_smallMax"])
-def tf_case(request: pytest.FixtureRequest, shared: Path) -> tuple[Enformer, Mapping[str, np.ndarray]]:
+def tf_case(
+    request: pytest.FixtureRequest, shared: Path
+) -> tuple[Enformer, Mapping[str, np.ndarray]]:
     """A model read from a TensorFlow checkpoint, and what TensorFlow computed with it."""
     name = request.param
     told = json.loads((shared / "golden" / f"{name}.json").read_text())
@@ -55,12 +57,16 @@ def stages(model: Enformer, onehot_BLA: torch.Tensor) -> dict[str, torch.Tensor]
         hooks.append(layer.register_forward_hook(keep(f"conv_tower.{i}", channels_first=True)))
     for i, layer in enumerate(model.transformer):
         hooks.append(layer.register_forward_hook(keep(f"transformer.{i}", channels_first=False)))
-        hooks.append(layer[0].register_forward_hook(keep(f"transformer.{i}.after_mha", channels_first=False)))
+        hooks.append(
+            layer[0].register_forward_hook(keep(f"transformer.{i}.after_mha", channels_first=False))
+        )
     first = model.transformer[0][0].fn
     hooks.append(first[0].register_forward_hook(keep("t0.ln", channels_first=False)))
     hooks.append(first[1].register_forward_hook(keep("t0.mha_out", channels_first=False)))
     hooks.append(model.transformer.register_forward_hook(keep("transformer", channels_first=False)))
-    hooks.append(model.final_pointwise.register_forward_hook(keep("final_pointwise", channels_first=False)))
+    hooks.append(
+        model.final_pointwise.register_forward_hook(keep("final_pointwise", channels_first=False))
+    )
     with torch.enable_grad():  # residual branches are added in place otherwise
         for head in model.config.heads:
             seen[f"out.{head}"] = model(onehot_BLA, head=head).detach()
@@ -71,7 +77,9 @@ def stages(model: Enformer, onehot_BLA: torch.Tensor) -> dict[str, torch.Tensor]
     return seen
 
 
-def assert_close(name: str, ours: torch.Tensor, theirs: np.ndarray, tolerance: float = TOLERANCE) -> None:
+def assert_close(
+    name: str, ours: torch.Tensor, theirs: np.ndarray, tolerance: float = TOLERANCE
+) -> None:
     assert tuple(ours.shape) == theirs.shape, name
     error = np.abs(ours.detach().numpy() - theirs).max()
     assert error <= tolerance, f"{name}: largest error {error:.3g} > {tolerance:.3g}"
@@ -178,7 +186,14 @@ def test_enformer_pytorch_small(shared: Path) -> None:
     seen = stages(model, torch.from_numpy(onehot(golden["input_idx"])))
     features = positional_features(32, 24, "per_position", torch.device("cpu"))
     assert_close("positional_embed", features, golden["positional_embed"], tolerance=1e-5)
-    for name in ["conv_tower", "transformer.0", "transformer.1", "final_pointwise", "out.human", "out.mouse"]:
+    for name in [
+        "conv_tower",
+        "transformer.0",
+        "transformer.1",
+        "final_pointwise",
+        "out.human",
+        "out.mouse",
+    ]:
         assert_close(name, seen[name], golden[name])
 
 
@@ -190,7 +205,9 @@ def test_enformer_pytorch_small(shared: Path) -> None:
         ("tfgamma1", "per_feature", 5e-5),
     ],
 )
-def test_enformer_pytorch_gamma_both_ways(shared: Path, prefix: str, gamma: str, tolerance: float) -> None:
+def test_enformer_pytorch_gamma_both_ways(
+    shared: Path, prefix: str, gamma: str, tolerance: float
+) -> None:
     golden = np.load(shared / "golden" / "ptGamma.npz")
     checkpoint = open_foreign(
         shared / "golden" / "ptGamma",

@@ -67,7 +67,9 @@ class PlainPredictor:
         another width or an unknown code.
         """
         if codes_BL.ndim != 2 or codes_BL.shape[1] != self.spec.input_bp:
-            raise ValueError(f"expected codes of shape (B, {self.spec.input_bp}), got {codes_BL.shape}")
+            raise ValueError(
+                f"expected codes of shape (B, {self.spec.input_bp}), got {codes_BL.shape}"
+            )
         if codes_BL.size and codes_BL.max() > UNKNOWN_CODE:
             raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_BL.max()}")
         out_BNT = np.empty((len(codes_BL), self.spec.target_bins, len(self.tracks)), np.float32)
@@ -80,5 +82,7 @@ class PlainPredictor:
     def _predict_batch(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
         codes = torch.from_numpy(np.ascontiguousarray(codes_BL)).to(self.device)
         pred_BNT = self._model(self._onehot[codes.int()], head=self.tracks.head)
-        selected: NDArray[np.float32] = pred_BNT.index_select(-1, self._columns).float().cpu().numpy()
+        selected: NDArray[np.float32] = (
+            pred_BNT.index_select(-1, self._columns).float().cpu().numpy()
+        )
         return selected

@@ -36,5 +36,3 @@ class SequenceModel(Protocol):
 
     def __call__(self, onehot_BLA: torch.Tensor, head: str) -> torch.Tensor:
         """Predict all tracks of a head: onehot_BLA (B, L, 4) to pred_BNT, float32, positive."""
-
-

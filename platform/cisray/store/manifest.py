@@ -25,7 +25,7 @@ class RunManifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: str = Field(RUN_FORMAT, pattern=f"^{RUN_FORMAT}$")
+    format: str = Field(default=RUN_FORMAT, pattern=f"^{RUN_FORMAT}$")
     job: str = Field(min_length=1)
     table: str
     config: dict[str, JsonValue]

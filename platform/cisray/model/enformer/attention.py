@@ -48,7 +48,9 @@ class RelativeAttention(nn.Module):
 
     def split_heads(self, x_BKD: torch.Tensor) -> torch.Tensor:
         """Split the projected axis head-major: (B, K, H*d) to (B, H, K, d)."""
-        return x_BKD.unflatten(-1, (self.config.num_heads, -1)).transpose(1, 2)
+        batch, tokens, width = x_BKD.shape
+        heads = self.config.num_heads
+        return x_BKD.reshape(batch, tokens, heads, width // heads).transpose(1, 2)
 
     def content_logits(self, q_BHKd: torch.Tensor, k_BHKd: torch.Tensor) -> torch.Tensor:
         """What a query finds in a key, (B, H, K, K); q is already scaled."""

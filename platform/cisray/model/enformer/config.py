@@ -26,20 +26,20 @@ class EnformerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    channels: int = Field(1536, gt=0)
-    num_transformer_layers: int = Field(11, ge=1)
-    num_heads: int = Field(8, ge=1)
-    key_size: int = Field(64, ge=1)
-    num_downsamples: int = Field(7, ge=2)
-    channels_divisible_by: int = Field(128, ge=1)
+    channels: int = Field(default=1536, gt=0)
+    num_transformer_layers: int = Field(default=11, ge=1)
+    num_heads: int = Field(default=8, ge=1)
+    key_size: int = Field(default=64, ge=1)
+    num_downsamples: int = Field(default=7, ge=3)
+    channels_divisible_by: int = Field(default=128, ge=1)
     pooling: Literal["attention", "max"] = "attention"
-    input_bp: int = Field(196_608, gt=0)
-    target_bins: int = Field(896, gt=0)
+    input_bp: int = Field(default=196_608, gt=0)
+    target_bins: int = Field(default=896, gt=0)
     heads: dict[str, int] = Field(default_factory=lambda: {"human": 5313, "mouse": 1643})
     gamma_normalisation: Literal["per_feature", "per_position"] = "per_feature"
-    dropout: float = Field(0.4, ge=0, lt=1)
-    attention_dropout: float = Field(0.05, ge=0, lt=1)
-    positional_dropout: float = Field(0.01, ge=0, lt=1)
+    dropout: float = Field(default=0.4, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.05, ge=0, lt=1)
+    positional_dropout: float = Field(default=0.01, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -99,8 +99,6 @@ class EnformerConfig(BaseModel):
         """
         layers = self.num_downsamples - 1
         step = self.channels_divisible_by
-        if layers == 1:
-            return (int(np.round(self.stem_channels / step) * step),)
         growth = (self.channels / self.stem_channels) ** (1 / (layers - 1))
         widths = self.stem_channels * growth ** np.arange(layers)
         return tuple(int(width) for width in np.round(widths / step) * step)

@@ -60,8 +60,8 @@ class AttentionPool(nn.Module):
         """Pool (B, D, L) to (B, D, L/2); L must be even."""
         batch, channels, length = x_BDL.shape
         pairs = x_BDL.reshape(batch, channels, length // 2, 2)
-        weights = self.to_attn_logits(pairs).softmax(dim=-1)
-        return (pairs * weights).sum(dim=-1)
+        logits: torch.Tensor = self.to_attn_logits(pairs)
+        return (pairs * logits.softmax(dim=-1)).sum(dim=-1)
 
 
 class ConvBlock(nn.Sequential):

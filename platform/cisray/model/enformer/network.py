@@ -12,7 +12,7 @@ from torch import nn
 
 from cisray.model.enformer.attention import RelativeAttention
 from cisray.model.enformer.config import ALPHABET, STEM_KERNEL, TOWER_KERNEL, EnformerConfig
-from cisray.model.enformer.layers import NORM_EPS, GELU, ConvBlock, Residual, SwapAxes, pooling
+from cisray.model.enformer.layers import GELU, NORM_EPS, ConvBlock, Residual, SwapAxes, pooling
 from cisray.tracks import TrackSet
 
 POINTWISE_DROPOUT_SHARE = 1 / 8  # of the model's dropout: 0.05 for 0.4
