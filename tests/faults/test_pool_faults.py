@@ -45,9 +45,7 @@ def run(
     return summary, order
 
 
-def test_a_worker_killed_in_the_middle_of_a_shard(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
+def test_a_worker_killed_in_the_middle_of_a_shard(embedded_ray: Connection, tmp_path: Path) -> None:
     killed: list[int] = []
 
     def kill_first(shard: int, receipt: Receipt) -> None:
@@ -68,7 +66,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard(
 def test_a_poisonous_shard_is_given_up_and_its_neighbours_are_not_blamed(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
-    task = Scripted(str(tmp_path), {9: "kill"})
+    task = Scripted(str(tmp_path), {9: "die"})
     # Depth 4: up to three innocent shards wait behind the poisonous one each time it kills.
     summary, _ = run(embedded_ray, task, range(5, 17), PoolPolicy(workers=1, queue=4))
     assert summary.done == 11
@@ -81,7 +79,7 @@ def test_a_poisonous_shard_is_given_up_and_its_neighbours_are_not_blamed(
 def test_when_every_shard_is_poisonous_each_is_named(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
-    task = Scripted(str(tmp_path), {2: "kill", 3: "kill"})
+    task = Scripted(str(tmp_path), {2: "die", 3: "die"})
     policy = PoolPolicy(workers=2, max_attempts=2)
     summary, _ = run(embedded_ray, task, range(2, 4), policy)
     assert sorted(failure.shard for failure in summary.failed) == [2, 3]
@@ -91,7 +89,7 @@ def test_when_every_shard_is_poisonous_each_is_named(
 def test_workers_that_die_whatever_the_shard_end_the_run(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
-    task = Scripted(str(tmp_path), dict.fromkeys(range(50), "kill"))
+    task = Scripted(str(tmp_path), dict.fromkeys(range(50), "die"))
     policy = PoolPolicy(workers=1, max_attempts=2, max_start_failures=1)
     # bound: 1 worker x 2 attempts + 1 start = 3 deaths, far from the 100 that 50 shards would take
     with pytest.raises(EngineError, match="3 workers died and none has finished a shard"):
@@ -108,7 +106,7 @@ def test_workers_that_die_while_opening_end_the_run(
 
 
 def test_a_shard_beyond_its_deadline(embedded_ray: Connection, tmp_path: Path) -> None:
-    task = Scripted(str(tmp_path), {6: "sleep"})
+    task = Scripted(str(tmp_path), {6: "hang"})
     policy = PoolPolicy(workers=2, max_attempts=2, shard_timeout_s=1.0)
     summary, _ = run(embedded_ray, task, range(4, 12), policy)
     assert [(f.shard, f.attempts, f.kind) for f in summary.failed] == [(6, 2, "deadline")]
@@ -126,10 +124,8 @@ def test_a_queued_shard_is_not_charged_for_the_one_before_it(
     assert summary.failed == ()
 
 
-def test_a_worker_is_replaced_after_a_cuda_error(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
-    task = Scripted(str(tmp_path), {5: "cuda once"})
+def test_a_worker_is_replaced_after_a_cuda_error(embedded_ray: Connection, tmp_path: Path) -> None:
+    task = Scripted(str(tmp_path), {5: "once cuda error"})
     summary, _ = run(embedded_ray, task, range(5, 9), PoolPolicy(workers=1))
     assert (summary.done, summary.retries, summary.workers_lost) == (4, 1, 1)
     assert len(pids(tmp_path)) == 2
@@ -140,7 +136,7 @@ def test_a_worker_that_died_while_idle_blames_no_shard(
 ) -> None:
     # 1 takes long at one worker, the other falls idle and is killed; then 1 kills its own worker
     # and comes back: with one attempt allowed it must not be charged for the idle death.
-    task = Scripted(str(tmp_path), {30: "slow then kill once"})
+    task = Scripted(str(tmp_path), {30: "slow, once die"})
     killed: list[int] = []
 
     def kill_idle(shard: int, receipt: Receipt) -> None:
@@ -164,9 +160,7 @@ def test_nothing_is_placed_within_the_capacity_timeout(
         run(cluster_like, Scripted(str(tmp_path)), range(3), policy)
 
 
-def test_work_goes_on_with_the_workers_that_fit(
-    embedded_ray: Connection, tmp_path: Path
-) -> None:
+def test_work_goes_on_with_the_workers_that_fit(embedded_ray: Connection, tmp_path: Path) -> None:
     cluster_like = Connection(is_embedded=False, started_here=False, cpus=2, gpus=0)
     policy = PoolPolicy(workers=5, num_cpus=2)  # one fits; four stay pending
     summary, _ = run(cluster_like, Scripted(str(tmp_path)), range(20, 32), policy)
@@ -242,7 +236,8 @@ def kill_node(node, folder):
 
 if __name__ == "__main__":
     folder = sys.argv[1]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    head = {"num_cpus": 0, "include_dashboard": False}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     first, second = (cluster.add_node(num_cpus=1) for _ in range(2))
     with connect(cluster.address) as connection:
         assert connection.cpus == 2, connection

@@ -32,7 +32,7 @@ _START_ERRORS = (
     ValueError,
     ray.exceptions.RayError,
 )
-log = logging.getLogger(__name__)
+_CHANGED_BY_RAY = ("PYTHONBREAKPOINT",)  # would send a breakpoint() to Ray's debugger for good
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,7 @@ def connect(
             target = _resolve(chosen)
             _probe(target)
             session.enter_context(_kept_sigterm())
+            session.enter_context(_environment({}))
             _init(target)
         session.callback(ray.shutdown)
         yield _connection(is_embedded=chosen == "local", started_here=True)
@@ -195,7 +196,8 @@ def _importable_folders() -> list[str]:
 
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
+    """Change environment variables, and put them and those that Ray changes back afterwards."""
+    before = {name: os.environ.get(name) for name in (*changes, *_CHANGED_BY_RAY)}
     os.environ.update(changes)
     try:
         yield
