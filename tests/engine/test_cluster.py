@@ -114,6 +114,7 @@ with connect("local", num_cpus=1):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_an_embedded_ray_admits_only_holders_of_its_token(ray_tmpdir: Path) -> None:
     result = python(INTRUDER, RAY_TMPDIR=str(ray_tmpdir))

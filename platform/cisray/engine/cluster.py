@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cisray.engine.rayenv import AuthenticationTokenLoader, Config, ray, services
+from cisray.engine.rayenv import AuthenticationTokenLoader, Config, driver, ray, services
 from cisray.errors import ConfigError, EngineError
 
 OBJECT_STORE_BYTES = 100 * 2**20  # receipts only pass it; Ray's minimum is 75 MiB
@@ -86,6 +86,7 @@ def connect(
             _probe(target)
             session.enter_context(_kept_sigterm())
             session.enter_context(_environment({}))
+            session.enter_context(_ray_messages_in_the_log())
             _init(target)
         session.callback(ray.shutdown)
         yield _connection(is_embedded=chosen == "local", started_here=True)
@@ -167,6 +168,7 @@ def _embedded_surroundings() -> Iterator[None]:
     with ExitStack() as kept:
         kept.enter_context(_kept_sigterm())
         kept.enter_context(_quiet_ray_logger())
+        kept.enter_context(_ray_messages_in_the_log())
         kept.callback(_reread_environment)
         kept.enter_context(_environment(changes))
         _reread_environment()
@@ -220,6 +222,25 @@ def _quiet_ray_logger() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@contextmanager
+def _ray_messages_in_the_log() -> Iterator[None]:
+    """Send what Ray tells a driver about its cluster to the log.
+
+    Ray prints the last lines of a lost node's log on standard output, whatever `log_to_driver`
+    says; there they would end up in the middle of a command's JSON.
+    """
+    printed = driver.print_to_stdstream
+
+    def log_instead(data: Mapping[str, object], ignore_prefix: bool) -> None:
+        log.debug("%s: %s", data["pid"], data["lines"])
+
+    driver.print_to_stdstream = log_instead
+    try:
+        yield
+    finally:
+        driver.print_to_stdstream = printed
 
 
 @contextmanager
