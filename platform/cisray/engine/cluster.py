@@ -34,6 +34,8 @@ _START_ERRORS = (
 )
 _CHANGED_BY_RAY = ("PYTHONBREAKPOINT",)  # would send a breakpoint() to Ray's debugger for good
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Connection:
