@@ -86,9 +86,7 @@ def connect(
         else:
             target = _resolve(chosen)
             _probe(target)
-            session.enter_context(_kept_sigterm())
-            session.enter_context(_environment({}))
-            session.enter_context(_ray_messages_in_the_log())
+            session.enter_context(_surroundings({}))
             _init(target)
         session.callback(ray.shutdown)
         yield _connection(is_embedded=chosen == "local", started_here=True)
@@ -168,12 +166,17 @@ def _embedded_surroundings() -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join(_importable_folders()),
     }
     with ExitStack() as kept:
-        kept.enter_context(_kept_sigterm())
         kept.enter_context(_quiet_ray_logger())
-        kept.enter_context(_ray_messages_in_the_log())
         kept.callback(_reread_environment)
-        kept.enter_context(_environment(changes))
+        kept.enter_context(_surroundings(changes))
         _reread_environment()
+        yield
+
+
+@contextmanager
+def _surroundings(changes: Mapping[str, str]) -> Iterator[None]:
+    """Change environment variables; afterwards put back these and what `ray.init` changes."""
+    with _environment(changes), _kept_sigterm(), _ray_messages_in_the_log():
         yield
 
 
@@ -200,7 +203,6 @@ def _importable_folders() -> list[str]:
 
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Change environment variables, and put them and those that Ray changes back afterwards."""
     before = {name: os.environ.get(name) for name in (*changes, *_CHANGED_BY_RAY)}
     os.environ.update(changes)
     try:
