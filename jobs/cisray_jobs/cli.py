@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from typer.exceptions import TyperException
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
@@ -59,18 +58,19 @@ def main() -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     try:
-        code = app(list(arguments), prog_name="cisray", standalone_mode=False)
+        app(list(arguments), prog_name="cisray")
     except CisrayError as error:
         _complain(str(error))
         return error.exit_code
-    except TyperException as error:
-        error.show()
-        return 2
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         code = INTERRUPTED
+    else:
+        code = 0
     if code == INTERRUPTED:
         _complain("interrupted. What is finished is kept; the same command goes on from there.")
-    return int(code or 0)
+    return code
 
 
 def _complain(message: str) -> None:

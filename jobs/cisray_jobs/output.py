@@ -47,7 +47,8 @@ def model(info: ModelInfo) -> None:
         "parameters": f"{info.parameters:,}",
         "digest": info.digest,
         "input": f"{g['input_bp']:,} bp",
-        "output": f"{g['target_bins']:,} bins of {g['bin_bp']} bp = the central {g['target_bp']:,} bp",
+        "output": f"{g['target_bins']:,} bins of {g['bin_bp']} bp, "
+        f"the central {g['target_bp']:,} bp",
     }
     for head, about in info.heads.items():
         by_assay = ", ".join(f"{a or 'unnamed'} {n:,}" for a, n in about["by_assay"].items())
@@ -67,13 +68,14 @@ def plan(told: RunPlan) -> None:
             "tracks": f"{told.tracks:,} of head {told.head}",
             "tiles": f"{told.tiles:,} on {told.chromosomes:,} chromosomes, "
             f"{told.tiles_without_acgt:,} of them without any A, C, G or T and skipped",
-            "shards": f"{told.shards:,} of up to {told.tiles_per_shard} tiles, {told.shards_done:,} done",
+            "shards": f"{told.shards:,} of up to {told.tiles_per_shard} tiles, "
+            f"{told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
             "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
             f"{size(told.free_bytes)} free",
             "arithmetic": f"{told.teraflop:,.1f} TFLOP in {told.precision} on {r.device}",
             "workers": f"{where}, {r.threads} threads and {r.num_gpus:g} GPUs each",
-            "time": f"about {duration(told.estimated_seconds)} (a rough guess until shards are done)",
+            "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
     )
 

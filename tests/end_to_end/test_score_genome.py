@@ -108,7 +108,7 @@ def test_a_selection_of_tracks_is_a_slice_bit_for_bit(score, whole: Run, tmp_pat
 
 def test_a_bed_selects_tiles_of_the_same_grid(score, whole: Run, tmp_path: Path) -> None:
     bed = tmp_path / "regions.bed"
-    # 2,047-2,049 touches tiles 0 and 1; the second region lies in tile 29 of chrB; 1 = chrA's alias? no.
+    # Bases 2,047 and 2,048 lie in tiles 0 and 1 of chrA, base 60,000 in tile 29 of chrB.
     bed.write_text("# two regions\nchrA\t2047\t2049\tx\nchrB\t60000\t60001\n")
     run = score(tmp_path / "run", mantissa_bits=23, bed=bed)
     assert run.windows.select("chrom", "tile").rows() == [("chrA", 0), ("chrA", 1), ("chrB", 29)]

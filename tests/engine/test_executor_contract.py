@@ -68,7 +68,7 @@ def test_results_do_not_depend_on_the_number_of_workers(
 
 
 def test_a_failing_shard_is_named_and_the_others_are_done(make: Make, tmp_path: Path) -> None:
-    acts = {6: "raise", 7: "raise once", 8: "unpicklable", 9: "flaky store"}
+    acts = {6: "raise", 7: "once raise", 8: "unpicklable", 9: "once flaky store"}
     summary = make(1).run(Scripted(str(tmp_path), acts), range(5, 11))
     # 5 and 10 at once, 7 and 9 at the second try
     assert summary.done == 4
@@ -80,7 +80,7 @@ def test_a_failing_shard_is_named_and_the_others_are_done(make: Make, tmp_path: 
     assert failures[6].attempts == 3
     assert failures[6].kind == "application"
     assert failures[6].reason.startswith("ValueError: bin 7 is not finite (engine_tasks.py:")
-    assert failures[8].reason.startswith("Unpicklable: 1 and 2 (engine_tasks.py:")
+    assert failures[8].reason.startswith("UnpicklableError: 1 and 2 (engine_tasks.py:")
     assert summary.workers_lost == 0
 
 

@@ -50,23 +50,19 @@ def stages(model: Enformer, onehot_BLA: torch.Tensor) -> dict[str, torch.Tensor]
 
         return hook
 
-    hooks = [model.conv_tower.register_forward_hook(keep("conv_tower", channels_first=True))]
-    for i in range(3):
-        hooks.append(model.stem[i].register_forward_hook(keep(f"stem.{i}", channels_first=True)))
-    for i, layer in enumerate(model.conv_tower):
-        hooks.append(layer.register_forward_hook(keep(f"conv_tower.{i}", channels_first=True)))
-    for i, layer in enumerate(model.transformer):
-        hooks.append(layer.register_forward_hook(keep(f"transformer.{i}", channels_first=False)))
-        hooks.append(
-            layer[0].register_forward_hook(keep(f"transformer.{i}.after_mha", channels_first=False))
-        )
     first = model.transformer[0][0].fn
-    hooks.append(first[0].register_forward_hook(keep("t0.ln", channels_first=False)))
-    hooks.append(first[1].register_forward_hook(keep("t0.mha_out", channels_first=False)))
-    hooks.append(model.transformer.register_forward_hook(keep("transformer", channels_first=False)))
-    hooks.append(
-        model.final_pointwise.register_forward_hook(keep("final_pointwise", channels_first=False))
-    )
+    channels_first = {f"stem.{i}": model.stem[i] for i in range(3)}
+    channels_first |= {f"conv_tower.{i}": layer for i, layer in enumerate(model.conv_tower)}
+    channels_first["conv_tower"] = model.conv_tower
+    channels_last = {"t0.ln": first[0], "t0.mha_out": first[1], "transformer": model.transformer}
+    for i, layer in enumerate(model.transformer):
+        channels_last |= {f"transformer.{i}": layer, f"transformer.{i}.after_mha": layer[0]}
+    channels_last["final_pointwise"] = model.final_pointwise
+    hooks = [
+        module.register_forward_hook(keep(name, channels_first=first_axis))
+        for modules, first_axis in ((channels_first, True), (channels_last, False))
+        for name, module in modules.items()
+    ]
     with torch.enable_grad():  # residual branches are added in place otherwise
         for head in model.config.heads:
             seen[f"out.{head}"] = model(onehot_BLA, head=head).detach()

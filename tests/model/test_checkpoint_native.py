@@ -19,6 +19,8 @@ from cisray.model.checkpoints.checkpoint import Checkpoint, check_state, model_d
 from cisray.model.checkpoints.native import read_native, save_native
 from cisray.tracks import TrackSet
 
+OTHER_GAMMA = TINY.model_copy(update={"gamma_normalisation": "per_position"})
+
 
 @pytest.fixture
 def checkpoint() -> Checkpoint:
@@ -148,7 +150,10 @@ def test_any_truncation_is_named(tmp_path_factory: pytest.TempPathFactory, place
         ({"tracks": {}}, "metadata of .* are damaged"),
         ({"tracks": None}, "metadata of .* are damaged"),
         ({"model_digest": "0" * 64}, "is damaged: its contents have the digest"),
-        ({"config": TINY.model_dump() | {"gamma_table": True}}, "is damaged: its contents"),
+        (
+            {"config": TINY.model_dump() | {"gamma_normalisation": "per_position"}},
+            "is damaged: its contents",
+        ),
     ],
 )
 def test_damaged_or_newer_metadata_are_refused(
@@ -187,7 +192,9 @@ def test_the_digest_identifies_the_model_and_not_its_origin(checkpoint: Checkpoi
         model_digest(TINY, state | {"stem.0.weight": weight.view(torch.int32)}, tracks),
         model_digest(TINY, state | {"stem.0.weight": weight.reshape(6, 15, 4)}, tracks),
         model_digest(TINY, state | {"stem.0.weight": -weight}, tracks),
-        model_digest(TINY.model_copy(update={"gamma_table": True}), state, tracks),
+        model_digest(
+            TINY.model_copy(update={"gamma_normalisation": "per_position"}), state, tracks
+        ),
         model_digest(TINY, state, tracks | {"human": TrackSet.unnamed("mouse", 3)}),
     ]
     assert len({checkpoint.digest, *others}) == 6

@@ -11,7 +11,7 @@ from pathlib import Path
 from cisray.errors import CheckpointError, RegionsError, StorageError
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     """An exception that pickles, and cannot be unpickled: its arguments do not fit `__init__`."""
 
     def __init__(self, one: int, two: int) -> None:
@@ -34,7 +34,7 @@ class Scripted:
         if self.opening == "error":
             raise RuntimeError("no kernel image for this device")
         if self.opening == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
+            die()
         return self.do
 
     def do(self, shard: int) -> dict[str, object]:
@@ -45,38 +45,43 @@ class Scripted:
         return {"shard": shard, "rows": 10 * shard, "pid": os.getpid()}
 
 
-def act(what: str, nth: int) -> None:
-    """Do to this process what a script says; `nth` is 1 at the first try of the shard."""
-    match what:
-        case "raise":
-            raise ValueError("bin 7 is not finite")
-        case "raise once" if nth == 1:
-            raise ValueError("bin 7 is not finite")
-        case "unpicklable":
-            raise Unpicklable(1, 2)
-        case "input":
-            raise RegionsError("peaks.bed:3: end 5 is before start 9")
-        case "full disk":
-            try:
-                raise OSError(28, "No space left on device")
-            except OSError as error:
-                raise StorageError("part-000004.parquet: no space left") from error
-        case "flaky store" if nth == 1:
-            raise StorageError("PUT answered 503")
-        case "cuda once" if nth == 1:
-            raise RuntimeError("CUDA error: device-side assert triggered")
-        case "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "kill once" if nth == 1:
-            os.kill(os.getpid(), signal.SIGKILL)
-        case "slow then kill once":
-            time.sleep(3)
-            if nth == 1:
-                os.kill(os.getpid(), signal.SIGKILL)
-        case "sleep":
-            time.sleep(1000)
-        case "big receipt":
-            raise AssertionError("use BigReceipt")
+def fail(error: Exception) -> None:
+    raise error
+
+
+def fill_disk() -> None:
+    try:
+        raise OSError(28, "No space left on device")
+    except OSError as error:
+        raise StorageError("part-000004.parquet: no space left") from error
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+ACTS: dict[str, Callable[[], None]] = {
+    "ok": lambda: None,
+    "raise": lambda: fail(ValueError("bin 7 is not finite")),
+    "unpicklable": lambda: fail(UnpicklableError(1, 2)),
+    "input": lambda: fail(RegionsError("peaks.bed:3: end 5 is before start 9")),
+    "full disk": fill_disk,
+    "flaky store": lambda: fail(StorageError("PUT answered 503")),
+    "cuda error": lambda: fail(RuntimeError("CUDA error: device-side assert triggered")),
+    "die": die,
+    "slow": lambda: time.sleep(2),
+    "hang": lambda: time.sleep(1000),
+}
+
+
+def act(script: str, nth: int) -> None:
+    """Do to this process what a script says, one word after the other.
+
+    `slow, once die` is slow every time and dies at the first try; `nth` is 1 at the first try.
+    """
+    for word in script.split(", "):
+        if not word.startswith("once ") or nth == 1:
+            ACTS[word.removeprefix("once ")]()
 
 
 @dataclass(frozen=True)
@@ -85,23 +90,6 @@ class BadReceipt:
 
     def open(self) -> Callable[[int], dict[str, object]]:
         return lambda shard: {"rows": "x" * 100_000} if shard else ["no dict"]  # type: ignore[dict-item, return-value]  # the point of it
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Report what a worker process looks like from inside."""
-
-    def open(self) -> Callable[[int], dict[str, object]]:
-        import platform
-
-        import torch
-
-        return lambda shard: {
-            "system": platform.system(),
-            "platform_file": str(platform.__file__),
-            "omp": os.environ.get("OMP_NUM_THREADS"),
-            "torch_threads": torch.get_num_threads(),
-        }
 
 
 def note(folder: str, line: str) -> None:

@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cisray.engine.rayenv import AuthenticationTokenLoader, Config, ray, services
+from cisray.engine.rayenv import AuthenticationTokenLoader, Config, driver, ray, services
 from cisray.errors import ConfigError, EngineError
 
 OBJECT_STORE_BYTES = 100 * 2**20  # receipts only pass it; Ray's minimum is 75 MiB
@@ -32,6 +32,8 @@ _START_ERRORS = (
     ValueError,
     ray.exceptions.RayError,
 )
+_CHANGED_BY_RAY = ("PYTHONBREAKPOINT",)  # would send a breakpoint() to Ray's debugger for good
+
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +86,7 @@ def connect(
         else:
             target = _resolve(chosen)
             _probe(target)
-            session.enter_context(_kept_sigterm())
+            session.enter_context(_surroundings({}))
             _init(target)
         session.callback(ray.shutdown)
         yield _connection(is_embedded=chosen == "local", started_here=True)
@@ -164,11 +166,17 @@ def _embedded_surroundings() -> Iterator[None]:
         "PYTHONPATH": os.pathsep.join(_importable_folders()),
     }
     with ExitStack() as kept:
-        kept.enter_context(_kept_sigterm())
         kept.enter_context(_quiet_ray_logger())
         kept.callback(_reread_environment)
-        kept.enter_context(_environment(changes))
+        kept.enter_context(_surroundings(changes))
         _reread_environment()
+        yield
+
+
+@contextmanager
+def _surroundings(changes: Mapping[str, str]) -> Iterator[None]:
+    """Change environment variables; afterwards put back these and what `ray.init` changes."""
+    with _environment(changes), _kept_sigterm(), _ray_messages_in_the_log():
         yield
 
 
@@ -195,7 +203,7 @@ def _importable_folders() -> list[str]:
 
 @contextmanager
 def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
+    before = {name: os.environ.get(name) for name in (*changes, *_CHANGED_BY_RAY)}
     os.environ.update(changes)
     try:
         yield
@@ -218,6 +226,25 @@ def _quiet_ray_logger() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.handlers[:] = handlers
+
+
+@contextmanager
+def _ray_messages_in_the_log() -> Iterator[None]:
+    """Send what Ray tells a driver about its cluster to the log.
+
+    Ray prints the last lines of a lost node's log on standard output, whatever `log_to_driver`
+    says; there they would end up in the middle of a command's JSON.
+    """
+    printed = driver.print_to_stdstream
+
+    def log_instead(data: Mapping[str, object], ignore_prefix: bool) -> None:
+        log.debug("%s: %s", data["pid"], data["lines"])
+
+    driver.print_to_stdstream = log_instead
+    try:
+        yield
+    finally:
+        driver.print_to_stdstream = printed
 
 
 @contextmanager

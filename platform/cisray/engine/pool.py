@@ -149,7 +149,11 @@ class _Pool:
     def dismiss(self) -> None:
         """Kill every worker, started or pending."""
         while self._workers:
-            self._workers.pop().kill()
+            worker = self._workers.pop()
+            try:
+                worker.kill()
+            except ray.exceptions.RayError as error:
+                log.warning("%s could not be killed: %s", worker.name, _one_line(error))
 
     def _open_workers(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.is_open]

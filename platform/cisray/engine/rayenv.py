@@ -13,9 +13,10 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 import ray
 import ray.exceptions
 from ray._private import services
+from ray._private import worker as driver
 from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves both out
     AuthenticationTokenLoader,
     Config,
 )
 
-__all__ = ["AuthenticationTokenLoader", "Config", "ray", "services"]
+__all__ = ["AuthenticationTokenLoader", "Config", "driver", "ray", "services"]

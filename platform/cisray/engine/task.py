@@ -43,7 +43,11 @@ class ShardFailure:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """How a run ended: `done` + `len(failed)` is the number of shards handed in."""
+    """How a run ended: `done` + `len(failed)` is the number of shards handed in.
+
+    `retries` counts the attempts that followed a blamed one, `workers_lost` the workers that died
+    or were killed while they had something to do.
+    """
 
     done: int
     failed: tuple[ShardFailure, ...]

@@ -58,8 +58,8 @@ class RelativeAttention(nn.Module):
 
     def position_logits(self, q_BHKd: torch.Tensor) -> torch.Tensor:
         """What a query finds in a distance, (B, H, K, K), indexed [query, key]."""
-        r_1HPd = self.position_keys(q_BHKd.shape[-2])
-        return shift_distances((q_BHKd + self.rel_pos_bias) @ r_1HPd.transpose(-1, -2))
+        keys_BHPd = self.position_keys(q_BHKd.shape[-2])
+        return shift_distances((q_BHKd + self.rel_pos_bias) @ keys_BHPd.transpose(-1, -2))
 
     def position_keys(self, tokens: int) -> torch.Tensor:
         """Project the positional features to keys r, (1, H, 2K-1, d)."""
