@@ -6,6 +6,8 @@ writes its own results; what it returns is a few numbers.
 
 import os
 import platform
+import resource
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,20 +61,33 @@ class TileTask:
             batch_size=self.batch_size,
         )
         scorer = TileScorer(predictor, Genome.open(self.fasta), batch_size=self.batch_size)
-        facts: dict[str, JsonValue] = {
+        here: dict[str, JsonValue] = {
             "host": platform.node(),
             "pid": os.getpid(),
             "device": str(device),
         }
 
         def score(shard: int) -> dict[str, object]:
+            begun = time.monotonic()
             windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
             scores = scorer.score(windows)
+            facts = {
+                **here,
+                "score_s": round(time.monotonic() - begun, 3),
+                "peak_rss_bytes": peak_rss_bytes(),
+            }
             pieces = block_pieces(scores, sink, sink.plan.spans[shard])
             receipt = sink.write(shard, pieces, attempt_info=facts)
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
 
         return score
+
+
+def peak_rss_bytes() -> int:
+    """Tell the most memory that this process has held at any time."""
+    # Linux counts in units of 1,024 bytes, macOS in bytes.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def planned_windows(tiles: pa.Table, bin_bp: int) -> list[tuple[Window, int]]:
