@@ -6,6 +6,7 @@ in `cisray`. The same configuration, run again, finishes what an earlier run lef
 
 import hashlib
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -39,6 +40,7 @@ from cisray_jobs.config import JobConfig
 from cisray_jobs.execute import run_shards, shards_failed
 from cisray_jobs.plan import Resources, RunPlan, seconds_per_tile, spread, stored_bytes
 from cisray_jobs.tile_task import TileTask
+from cisray_jobs.units import size
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 
 Auto = Literal["auto"]
@@ -129,10 +131,10 @@ class ScoreGenome(JobConfig):
     def run(self, display: Display = Display.AUTO) -> RunSummary:
         """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""
         prepared = self.prepare()
-        prepared.check_space()
         with prepared.begin(restart=self.restart) as sink:
             pending = sink.pending()
             if pending:
+                prepared.check_space(pending)
                 self._score(prepared, sink, pending, display)
             return sink.seal()
 
@@ -217,6 +219,7 @@ class PreparedGenome:
         bed = self.config.bed
         return {
             "head": self.config.head,
+            "tracks": len(self.tracks),
             "precision": resolve_precision(self.config.precision),
             "tiles_per_shard": self.tiles_per_shard,
             "chromosomes": list(self.plan.chromosomes),
@@ -234,15 +237,16 @@ class PreparedGenome:
             restart=restart,
         )
 
-    def check_space(self) -> None:
-        """Raise StorageError if the disk cannot hold what is still to be written."""
-        plan = self.summary()
-        if plan.estimated_bytes > plan.free_bytes:
+    def check_space(self, pending: Sequence[int]) -> None:
+        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
+        rows = sum(self.plan.spans[shard].rows for shard in pending)
+        needed = stored_bytes(rows * len(self.tracks), self.config.mantissa_bits)
+        free = free_bytes(self.config.out)
+        if needed > free:
             raise StorageError(
-                f"The run needs about {plan.estimated_bytes / 1e9:,.1f} GB ({plan.rows:,} rows x "
-                f"{plan.tracks:,} tracks), but {self.config.out} has {plan.free_bytes / 1e9:,.1f} "
-                "GB free. Select fewer --tracks or --chromosomes, lower --mantissa-bits, or write "
-                "to another disk."
+                f"The run needs about {size(needed)} more ({rows:,} rows x {len(self.tracks):,} "
+                f"tracks), but {self.config.out} has {size(free)} free. Make space, select fewer "
+                "--tracks or --chromosomes, lower --mantissa-bits, or write to another disk."
             )
 
     def summary(self) -> RunPlan:

@@ -1,6 +1,5 @@
 """Small FASTA files for the genome tests: plain, and BGZF in blocks of a chosen size."""
 
-import os
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -9,13 +8,6 @@ import pytest
 from Bio import bgzf
 
 FastaMaker = Callable[..., Path]
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    if "CISRAY_SHARED" not in os.environ:
-        pytest.skip("CISRAY_SHARED is not set: no real data here")
-    return Path(os.environ["CISRAY_SHARED"])
 
 
 @pytest.fixture(scope="session")

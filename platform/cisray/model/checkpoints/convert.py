@@ -28,10 +28,10 @@ ExpectedShapes = Callable[[EnformerConfig], Mapping[str, Sequence[int]]]
 class ConvertOptions:
     """What a foreign checkpoint leaves open.
 
-    `input_bp` and `target_bins` are the window; None takes what the source says, and for a
-    TensorFlow checkpoint, which says nothing, the published 196,608 bp and 896 bins. `gamma` is
-    explained at `translate_config`. `config` is the whole configuration, for a bare weights file
-    with no config.json beside it; it excludes the other three.
+    `input_bp` and `target_bins` are the window; None takes what the source says. A TensorFlow
+    checkpoint says nothing: None is then the published 196,608 bp and 896 bins, for a model of the
+    published size only. `gamma` is explained at `translate_config`. `config` is the whole
+    configuration, for a bare weights file with no config.json beside it; it excludes the others.
     """
 
     input_bp: int | None = None
@@ -133,12 +133,18 @@ def _open_tensorflow(path: Path, options: ConvertOptions) -> _Opened | None:
             f"whose gamma features are per_feature; give at most its input length and target bins."
         )
     bundle = TensorBundle.open(prefix)
-    published = EnformerConfig.model_validate({})
+    published = EnformerConfig()
     config, state = read_deepmind(
         bundle,
         input_bp=published.input_bp if options.input_bp is None else options.input_bp,
         target_bins=published.target_bins if options.target_bins is None else options.target_bins,
     )
+    if None in (options.input_bp, options.target_bins) and not _is_published_size(config):
+        raise CheckpointError(
+            f"{path} does not say how many bases its model reads or how many bins it predicts, and "
+            f"it is not of the published size ({config.channels} channels, "
+            f"{config.num_transformer_layers} layers). Give both: --input-bp and --target-bins."
+        )
     notes: dict[str, Any] = {
         "source_format": "tensorflow checkpoint",
         "window": {
@@ -149,6 +155,15 @@ def _open_tensorflow(path: Path, options: ConvertOptions) -> _Opened | None:
     }
     shards = [bundle.shard_file(shard) for shard in range(bundle.shards)]
     return _Opened(config, state, notes, (bundle.index, *shards))
+
+
+def _is_published_size(config: EnformerConfig) -> bool:
+    published = EnformerConfig()
+    return (config.channels, config.num_transformer_layers, config.num_downsamples) == (
+        published.channels,
+        published.num_transformer_layers,
+        published.num_downsamples,
+    )
 
 
 def _open_huggingface(path: Path, options: ConvertOptions) -> _Opened | None:

@@ -23,7 +23,7 @@ from cisray.model.enformer.config import EnformerConfig
 Gamma = Literal["auto", "per_feature", "per_position"]
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
-_PUBLISHED = EnformerConfig.model_validate({})
+_PUBLISHED = EnformerConfig()
 _TRANSLATED = {
     "dim": "channels",
     "depth": "num_transformer_layers",
@@ -213,7 +213,7 @@ def _window(
         if (bins, downsamples) != (_PUBLISHED.target_bins, _PUBLISHED.num_downsamples):
             raise CheckpointError(
                 f"{path} predicts {bins} bins and does not say from how many bases; "
-                f"give the input length of the model in bp."
+                f"give the input length in bp (--input-bp)."
             )
         input_bp = _PUBLISHED.input_bp
     if bins == -1:

@@ -48,7 +48,7 @@ def save_native(path: Path | str, checkpoint: Checkpoint, *, overwrite: bool = F
             f"{target} cannot be written: the name of a model file must end in .safetensors."
         )
     if target.exists() and not overwrite:
-        raise CheckpointError(f"{target} exists already; remove it or ask to overwrite it.")
+        raise CheckpointError(f"{target} exists already: use --overwrite, or another name.")
     header = {
         "format": f"{_FAMILY}/{_VERSION}",
         "architecture": ARCHITECTURE,
