@@ -66,7 +66,7 @@ class ScoreGenome(JobConfig):
 
     workers: int | Auto = "auto"
     device: str = "auto"
-    num_gpus: float | None = Field(None, ge=0)
+    num_gpus: float | None = Field(None, ge=0, allow_inf_nan=False)
     threads: int | Auto = "auto"
     batch_size: int | Auto = "auto"
     address: str | None = None
