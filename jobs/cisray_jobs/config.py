@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from cisray.errors import ConfigError, near_matches
 
@@ -18,6 +18,15 @@ class JobConfig(BaseModel):
     """The base of every job: frozen, and closed to keys that it does not know."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse YAML's yes and no for numbers: pydantic would take them for 1 and 0."""
+        name = info.field_name or ""
+        if isinstance(value, bool) and cls.model_fields[name].annotation is not bool:
+            raise ValueError("must not be true or false (nor yes, no, on, off)")
+        return value
 
 
 Job = TypeVar("Job", bound=JobConfig)
@@ -42,20 +51,40 @@ def _read_yaml(file: Path | None, job: type[JobConfig]) -> dict[str, Any]:
     if file is None:
         return {}
     try:
-        content = yaml.safe_load(file.read_text())
+        text = file.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise ConfigError(f"Cannot read the configuration {file}: {error.strerror}.") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration {file} is not YAML: {_flat(error)}.") from None
     if not isinstance(content, dict):
         raise ConfigError(f"The configuration {file} must be a mapping of option names to values.")
-    values = {str(key).replace("-", "_"): value for key, value in content.items()}
+    _refuse_repeated_keys(text, file)
+    values = {_field(key): value for key, value in content.items()}
     for key in values:
         if key not in job.model_fields:
             known = ", ".join(sorted(job.model_fields))
             hint = near_matches(key, job.model_fields)
             raise ConfigError(f"{file}: unknown key {key!r}.{hint} The keys are {known}.")
     return values
+
+
+def _refuse_repeated_keys(text: str, file: Path) -> None:
+    """Raise ConfigError for a key given twice, of which YAML would silently take the last."""
+    lines: dict[str, int] = {}
+    root = yaml.compose(text, yaml.SafeLoader)
+    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+        name, line = _field(key.value), key.start_mark.line + 1
+        if name in lines:
+            raise ConfigError(
+                f"{file}:{line}: the key {name!r} was given in line {lines[name]} already; "
+                "remove one of them."
+            )
+        lines[name] = line
+
+
+def _field(key: object) -> str:
+    return str(key).replace("-", "_")
 
 
 def _problem(entry: Any) -> str:

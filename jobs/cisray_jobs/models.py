@@ -15,10 +15,11 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from cisray.errors import ConfigError, DownloadError
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
-from cisray.model.checkpoints.native import read_native, save_native
+from cisray.model.checkpoints.native import save_native
 from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.initialise import initialise
 from cisray.model.enformer.network import Enformer, expected_shapes
+from cisray.model.registry import read_model
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 
@@ -135,7 +136,7 @@ def download_model(
 
 def describe_model(path: Path) -> ModelInfo:
     """Describe a model in cisray's own format."""
-    return _describe(path, read_native(path))
+    return _describe(path, read_model(path))
 
 
 def _save(out: Path, checkpoint: Checkpoint, *, overwrite: bool) -> ModelInfo:

@@ -24,7 +24,7 @@ from cisray.genome.regions import read_bed
 from cisray.genome.windows import WindowSpec
 from cisray.inference.precision import resolve_device, resolve_precision
 from cisray.model.checkpoints.checkpoint import Checkpoint
-from cisray.model.checkpoints.native import read_native
+from cisray.model.registry import read_model
 from cisray.scoring.plan import cut_shards, group_regions, plan_tiles, tiles_per_shard
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
@@ -66,7 +66,7 @@ class ScoreGenome(JobConfig):
 
     workers: int | Auto = "auto"
     device: str = "auto"
-    num_gpus: float | None = Field(None, ge=0)
+    num_gpus: float | None = Field(None, ge=0, allow_inf_nan=False)
     threads: int | Auto = "auto"
     batch_size: int | Auto = "auto"
     address: str | None = None
@@ -101,7 +101,7 @@ class ScoreGenome(JobConfig):
 
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
-        checkpoint = read_native(self.model)
+        checkpoint = read_model(self.model)
         checkpoint.config.check_head(self.head)
         tracks = checkpoint.tracks[self.head]
         config = checkpoint.config

@@ -45,8 +45,9 @@ def open_task(task: ShardTask) -> ShardWork | Fault:
     try:
         return task.open()
     except Exception as error:
-        log.warning("opening the task failed", exc_info=True)
-        return fault_of(error)
+        fault = fault_of(error)
+        log.log(_level(fault), "opening the task failed", exc_info=True)
+        return fault
 
 
 def try_shard(work: ShardWork, shard: int) -> Receipt | Fault:
@@ -55,8 +56,9 @@ def try_shard(work: ShardWork, shard: int) -> Receipt | Fault:
         receipt = work(shard)
         _check_receipt(receipt)
     except Exception as error:
-        log.warning("shard %d: an attempt failed", shard, exc_info=True)
-        return fault_of(error)
+        fault = fault_of(error)
+        log.log(_level(fault), "shard %d: an attempt failed", shard, exc_info=True)
+        return fault
     return receipt
 
 
@@ -71,6 +73,11 @@ def fault_of(error: Exception) -> Fault:
         stops = type(error) if isinstance(error, StorageError) else StorageError
         return Fault(reason, trace, stops=stops, message=str(error))
     return Fault(reason, trace, breaks_process=any(map(_is_cuda_error, chain)))
+
+
+def _level(fault: Fault) -> int:
+    """Say how loud a fault is here: what stops the run is told by the driver, in words alone."""
+    return logging.WARNING if fault.stops is None else logging.INFO
 
 
 def _check_receipt(receipt: object) -> None:

@@ -20,11 +20,24 @@ def load_model(path: str | Path, *, verify: bool = True) -> Enformer:
     second per GB) and refuses a file that was damaged. Raises CheckpointError, which names the
     converting command for files of other formats.
     """
-    return model_from_checkpoint(read_native(Path(path), verify=verify))
+    return model_from_checkpoint(read_model(Path(path), verify=verify))
+
+
+def read_model(path: Path, *, verify: bool = True) -> Checkpoint:
+    """Read a model at rest and check that its tensors are those its network needs.
+
+    As `load_model`, for those who need what a model says of itself and not its predictions.
+    """
+    checkpoint = read_native(path, verify=verify)
+    check_state(checkpoint.state, expected_shapes(checkpoint.config), source=str(path))
+    return checkpoint
 
 
 def model_from_checkpoint(checkpoint: Checkpoint) -> Enformer:
-    """Build the module of a checkpoint around its tensors, without copying them."""
+    """Build the module of a checkpoint around its tensors, without copying them.
+
+    Raises CheckpointError if they are not those of its configuration.
+    """
     check_state(checkpoint.state, expected_shapes(checkpoint.config))
     with torch.device("meta"):
         model = Enformer(checkpoint.config, checkpoint.tracks)
