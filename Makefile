@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Extra arguments of pip install, such as an index with CUDA builds of torch.
 PIP_ARGS ?=
 
-.PHONY: demo test test-slow check bench format lock clean
+.PHONY: demo test test-slow test-oldest check bench format lock clean
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,17 @@ test: $(VENV)
 # Full size, real chromosomes, long fault campaigns: an hour on two cores.
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -q -m slow
+
+# The tests again, with the oldest versions that pyproject.toml admits.
+test-oldest: .venv-oldest/.installed
+	.venv-oldest/bin/python -m pytest -q
+
+.venv-oldest/.installed: requirements.oldest pyproject.toml
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --upgrade pip
+	.venv-oldest/bin/python -m pip install --quiet $(PIP_ARGS) -r requirements.oldest
+	.venv-oldest/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
 
 check: $(VENV)
 	$(BIN)/ruff check .
@@ -53,4 +64,4 @@ lock: $(VENV)
 	$(BIN)/python -m pip freeze --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
 
 clean:
-	rm -rf $(VENV) .venv-bench demo-run dist build
+	rm -rf $(VENV) .venv-bench .venv-oldest demo-run dist build

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
 from cisray.engine.task import PoolPolicy, RunSummary, ShardTask
@@ -17,8 +18,10 @@ from cisray.errors import ShardsFailed
 from cisray_jobs.plan import Resources
 
 NAMED_FAILURES = 10
-# An embedded worker books half a CPU: what is booked must stay below what there is.
+# What a worker books is not what it may use. On one machine half a CPU each leaves Ray some; on a
+# cluster a GPU worker needs a core beside its GPU, and a CPU worker one per thread.
 EMBEDDED_CPUS = 0.5
+CPUS_BESIDE_GPU = 1.0
 
 
 def run_shards(
@@ -32,7 +35,7 @@ def run_shards(
     """Do the shards in this process (0 workers) or on a pool of Ray actors, showing progress."""
     policy = PoolPolicy(
         workers=min(resources.workers, len(shards)),
-        num_cpus=EMBEDDED_CPUS,
+        num_cpus=_booked_cpus(resources, address),
         num_gpus=resources.num_gpus if resources.workers else 0,
         threads=resources.threads,
     )
@@ -44,6 +47,12 @@ def run_shards(
         return executor.run(
             task, shards, on_done=reporter.on_done, on_progress=reporter.on_progress
         )
+
+
+def _booked_cpus(resources: Resources, address: str | None) -> float:
+    if choose_address(address) == EMBEDDED:
+        return EMBEDDED_CPUS
+    return CPUS_BESIDE_GPU if resources.num_gpus else float(resources.threads)
 
 
 def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:

@@ -5,14 +5,14 @@ Knows which sizes there are and where the published weights are; reading and wri
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-from cisray.errors import CheckpointError, ConfigError
+from cisray.errors import ConfigError, DownloadError
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.checkpoints.native import save_native
@@ -94,16 +94,18 @@ def convert_model(
     *,
     track_tables: Mapping[str, Path] | None = None,
     options: ConvertOptions | None = None,
+    notes: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> ModelInfo:
     """Convert a foreign checkpoint; every tensor must be there, and no other.
 
-    `track_tables` maps a head to its Basenji targets table.
+    `track_tables` maps a head to its Basenji targets table; `notes` are added to the provenance.
     """
     tables = track_tables or {}
     tracks = {head: TrackSet.read_table(table, head) for head, table in tables.items()}
     foreign = open_foreign(source, expected_shapes, tracks=tracks, options=options)
-    return _save(out, foreign, overwrite=overwrite)
+    provenance = {**foreign.provenance, **(notes or {})}
+    return _save(out, replace(foreign, provenance=provenance), overwrite=overwrite)
 
 
 def download_model(
@@ -117,7 +119,7 @@ def download_model(
     """Fetch a published checkpoint from the Hugging Face hub and convert it.
 
     Files are kept in the hub's own cache, so a broken download is continued. The commit of the
-    repository is recorded in the provenance.
+    repository is recorded in the provenance. Raises DownloadError.
     """
     try:
         paths = [
@@ -125,15 +127,14 @@ def download_model(
         ]
     except (_HTTP_ERROR, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(
+        raise DownloadError(
             f"Could not fetch {repository} from the Hugging Face hub: {reason} Check the network "
             "(HF_ENDPOINT names a mirror, HF_TOKEN a private repository), or fetch the folder by "
             "other means and run `cisray model convert FOLDER OUT`."
         ) from None
-    released = ConvertOptions(gamma="per_feature")
-    return convert_model(
-        paths[0].parent, out, track_tables=track_tables, options=released, overwrite=overwrite
-    )
+    folder = paths[0].parent  # named after the commit in the hub's cache
+    notes = {"source": repository, "source_commit": folder.name}
+    return convert_model(folder, out, track_tables=track_tables, notes=notes, overwrite=overwrite)
 
 
 def describe_model(path: Path) -> ModelInfo:

@@ -16,6 +16,7 @@ from typing import Literal, Self
 import pyarrow.compute as pc
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
 from cisray.errors import ConfigError, RunNotFound, StorageError
 from cisray.genome.interval import Interval
@@ -108,7 +109,7 @@ class ScoreGenome(JobConfig):
         spec = WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
         genome = Genome.open(self.fasta)
         resources = spread(
-            device=str(resolve_device(self.device)),
+            device=self._device(),
             workers=_given(self.workers),
             threads=_given(self.threads),
             num_gpus=self.num_gpus,
@@ -127,6 +128,17 @@ class ScoreGenome(JobConfig):
             tiles_per_shard=size,
             resources=resources,
         )
+
+    def _device(self) -> str:
+        """Resolve the device here, or leave it to the workers of a cluster, which have others."""
+        if self.workers == 0 or choose_address(self.address) == EMBEDDED:
+            return str(resolve_device(self.device))
+        if self.workers == "auto" or self.device == "auto":
+            raise ConfigError(
+                "On a cluster say how many --workers to ask for (it may grow to place them) and "
+                "which --device they use, cpu or cuda: this machine cannot tell."
+            )
+        return self.device
 
     def run(self, display: Display = Display.AUTO) -> RunSummary:
         """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""

@@ -78,6 +78,10 @@ class ResultsError(CisrayError):
     """A shard's results break their table's contract: rows, columns, or values not finite."""
 
 
+class DownloadError(CisrayError):
+    """A file cannot be fetched from where it is published."""
+
+
 class RunIncomplete(CisrayError):
     """Sealing was refused: shards are missing, or rows in and rows out differ."""
 

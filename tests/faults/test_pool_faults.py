@@ -7,29 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from engine_tasks import Scripted, is_running, pids, trace, tries, wait_until_gone
 
-from cisray.engine.cluster import Connection, connect
+from cisray.engine.cluster import Connection
 from cisray.engine.pool import RayExecutor
 from cisray.engine.task import PoolPolicy, Receipt, RunSummary
 from cisray.errors import EngineError
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def embedded_ray() -> Iterator[Connection]:
-    folder = tempfile.mkdtemp(prefix="cr")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        with connect("local", num_cpus=2) as connection:
-            yield connection
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def run(

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.rayenv import AuthenticationTokenLoader, Config, driver, ray, services
 from cisray.errors import ConfigError, EngineError
 
@@ -72,12 +73,12 @@ def connect(
     if ray.is_initialized():
         yield _connection(is_embedded=False, started_here=False)
         return
-    chosen = address or ("auto" if os.environ.get("RAY_ADDRESS") else "local")
+    chosen = choose_address(address)
     with ExitStack() as session:
-        if chosen == "local":
+        if chosen == EMBEDDED:
             session.enter_context(_embedded_surroundings())
             _init(
-                "local",
+                EMBEDDED,
                 num_cpus=num_cpus,
                 num_gpus=num_gpus,
                 object_store_memory=object_store_bytes,
@@ -89,7 +90,7 @@ def connect(
             session.enter_context(_surroundings({}))
             _init(target)
         session.callback(ray.shutdown)
-        yield _connection(is_embedded=chosen == "local", started_here=True)
+        yield _connection(is_embedded=chosen == EMBEDDED, started_here=True)
 
 
 def _init(address: str, **options: object) -> None:
@@ -103,7 +104,7 @@ def _init(address: str, **options: object) -> None:
 
 def _failure_text(address: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:600]
-    if address == "local":
+    if address == EMBEDDED:
         return (
             f"Ray did not start on this machine: {reason}. Its logs are under RAY_TMPDIR or "
             "/tmp/ray; a run with 0 workers does without Ray."
