@@ -27,6 +27,11 @@ def resolve_device(wanted: str) -> torch.device:
             f"Device {wanted!r} was asked for, but torch {torch.__version__} sees no CUDA device "
             "here. Use --device cpu, or install a CUDA build of torch and check the driver."
         )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"Device {wanted!r} was asked for, but there are {torch.cuda.device_count()} CUDA "
+            "devices here, counted from cuda:0."
+        )
     if device.type not in ("cpu", "cuda"):
         raise ConfigError(f"Unknown device {wanted!r}: use auto, cpu, cuda or cuda:N.")
     return device
