@@ -25,6 +25,9 @@ from cisray.version import __version__
 
 PUBLISHED_REPOSITORY = "EleutherAI/enformer-official-rough"
 PUBLISHED_FILES = ("config.json", "pytorch_model.bin")
+# The root of the failures of the HTTP library under the hub's client, which has changed with its
+# versions; a connection that breaks off in the middle raises it as it is.
+_HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 _INVENTED_ASSAYS = ("DNASE", "ATAC", "CHIP", "CAGE")
 
 SIZES: Mapping[str, EnformerConfig] = {
@@ -122,7 +125,7 @@ def download_model(
         paths = [
             Path(hf_hub_download(repository, name, revision=revision)) for name in PUBLISHED_FILES
         ]
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+    except (_HTTP_ERROR, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise DownloadError(
             f"Could not fetch {repository} from the Hugging Face hub: {reason} Check the network "

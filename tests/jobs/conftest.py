@@ -66,7 +66,7 @@ class Answer:
         assert self.err.startswith("Error: ")
         assert "Traceback" not in self.err
         assert "\n\n" not in self.err.strip()
-        assert self.err.count("Error: ") == 1
+        assert "\nError: " not in self.err
         for fragment in fragments:
             assert fragment in self.told, (fragment, self.told)
 
