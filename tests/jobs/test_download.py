@@ -68,9 +68,8 @@ def handler(hub: Hub) -> type[http.server.BaseHTTPRequestHandler]:
 def hub(shared: Path) -> Iterator[Hub]:
     source = shared / "golden" / "ptA"
     config = json.loads((source / "config.json").read_text())
-    # The window is not part of the weights: say the published one, as the published repository.
+    # As in the published repository: 896 bins, and no word about the gamma features.
     config["target_length"] = 896
-    # The published file does not say whose gamma features it needs: DeepMind's.
     del config["use_tf_gamma"]
     weights = (source / "pytorch_model.bin").read_bytes()
     offered = Hub({"config.json": json.dumps(config).encode(), "pytorch_model.bin": weights})
