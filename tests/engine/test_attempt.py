@@ -1,11 +1,12 @@
 """How exceptions are judged where they happen."""
 
 import errno
+import logging
 import pickle
 
 import pytest
 
-from cisray.engine.attempt import fault_of
+from cisray.engine.attempt import Fault, fault_of, try_shard
 from cisray.errors import CheckpointError, InputError, StorageError
 
 
@@ -58,3 +59,24 @@ def test_a_reason_says_where() -> None:
     fault = fault_of(caught(ValueError("bin 7")))
     assert fault.reason.startswith("ValueError: bin 7 (test_attempt.py:")
     assert fault.reason.endswith(" in caught)")
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [
+        (CheckpointError("truncated"), logging.INFO),
+        (OSError(errno.ENOSPC, "No space left on device"), logging.INFO),
+        (ValueError("a bug"), logging.WARNING),
+    ],
+)
+def test_only_unforeseen_faults_are_loud(caplog, error: Exception, level: int) -> None:
+    """What stops the run reaches the user as one paragraph, so its traceback is for --verbose."""
+
+    def work(shard: int) -> dict[str, object]:
+        raise error
+
+    with caplog.at_level(logging.DEBUG):
+        assert isinstance(try_shard(work, 3), Fault)
+    assert [(record.levelno, record.exc_info is not None) for record in caplog.records] == [
+        (level, True)
+    ]

@@ -233,14 +233,26 @@ def test_a_block_normalises_first() -> None:
     torch.testing.assert_close(block(x)[0], expected)
 
 
-@pytest.mark.parametrize("pooling", ["attention", "max"])
-def test_flops_are_those_that_torch_counts(pooling) -> None:
-    config = SMALL.model_copy(update={"pooling": pooling})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"pooling": "max"},
+        {"num_heads": 8, "key_size": 512, "num_transformer_layers": 4, "input_bp": 2048},
+    ],
+    ids=["attention pooling", "max pooling", "long keys"],
+)
+def test_flops_are_those_that_torch_counts(changes: dict[str, object]) -> None:
+    config = EnformerConfig.model_validate({**SMALL.model_dump(), **changes})
     model = initialise(Enformer(config), seed=0).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 1024, 4), head="mouse")
+        model(torch.zeros(1, config.input_bp, 4), head="mouse")
     counted = counter.get_total_flops()
-    assert config.forward_flops("mouse") == pytest.approx(counted, rel=0.01)
+    # The formula takes 2K distances for 2K - 1: one more to project from F features to the keys,
+    # and one more to multiply K queries with, in each layer.
+    keys, layers = config.num_heads * config.key_size, config.num_transformer_layers
+    surplus = 2 * layers * keys * (config.position_features + config.tokens)
+    assert config.forward_flops("mouse") - surplus == counted
     assert model.forward_flops("mouse") == config.forward_flops("mouse")
     assert config.forward_flops("human") > config.forward_flops("mouse")
 
