@@ -49,7 +49,7 @@ format: $(VENV)
 	$(BIN)/ruff format .
 
 # enformer-pytorch needs an old transformers, so the benchmark has an environment of its own.
-.venv-bench/.installed: requirements.lock pyproject.toml
+.venv-bench/.installed: pyproject.toml
 	$(PYTHON) -m venv .venv-bench
 	.venv-bench/bin/python -m pip install --quiet --upgrade pip
 	.venv-bench/bin/python -m pip install --quiet $(PIP_ARGS) "torch==2.13.0"
@@ -58,6 +58,7 @@ format: $(VENV)
 
 bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/full_size_tile.py
+	.venv-bench/bin/python benchmarks/input_output_share.py
 
 # Freeze what the current environment holds, after its tests pass.
 lock: $(VENV)
