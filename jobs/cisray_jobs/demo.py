@@ -16,6 +16,7 @@ from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
+from cisray_jobs.units import size
 
 SEED = 20
 LINE_BP = 60
@@ -42,11 +43,11 @@ def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool
     given = {"model": model, "fasta": fasta, "out": run, "workers": workers}
     summary = load_config(ScoreGenome, given).run(Display.NONE if quiet else Display.AUTO)
     say(
-        f"   {summary.rows:,} rows in {summary.files} files, {summary.bytes / 1e6:.1f} MB, sealed; "
+        f"   {summary.rows:,} rows in {summary.files} files, {size(summary.bytes)}, sealed; "
         f"{summary.tiles_skipped} tiles without any A, C, G or T were skipped"
     )
     say("3. Ask: where does a CAGE track peak?")
-    say(f'   >>> cisray.open_run("{run}").scan(tracks="CAGE:*").sort("t0003").tail(5).collect()')
+    say(f'   >>> cisray.open_run("{run}").scan(tracks="CAGE:*").top_k(5, by="t0003").collect()')
     with pl.Config(tbl_rows=5, tbl_hide_dataframe_shape=True, float_precision=4):
         say(str(strongest_bins(run)))
     say("With your own data: cisray score genome --model M --fasta hg38.fa --out RUN --plan")
@@ -54,8 +55,7 @@ def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool
 
 def strongest_bins(run: Path) -> pl.DataFrame:
     """Query the five bins where the first CAGE track is highest."""
-    frame = open_run(run).scan(tracks="CAGE:*")
-    return frame.sort("t0003", "chrom", "start").tail(5).collect()
+    return open_run(run).scan(tracks="CAGE:*").top_k(5, by="t0003").collect()
 
 
 def write_genome(fasta: Path) -> None:

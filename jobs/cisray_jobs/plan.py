@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-# Sustained speed of the plain pass, operations per second. CPU: per thread, measured with
-# benchmarks/full_size_tile.py; CUDA: a data-centre card in float32 without TensorFloat-32.
-CPU_FLOPS_PER_THREAD = 50e9
+# Sustained speed of the plain pass, operations per second. CPU: per thread, between the median and
+# the fastest pass of benchmarks/results (full_size_tile); CUDA: assumed for a data-centre card in
+# float32 without TensorFloat-32, not measured.
+CPU_FLOPS_PER_THREAD = 40e9
 CUDA_FLOPS = 25e12
 
 # Of a stored float the kept mantissa does not compress, and sign and exponent come to about 3.3

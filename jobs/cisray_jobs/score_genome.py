@@ -174,10 +174,12 @@ class ScoreGenome(JobConfig):
             raise shards_failed(outcome, self.out)
 
     def _wanted(self, genome: Genome) -> dict[str, list[Interval] | None]:
+        """Name the chromosomes to tile, in the order of the FASTA, and regions where given."""
         if self.bed:
-            return dict(group_regions(read_bed(self.bed, genome)))
-        names = [genome.resolve(name) for name in self.chromosomes] or list(genome.chromosomes)
-        return dict.fromkeys(names)
+            regions = group_regions(read_bed(self.bed, genome))
+            return {chrom: regions[chrom] for chrom in genome.chromosomes if chrom in regions}
+        asked = {genome.resolve(name) for name in self.chromosomes} or genome.chromosomes.keys()
+        return {chrom: None for chrom in genome.chromosomes if chrom in asked}
 
     def _size_of_run_there(self) -> int | None:
         """Keep the shards of a run that is being resumed, even on a machine of another speed."""

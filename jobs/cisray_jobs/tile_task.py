@@ -42,17 +42,15 @@ class TileTask:
     def open(self) -> Callable[[int], dict[str, object]]:
         """Load the model, open the genome, and return the function that scores one shard.
 
-        Raises RunConflict if the weights are no longer those that the run began with.
+        Raises RunConflict if weights or genome, as this machine sees them, are not those that the
+        run began with.
         """
         sink = ShardSink.attach(self.run)
         device = resolve_device(self.device)
-        # The driver has verified the bytes; here the recorded digest is enough.
-        model = load_model(self.model, verify=False)
-        if model.digest != sink.manifest.model_sha256:
-            raise RunConflict(
-                f"{self.model} changed since {self.run} began: its digest is {model.digest}, the "
-                f"run has {sink.manifest.model_sha256}. Put the file back, or use --restart."
-            )
+        model = load_model(self.model)
+        _check_same(self.model, model.digest, sink.manifest.model_sha256)
+        genome = Genome.open(self.fasta)
+        _check_same(self.fasta, genome.sha256, sink.manifest.genome_sha256)
         predictor = PlainPredictor(
             model.to(device),
             sink.tracks,
@@ -60,7 +58,7 @@ class TileTask:
             precision=self.precision,
             batch_size=self.batch_size,
         )
-        scorer = TileScorer(predictor, Genome.open(self.fasta), batch_size=self.batch_size)
+        scorer = TileScorer(predictor, genome, batch_size=self.batch_size)
         here: dict[str, JsonValue] = {
             "host": platform.node(),
             "pid": os.getpid(),
@@ -81,6 +79,14 @@ class TileTask:
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
 
         return score
+
+
+def _check_same(path: Path, found: str, begun_with: str) -> None:
+    if found != begun_with:
+        raise RunConflict(
+            f"{path} on {platform.node()} is not what the run began with: its digest is {found}, "
+            f"the run has {begun_with}. Put the same file there, or use --restart."
+        )
 
 
 def peak_rss_bytes() -> int:

@@ -9,8 +9,12 @@ import torch
 from polars.testing import assert_frame_equal
 
 import cisray
+from cisray.errors import RunConflict
 from cisray.genome.encode import onehot
 from cisray.store.scan import Run
+from cisray_jobs.models import init_model
+from cisray_jobs.score_genome import ScoreGenome
+from cisray_jobs.tile_task import TileTask
 
 BIN = 128
 TILE = 16 * BIN  # 2,048 bp
@@ -175,3 +179,39 @@ def test_a_lost_shard_is_scored_again_and_only_that(score, whole: Run, tmp_path:
     assert_frame_equal(run.scan().collect(), whole.scan().collect())
     again = {path.name: path.stat().st_mtime_ns for path in (out / "_commits").glob("*.json")}
     assert {name for name in kept if kept[name] != again[name]} == {"000003.json"}
+
+
+def test_a_genome_without_any_known_base_is_an_empty_sealed_run(score, tmp_path: Path) -> None:
+    fasta = tmp_path / "gap.fa"
+    fasta.write_text(">chrN\n" + "N" * 5_000 + "\n")
+    run = score(tmp_path / "run", fasta=fasta)
+    # 5,000 bp are three tiles of 2,048 bp, none of which sees a base.
+    assert run.windows["scored"].to_list() == [False] * 3
+    assert run.scan(tracks="CAGE").collect().shape == (0, 5)
+
+
+def test_the_order_in_which_chromosomes_are_named_makes_no_other_run(score, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = score(out, chromosomes=("chrC", "chrB"))
+    again = score(out, chromosomes=("chrB", "chrC", "chrB"))
+    assert again.manifest.digest == first.manifest.digest
+    assert again.chromosomes == ["chrB", "chrC"]
+
+
+@pytest.mark.parametrize("changed", ["model", "fasta"])
+def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed: str) -> None:
+    """Of the same name, and as well-formed: the assembly or the weights of another machine."""
+    mine = {"model": tmp_path / "m.safetensors", "fasta": tmp_path / "g.fa"}
+    mine["model"].write_bytes(inputs.model.read_bytes())
+    mine["fasta"].write_text(inputs.fasta.read_text())
+    job = ScoreGenome(**mine, out=tmp_path / "run", workers=0)
+    prepared = job.prepare()
+    prepared.begin(restart=False).close()
+    task = TileTask(run=job.out, **mine, device="cpu", precision="float32", batch_size=1)
+    assert callable(task.open())
+    if changed == "model":
+        init_model(mine["model"], "tiny", seed=8, randomise_all=True, overwrite=True)
+    else:
+        mine["fasta"].write_text(inputs.fasta.read_text().replace("ACGT", "ACGA", 1))
+    with pytest.raises(RunConflict, match=f"{mine[changed].name} on .* is not what the run began"):
+        task.open()
