@@ -58,6 +58,7 @@ format: $(VENV)
 	touch $@
 
 bench: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/stored_size.py
 	.venv-bench/bin/python benchmarks/full_size_tile.py
 	.venv-bench/bin/python benchmarks/input_output_share.py
 
