@@ -1,6 +1,7 @@
 """What a stored value takes, by the mantissa bits that are kept: `cisray.store.encode` on one file.
 
-Knows the encoder and a signal shaped like coverage: smooth along the genome, with rare peaks. Sizes depend on the spread of the values, by perhaps a tenth of a byte; the ranking does not.
+Knows the encoder and a signal shaped like coverage: smooth along the genome, with rare peaks.
+Sizes depend on the spread of the values, by perhaps a tenth of a byte; the ranking does not.
 """
 
 import argparse
