@@ -269,6 +269,10 @@ def score_genome(
     tiles_per_shard: Annotated[
         str | None, typer.Option(help="Tiles per unit of work. [default: auto]")
     ] = None,
+    shard_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a shard's worker is killed and the shard retried."),
+    ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
     ] = None,
@@ -312,6 +316,7 @@ def score_genome(
         "mantissa_bits": mantissa_bits,
         "batch_size": batch_size,
         "tiles_per_shard": tiles_per_shard,
+        "shard_timeout": shard_timeout,
         "address": address,
         "restart": restart or None,
     }

@@ -30,6 +30,7 @@ def run_shards(
     *,
     resources: Resources,
     address: str | None = None,
+    shard_timeout_s: float | None = None,
     display: Display = Display.AUTO,
 ) -> RunSummary:
     """Do the shards in this process (0 workers) or on a pool of Ray actors, showing progress."""
@@ -38,6 +39,7 @@ def run_shards(
         num_cpus=_booked_cpus(resources, address),
         num_gpus=resources.num_gpus if resources.workers else 0,
         threads=resources.threads,
+        shard_timeout_s=shard_timeout_s,
     )
     with (
         _torch_threads(None if policy.workers else resources.threads),

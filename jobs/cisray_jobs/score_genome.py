@@ -70,6 +70,7 @@ class ScoreGenome(JobConfig):
     num_gpus: float | None = Field(None, ge=0, allow_inf_nan=False)
     threads: int | Auto = "auto"
     batch_size: int | Auto = "auto"
+    shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     address: str | None = None
     restart: bool = False
 
@@ -166,6 +167,7 @@ class ScoreGenome(JobConfig):
             pending,
             resources=prepared.resources,
             address=self.address,
+            shard_timeout_s=self.shard_timeout,
             display=display,
         )
         for failure in outcome.failed:

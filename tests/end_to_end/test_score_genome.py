@@ -9,7 +9,7 @@ import torch
 from polars.testing import assert_frame_equal
 
 import cisray
-from cisray.errors import RunConflict
+from cisray.errors import RunConflict, ShardsFailed
 from cisray.genome.encode import onehot
 from cisray.store.scan import Run
 from cisray_jobs.models import init_model
@@ -215,3 +215,10 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
         mine["fasta"].write_text(inputs.fasta.read_text().replace("ACGT", "ACGA", 1))
     with pytest.raises(RunConflict, match=f"{mine[changed].name} on .* is not what the run began"):
         task.open()
+
+
+@pytest.mark.ray
+def test_a_shard_beyond_its_time_is_given_up_and_named(score, tmp_path: Path) -> None:
+    with pytest.raises(ShardsFailed, match=r"shard 0 \(deadline, 3 attempts\)"):
+        # No machine predicts 64 tiles within a millisecond.
+        score(tmp_path / "run", chromosomes="chrC", workers=1, shard_timeout=0.001)
