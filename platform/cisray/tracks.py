@@ -335,7 +335,7 @@ def _parse_row(line: str, columns: Mapping[str, int], place: str) -> dict[str, A
         "place": place,
         "index": int(row["index"]),
         "assay": assay_of(row["description"]),
-        "sum_stat": row.get("sum_stat") or None,
+        "sum_stat": None if row.get("sum_stat", "").casefold() in _ABSENT else row["sum_stat"],
     }
 
 

@@ -109,8 +109,38 @@ def test_an_actor_killed_in_a_run_that_goes_on(
 
 
 @pytest.mark.slow
+def test_ten_kills_in_a_row_at_random_moments(
+    job: dict[str, object], undisturbed: Path, tmp_path: Path
+) -> None:
+    """From the first imports to the seal: runs are killed until ten kills have hit, then compared.
+
+    A run that seals before it is hit is compared and followed by a fresh one.
+    """
+    dice = random.Random(20)
+    kills = runs = 0
+    while kills < 10:
+        out = tmp_path / f"run{runs}"
+        driver = start("score", "genome", *options(job, out))
+        time.sleep(dice.uniform(0.2, 9))
+        if dice.random() < 0.4 and driver.poll() is None:
+            kills += kill_actor(driver.pid)
+            time.sleep(dice.uniform(0, 2))
+        if driver.poll() is None:
+            kills += 1
+            if dice.random() < 0.5:
+                kill(driver.pid)  # what it started dies, or goes on for a while
+            else:
+                kill_everything(driver.pid)
+            driver.wait(30)
+        else:
+            finish_and_compare(job, out, undisturbed)
+            runs += 1
+    finish_and_compare(job, tmp_path / f"run{runs}", undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["actor", "driver", "everything"])
-def test_ten_kills_in_a_row(
+def test_ten_runs_killed_once_each(
     job: dict[str, object], undisturbed: Path, tmp_path: Path, victim: str
 ) -> None:
     dice = random.Random(victim)

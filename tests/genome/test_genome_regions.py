@@ -1,4 +1,5 @@
 import gzip
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,7 +103,10 @@ def test_a_wrong_line_is_named(tmp_path: Path, genome: Genome, line: str, messag
 
 def test_files_that_cannot_be_read(tmp_path: Path, genome: Genome) -> None:
     assert "cannot read" in refusal(tmp_path / "none.bed", genome)
-    assert "cannot read" in refusal(tmp_path, genome)
+    assert "is a folder, a pipe or a device" in refusal(tmp_path, genome)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert "is a folder, a pipe or a device" in refusal(pipe, genome)
     bed = tmp_path / "regions.bed"
     bed.write_text("# nothing\n\n")
     assert "holds no regions" in refusal(bed, genome)

@@ -108,7 +108,7 @@ def test_each_identity_field_changes_the_digest_and_is_told(field) -> None:
 
 
 def test_identity_fields_are_all_in_the_test_above() -> None:
-    history = {"format", "created", "provenance", "genome"}
+    history = {"format", "begun", "created", "provenance", "genome"}
     assert set(IDENTITY) == set(RunManifest.model_fields) - history
 
 

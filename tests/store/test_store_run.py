@@ -136,14 +136,12 @@ def test_sealing_names_what_is_missing_and_why(tmp_path) -> None:
     with world.begin(tmp_path / "run") as sink:
         sink.write(1, world.pieces_of(1, sink.blocks))
         sink.record_failure(2, "CUDA out of memory", attempts=3)
-        assert [record.shard for record in sink.failures()] == [2]
         with pytest.raises(RunIncomplete, match=r"2 of 3 shards are missing: 0, 2 \(CUDA out"):
             sink.seal()
         with pytest.raises(RunNotFound, match="not sealed"):
             open_run(tmp_path / "run")
         for shard in sink.pending():
             sink.write(shard, world.pieces_of(shard, sink.blocks))
-        assert sink.failures() == []
         assert not (tmp_path / "run/_failed/000002.json").exists()
         sink.seal()
 
@@ -227,9 +225,63 @@ def test_a_plan_changed_behind_the_run_is_noticed(tmp_path) -> None:
 def test_a_damaged_manifest_is_named(tmp_path) -> None:
     path = tmp_path / "run"
     world.begin(path).close()
-    (path / "run.json").write_text('{"job": "score')
+    told = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**told, "num_shards": 0}))
     with pytest.raises(StorageError, match=r"run\.json is damaged"):
         world.begin(path)
+
+
+@pytest.mark.parametrize("content", ['{"mine": 1}', "[]", "not json"])
+def test_a_strangers_run_json_is_left_alone(tmp_path, content: str) -> None:
+    (tmp_path / "run/data").mkdir(parents=True)
+    precious = tmp_path / "run/data/precious.parquet"
+    precious.write_text("precious")
+    (tmp_path / "run/run.json").write_text(content)
+    for restart in (False, True):
+        with pytest.raises(RunConflict, match="is not a cisray run and is left as it is"):
+            world.begin(tmp_path / "run", restart=restart)
+    assert precious.read_text() == "precious"
+
+
+def test_a_writer_of_a_run_that_was_discarded_adds_nothing(tmp_path) -> None:
+    """Even of the same identity: its values may come from before the reason for the restart."""
+    path = tmp_path / "run"
+    world.begin(path).close()
+    orphan = ShardSink.attach(path)
+    with world.begin(path, restart=True) as sink:
+        with pytest.raises(StorageError):
+            orphan.write(0, world.pieces_of(0, sink.blocks))
+        assert sink.pending() == [0, 1, 2]
+        # Nor does a record that it got in before the door was shut.
+        receipt = sink.write(0, world.pieces_of(0, sink.blocks))
+        record = path / "_commits/000000.json"
+        record.write_text(receipt.model_copy(update={"begun": "before"}).model_dump_json())
+        assert sink.pending() == [0, 1, 2]
+        with pytest.raises(RunIncomplete, match="0, 1, 2"):
+            sink.seal()
+
+
+def test_a_sealed_run_with_a_lost_file_is_named(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    lost = data_files(path)[0]
+    lost.unlink()
+    with pytest.raises(StorageError, match=f"is sealed, but its file .*{lost.name} is missing"):
+        world.begin(path)
+    world.begin(path, restart=True).close()
+
+
+def test_verify_finds_a_flipped_bit(tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    run = open_run(path)
+    assert run.verify() == len(data_files(path))
+    file = data_files(path)[2]
+    damaged = bytearray(file.read_bytes())
+    damaged[40] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(StorageError, match=f"{file.name} is damaged: its sha256 is"):
+        run.verify()
 
 
 def test_blocks_must_hold_each_track_once(tmp_path) -> None:
@@ -278,7 +330,7 @@ def test_rows_that_the_plan_does_not_owe_are_refused(tmp_path, columns, message)
         with pytest.raises(ResultsError, match=message):
             sink.write(1, change(1, "cage", columns=columns))
         assert data_files(tmp_path / "run") == []
-        assert list((tmp_path / "run/_staging").iterdir()) == []
+        assert not world.staged_files(tmp_path / "run")
         assert sink.pending() == [0, 1, 2]
 
 

@@ -149,3 +149,8 @@ def expected_rows() -> list[tuple[object, ...]]:
         for s in STARTS
         for start in STARTS[s]
     ]
+
+
+def staged_files(run: Path) -> list[Path]:
+    """Files that are on their way into a run, or were left there."""
+    return [path for path in (run / "_staging").rglob("*") if path.is_file()]

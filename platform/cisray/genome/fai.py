@@ -19,7 +19,7 @@ from cisray.genome.fasta import FastaFile
 
 _NUM_COLUMNS = 5
 _LONGEST_HEADER = 1 << 20
-_BETWEEN = re.compile(rb"[\r\n]*>[ \t]*(\S+)[^\n]*\n")
+_BETWEEN = re.compile(rb"[\r\n]*>[ \t]*(\S+)[^\n]*(?:\n|\Z)")
 
 
 @dataclass(frozen=True, slots=True)

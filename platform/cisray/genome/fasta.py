@@ -7,6 +7,7 @@ Reads are positioned (`pread`), so threads may share one open file.
 
 import hashlib
 import os
+import stat
 import struct
 import zlib
 from bisect import bisect_left, bisect_right
@@ -165,16 +166,20 @@ def open_fasta(path: Path) -> FastaFile:
     Raises `FastaError` for what is missing, a folder, empty, unreadable, compressed otherwise,
     truncated, or does not begin with `>`.
     """
-    if path.is_dir():
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise FastaError(f"there is no FASTA file {path}: check the path.") from error
+    except OSError as error:
+        raise FastaError(f"cannot look at the FASTA file {path}: {error.strerror}.") from error
+    if stat.S_ISDIR(found.st_mode):
         raise FastaError(f"{path} is a folder, not a FASTA file: name the file within it.")
-    if path.exists() and not path.is_file():
+    if not stat.S_ISREG(found.st_mode):
         raise FastaError(
             f"{path} is a pipe or a device, without random access: store the FASTA in a file."
         )
     try:
         handle = path.open("rb")
-    except FileNotFoundError as error:
-        raise FastaError(f"there is no FASTA file {path}: check the path.") from error
     except OSError as error:
         raise FastaError(f"cannot open the FASTA file {path}: {error.strerror}.") from error
     try:

@@ -15,6 +15,7 @@ from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_MAX_DIGITS = 18  # more than any chromosome has bases
 _BED = "BED lines are chrom, start (0-based) and end (not included), separated by tabs"
 
 
@@ -43,6 +44,11 @@ def read_bed(path: str | PathLike[str], genome: Genome) -> list[Interval]:
 
 
 def _lines(bed: Path) -> Iterator[str]:
+    if bed.exists() and not bed.is_file():
+        raise RegionsError(
+            f"{bed} is a folder, a pipe or a device, which cannot be read twice: store the BED in "
+            "a file."
+        )
     try:
         with bed.open("rb") as handle:
             compressed = handle.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
@@ -87,7 +93,7 @@ def _parse(line: str, genome: Genome) -> Interval:
 
 def _integer(text: str, column: str) -> int:
     digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
         raise RegionsError(
             f"the {column} {text!r} is not a whole number: {_BED}; a line of column names begins "
             "with '#'."

@@ -5,6 +5,7 @@ between any two of them leaves a folder that the next attempt understands; knows
 shards. `run.json` is the last thing written at the start and the last one removed at a restart.
 """
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,8 +26,9 @@ from cisray.store.files import (
     writing_to,
 )
 from cisray.store.layout import RunLayout
-from cisray.store.manifest import RunManifest, manifest_differences
+from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
 from cisray.store.plan import ShardPlan
+from cisray.store.receipt import size_of
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
 from cisray_schemas.table import Table
@@ -47,7 +49,8 @@ def check_free(layout: RunLayout) -> None:
 
     Raises RunConflict.
     """
-    kind = _kind(layout)
+    with writing_to(layout.root):
+        kind = _kind(layout)
     if kind == "foreign":
         found = sorted(os.listdir(layout.root)) if layout.root.is_dir() else ["a file"]
         raise RunConflict(
@@ -65,6 +68,7 @@ def create(
     layout: RunLayout, manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks
 ) -> None:
     """Write what a run is made from; afterwards, and not before, the folder is a run."""
+    remove_tree(layout.all_staging)  # of a beginning that was killed
     make_staging(layout)
     block_of = {track: block for block, members in blocks.items() for track in members}
     names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
@@ -86,8 +90,19 @@ def make_staging(layout: RunLayout) -> None:
         make_folder(layout.staging)
 
 
+def close_staging(layout: RunLayout) -> None:
+    """Shut out every writer: what is on its way can no longer be published."""
+    with writing_to(layout.all_staging):
+        if layout.all_staging.exists():
+            remove_tree(layout.closed_staging)
+            os.rename(layout.all_staging, layout.closed_staging)
+            flush_folder(layout.root)
+
+
 def clear(layout: RunLayout) -> None:
     """Delete a run but for its lock, in an order in which each step leaves a smaller run.
+
+    Workers that outlived their driver are shut out before anything is deleted.
 
     Raises RunConflict, and deletes nothing, when the folder holds anything that is not of a run.
     """
@@ -99,7 +114,8 @@ def clear(layout: RunLayout) -> None:
         )
     for path in (layout.success, layout.files):
         remove_if_there(path)
-    for folder in (layout.commits, layout.failures, layout.data, layout.staging):
+    close_staging(layout)
+    for folder in (layout.commits, layout.failures, layout.data):
         remove_tree(folder)
     remove_tree(layout.closed_staging)
     for path in (layout.run_json, layout.tracks, layout.windows):
@@ -121,6 +137,16 @@ def require_same(layout: RunLayout, old: RunManifest, new: RunManifest) -> None:
         )
 
 
+def require_complete(layout: RunLayout) -> None:
+    """Check that a sealed run still has every file, with its size. Raises StorageError."""
+    for row in read_table(layout.files).to_pylist():
+        if size_of(layout.root / row["path"]) != row["bytes"]:
+            raise StorageError(
+                f"{layout.root} is sealed, but its file {row['path']} is missing or is not of the "
+                f"recorded {row['bytes']:,} bytes. {_WAY_OUT}"
+            )
+
+
 def read_manifest(layout: RunLayout) -> RunManifest:
     """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
     try:
@@ -130,6 +156,10 @@ def read_manifest(layout: RunLayout) -> RunManifest:
             f"{layout.root} holds no cisray run (no run.json in it); give the folder that was the "
             f"--out of a run."
         ) from None
+    except OSError as error:
+        raise StorageError(
+            f"cannot read {layout.run_json}: {error.strerror}. Mend that first."
+        ) from error
     except ValidationError as error:
         raise StorageError(
             f"{layout.run_json} is damaged or was written by another version of cisray: "
@@ -158,6 +188,11 @@ def read_tracks(layout: RunLayout, manifest: RunManifest) -> tuple[TrackSet, dic
     Raises StorageError when they are missing, damaged or others.
     """
     table = read_table(layout.tracks)
+    if table.schema.names != RUN_TRACKS.schema.names:
+        raise StorageError(
+            f"{layout.tracks} has the columns {table.schema.names}, a run's has "
+            f"{RUN_TRACKS.schema.names}. {_WAY_OUT}"
+        )
     blocks: dict[str, list[int]] = {}
     for track, block in zip(table["track"].to_pylist(), table["block"].to_pylist(), strict=True):
         blocks.setdefault(block, []).append(track)
@@ -200,10 +235,19 @@ def _kind(layout: RunLayout) -> Literal["free", "run", "foreign"]:
     if not layout.root.is_dir():
         return "foreign"
     if layout.run_json.exists():
-        return "run"
+        return "run" if _is_ours(layout.run_json) else "foreign"
     names = set(os.listdir(layout.root))
     is_torso = "_lock" in names and names <= _BEFORE_RUN_JSON
     return "free" if is_torso or not names else "foreign"
+
+
+def _is_ours(run_json: Path) -> bool:
+    """Tell our run.json from a stranger's, of whatever version; a run's is never half written."""
+    try:
+        content = json.loads(run_json.read_bytes())
+    except (ValueError, IsADirectoryError):
+        return False
+    return isinstance(content, dict) and str(content.get("format", "")).startswith(RUN_FAMILY)
 
 
 def _foreign_names(layout: RunLayout) -> list[str]:

@@ -4,9 +4,10 @@ Knows JSON; knows nothing of shards' contents. A failure record never keeps a sh
 tried again.
 """
 
+from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class ShardFailureRecord(BaseModel):
@@ -20,8 +21,12 @@ class ShardFailureRecord(BaseModel):
 
 
 def read_failures(folder: Path) -> list[ShardFailureRecord]:
-    """Read every failure record, by shard; none where the folder does not exist."""
-    return [
-        ShardFailureRecord.model_validate_json(path.read_bytes())
-        for path in sorted(folder.glob("*.json"))
-    ]
+    """Read every failure record, by shard; none where the folder does not exist.
+
+    A damaged record is passed over: it only tells people why, and decides nothing.
+    """
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        with suppress(ValidationError):
+            records.append(ShardFailureRecord.model_validate_json(path.read_bytes()))
+    return records

@@ -88,8 +88,11 @@ def remove_tree(path: Path) -> None:
 
     Raises StorageError when a part of it cannot be deleted.
     """
-    with _storage_errors(path, 0), suppress(FileNotFoundError):
-        shutil.rmtree(path)
+    # Something in it may vanish meanwhile, by the hand of its own writer: the rest must go too.
+    with _storage_errors(path, 0):
+        while path.exists():
+            with suppress(FileNotFoundError):
+                shutil.rmtree(path)
 
 
 @contextmanager

@@ -19,9 +19,14 @@ _BLOCK_ORDER = ("cage", "dnase_atac", "chip", "other")
 
 @dataclass(frozen=True, slots=True)
 class RunLayout:
-    """The names below one run directory."""
+    """The names below one run directory.
+
+    `begun` is the beginning that the run goes back to (`RunManifest.begun`). What is on its way
+    lies in a folder named after it: a writer of a run that was discarded finds nowhere to write.
+    """
 
     root: Path
+    begun: str = ""
 
     @property
     def run_json(self) -> Path:
@@ -54,9 +59,14 @@ class RunLayout:
         return self.root / "_failed"
 
     @property
-    def staging(self) -> Path:
-        """Files on their way; there only while a run is open for writing."""
+    def all_staging(self) -> Path:
+        """The parent of `staging`; there only while a run is open for writing."""
         return self.root / "_staging"
+
+    @property
+    def staging(self) -> Path:
+        """Files on their way; without this folder nothing can be published."""
+        return self.all_staging / self.begun
 
     @property
     def closed_staging(self) -> Path:

@@ -10,17 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 
-RUN_FORMAT = "cisray.run/1"
+RUN_FAMILY = "cisray.run/"
+RUN_FORMAT = f"{RUN_FAMILY}1"
 # Told for people; the same results come from another host, at another time, from a moved file.
-_NOT_IDENTITY = {"created", "provenance", "genome"}
+_NOT_IDENTITY = {"begun", "created", "provenance", "genome"}
 
 
 class RunManifest(BaseModel):
     """The identity of a run, and some history that is not part of it.
 
-    Whatever changes a stored value, or which rows there are, is identity. `created`, `provenance`
-    and `genome` (a name for people, as the sequence itself has a digest) are not. `config` is
-    identity as a whole: leave paths of inputs and outputs out of it.
+    Whatever is meant to change a stored value, or which rows there are, is identity. `created`,
+    `provenance` and `genome` (a name for people, as the sequence itself has a digest) are not, nor
+    is what may change a value's last bits: device, threads, batch size. `config` is identity as a
+    whole: leave paths of inputs and outputs out of it. `begun` is given by the store: it tells one
+    beginning of a run from another after a restart, even of the same identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +41,7 @@ class RunManifest(BaseModel):
     mantissa_bits: int = Field(ge=1, le=FLOAT32_MANTISSA_BITS)
     code_version: str
     genome: str = ""
+    begun: str = ""
     created: str = ""
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
 

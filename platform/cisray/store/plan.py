@@ -4,8 +4,9 @@ Knows the windows table and bin arithmetic; knows nothing of FASTA files, models
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
@@ -67,9 +68,9 @@ class ShardPlan:
         return list(dict.fromkeys(self.table["chrom"].to_pylist()))
 
     @property
-    def spans(self) -> dict[int, ShardSpan]:
+    def spans(self) -> Mapping[int, ShardSpan]:
         """The shards that owe rows, by number."""
-        return dict(self._spans)
+        return MappingProxyType(self._spans)
 
     @property
     def rows(self) -> int:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from cisray.errors import StorageError
+from cisray.store.layout import RunLayout
+
 
 class WrittenFile(BaseModel):
     """One data file. `path` is below the run; `start` .. `end` are 0-based half-open."""
@@ -29,12 +32,15 @@ class WrittenFile(BaseModel):
 class Receipt(BaseModel):
     """The files of one shard, by which attempt, and the seconds that writing them took.
 
+    `begun` is that of the run's manifest: a record of a run that was discarded counts for nothing.
+
     `info` is whatever the writer wanted to keep beside it, such as its host and device.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard: int
+    begun: str
     attempt: str
     wall_s: float
     files: tuple[WrittenFile, ...]
@@ -55,17 +61,28 @@ class Receipt(BaseModel):
         return all(size_of(root / file.path) == file.bytes for file in self.files)
 
 
-def read_receipt(path: Path) -> Receipt | None:
-    """Read a commit record; None when there is none or it is damaged."""
+def read_committed(layout: RunLayout, shard: int) -> Receipt | None:
+    """Read the record of a shard of this run whose files are all in place, else None.
+
+    A record that is missing, damaged or of another beginning of the run proves nothing.
+    Raises StorageError when it cannot be read.
+    """
+    path = layout.commit(shard)
     try:
-        return Receipt.model_validate_json(path.read_bytes())
+        receipt = Receipt.model_validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}. Mend that first.") from error
+    counts = receipt.begun == layout.begun and receipt.is_intact(layout.root)
+    return receipt if counts else None
 
 
 def size_of(path: Path) -> int | None:
     """Size of a file in bytes, or None when it is not there."""
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise StorageError(f"cannot look at {path}: {error.strerror}. Mend that first.") from error

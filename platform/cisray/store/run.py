@@ -28,17 +28,18 @@ from cisray.store.directory import (
     read_manifest,
     read_plan,
     read_tracks,
+    require_complete,
     require_same,
     run_metadata,
 )
 from cisray.store.encode import encode_tracks
-from cisray.store.failure import ShardFailureRecord, read_failures
+from cisray.store.failure import ShardFailureRecord
 from cisray.store.files import make_folder, publish, remove_if_there, writing_to
 from cisray.store.layout import RunLayout, data_path
 from cisray.store.lock import RunLock
 from cisray.store.manifest import RunManifest, canonical_json
 from cisray.store.plan import ShardPlan
-from cisray.store.receipt import Receipt, WrittenFile, read_receipt
+from cisray.store.receipt import Receipt, WrittenFile, read_committed
 from cisray.store.rows import Owed, Piece, checked_rows
 from cisray.store.seal import RunSummary, seal_run
 from cisray.tracks import TrackSet
@@ -105,11 +106,18 @@ class ShardSink:
             if restart and has_run(layout):
                 clear(layout)
             if has_run(layout):
-                require_same(layout, read_manifest(layout), manifest)
+                there = read_manifest(layout)
+                require_same(layout, there, manifest)
                 _require_blocks(layout, manifest, blocks)
-                if not layout.success.exists():
+                manifest = there
+                layout = RunLayout(layout.root, manifest.begun)
+                if layout.success.exists():
+                    require_complete(layout)
+                else:
                     make_staging(layout)
             else:
+                manifest = manifest.model_copy(update={"begun": uuid4().hex})
+                layout = RunLayout(layout.root, manifest.begun)
                 create(layout, manifest, plan, tracks, blocks)
         except BaseException:
             lock.release()
@@ -124,23 +132,24 @@ class ShardSink:
         """
         layout = RunLayout(Path(path))
         manifest = read_manifest(layout)
+        layout = RunLayout(layout.root, manifest.begun)
         tracks, blocks = read_tracks(layout, manifest)
         plan = read_plan(layout, manifest)
         return cls(layout, manifest, plan=plan, tracks=tracks, blocks=blocks, lock=None)
 
     def pending(self) -> list[int]:
-        """List the shards that owe rows and are not committed with all their files in place."""
+        """List the shards that owe rows and are not committed with all their files in place.
+
+        None of a sealed run, which `begin` has found complete.
+        """
+        if self.layout.success.exists():
+            return []
         return [shard for shard in self.plan.spans if self._committed(shard) is None]
 
     def receipts(self) -> list[Receipt]:
         """List the receipts of the shards that are committed, in the order of the plan."""
         found = (self._committed(shard) for shard in self.plan.spans)
         return [receipt for receipt in found if receipt is not None]
-
-    def failures(self) -> list[ShardFailureRecord]:
-        """List the shards that were given up and not committed since."""
-        records = read_failures(self.layout.failures)
-        return [record for record in records if self._committed(record.shard) is None]
 
     def write(
         self,
@@ -157,7 +166,7 @@ class ShardSink:
         Raises ResultsError for rows other than the plan owes or values that are not finite,
         StorageError when they cannot be written.
         """
-        begun = time.monotonic()
+        started = time.monotonic()
         if shard not in self.plan.spans:
             raise ResultsError(f"shard {shard} owes no rows in the plan of {self.layout.root}")
         attempt = uuid4().hex[:8]
@@ -166,15 +175,16 @@ class ShardSink:
             self._store_blocks(shard, pieces, attempt, files)
             receipt = Receipt(
                 shard=shard,
+                begun=self.manifest.begun,
                 attempt=attempt,
-                wall_s=round(time.monotonic() - begun, 3),
+                wall_s=round(time.monotonic() - started, 3),
                 files=tuple(sorted(files, key=lambda file: file.block)),
                 info=dict(attempt_info or {}),
             )
             winner = self._commit(receipt)
         except BaseException:
             # An interrupt can fall between the commit and here; what is committed stays.
-            held = read_receipt(self.layout.commit(shard))
+            held = self._committed(shard)
             if held is None or held.attempt != attempt:
                 self._discard(files)
             raise
@@ -222,8 +232,7 @@ class ShardSink:
         self.close()
 
     def _committed(self, shard: int) -> Receipt | None:
-        receipt = read_receipt(self.layout.commit(shard))
-        return receipt if receipt is not None and receipt.is_intact(self.layout.root) else None
+        return read_committed(self.layout, shard)
 
     def _store_blocks(
         self, shard: int, pieces: Iterable[Piece], attempt: str, files: list[WrittenFile]

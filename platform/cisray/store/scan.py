@@ -5,6 +5,7 @@ run names are opened, never what happens to lie in a folder, and of those only t
 query can need.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
-from cisray.store.receipt import read_receipt, size_of
+from cisray.store.receipt import read_committed, size_of
 from cisray.store.seal import list_files
 from cisray.tracks import TrackSet
 
@@ -105,6 +106,23 @@ class Run:
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
         return frame.select("chrom", "start", "end", *selected.columns)
 
+    def verify(self) -> int:
+        """Read every data file again, compare it with its recorded digest, and count the files.
+
+        Queries do not: Polars does not check the checksums of pages. Raises StorageError for
+        the first file that is missing or not as it was written.
+        """
+        for row in self.files.iter_rows(named=True):
+            path = self._checked_path(row)
+            with path.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != row["sha256"]:
+                raise StorageError(
+                    f"{path} is damaged: its sha256 is {found}, the run recorded {row['sha256']}. "
+                    f"Bring it back from a copy, or score again into another --out."
+                )
+        return self.files.height
+
     def _scan_block(
         self, files: pl.DataFrame, bounds: tuple[int, int | None] | None
     ) -> pl.LazyFrame:
@@ -179,8 +197,9 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(Path(path))
+    layout = RunLayout(Path(path).absolute())  # the frames outlive a change of folder
     manifest = read_manifest(layout)
+    layout = RunLayout(layout.root, manifest.begun)
     sealed = layout.success.exists()
     if not sealed and not allow_unsealed:
         raise RunNotFound(
@@ -193,8 +212,8 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     if sealed:
         files = read_table(layout.files)
     else:
-        receipts = [read_receipt(layout.commit(shard)) for shard in plan.spans]
-        files = list_files([r for r in receipts if r is not None and r.is_intact(layout.root)])
+        receipts = (read_committed(layout, shard) for shard in plan.spans)
+        files = list_files([receipt for receipt in receipts if receipt is not None])
     return Run(
         path=layout.root,
         manifest=manifest,

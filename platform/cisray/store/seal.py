@@ -5,7 +5,6 @@ before anything is removed: from then on no writer that outlived its driver can 
 what is counted is what stays.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cisray.errors import RunIncomplete, StorageError
-from cisray.store.directory import read_table, run_metadata
+from cisray.store.directory import close_staging, read_table, run_metadata
 from cisray.store.encode import encode_small
 from cisray.store.failure import read_failures
 from cisray.store.files import (
@@ -29,7 +28,7 @@ from cisray.store.files import (
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import ShardPlan
-from cisray.store.receipt import Receipt, WrittenFile, read_receipt
+from cisray.store.receipt import Receipt, WrittenFile, read_committed
 from cisray_schemas.runs import RUN_FILES
 
 NAMED_SHARDS = 20
@@ -62,7 +61,9 @@ def seal_run(
     for receipt in receipts:
         _check_files(layout, receipt, columns)
     files = list_files(receipts)
-    _close_staging(layout)
+    close_staging(layout)
+    with writing_to(layout.closed_staging):
+        make_folder(layout.closed_staging)
     _remove_orphans(layout, set(files["path"].to_pylist()))
     data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
     publish(data, layout.files, staging=layout.closed_staging, exclusive=False)
@@ -89,8 +90,8 @@ def _committed(layout: RunLayout, plan: ShardPlan) -> list[Receipt]:
     receipts: list[Receipt] = []
     missing: list[int] = []
     for shard in plan.spans:
-        receipt = read_receipt(layout.commit(shard))
-        if receipt is None or not receipt.is_intact(layout.root):
+        receipt = read_committed(layout, shard)
+        if receipt is None:
             missing.append(shard)
         else:
             receipts.append(receipt)
@@ -148,15 +149,6 @@ def _check_footer(path: Path, file: WrittenFile, columns: list[str]) -> None:
             f"{file.n_rows} of {len(columns) + 1}. Remove it and run the same command again: its "
             f"shard is scored anew."
         )
-
-
-def _close_staging(layout: RunLayout) -> None:
-    with writing_to(layout.staging):
-        if layout.staging.exists():
-            remove_tree(layout.closed_staging)
-            os.rename(layout.staging, layout.closed_staging)
-        make_folder(layout.closed_staging)
-        flush_folder(layout.root)
 
 
 def _remove_orphans(layout: RunLayout, known: set[str]) -> None:
