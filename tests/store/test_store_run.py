@@ -477,3 +477,13 @@ def test_sealing_counts_a_shard_of_another_size_as_missing(tmp_path) -> None:
         file.write_bytes(file.read_bytes() * 2)
         with pytest.raises(RunIncomplete, match="1 of 3 shards are missing: 2"):
             sink.seal()
+
+
+def test_a_tilde_and_a_relative_path_mean_one_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    world.finish(Path("~/run"))
+    assert (tmp_path / "run/_SUCCESS").exists()
+    frame = open_run("run").scan()
+    monkeypatch.chdir("/")
+    assert frame.collect().height == open_run("~/run").scan().collect().height == 15

@@ -60,7 +60,7 @@ class Genome:
         The index is checked against the file before anything is read by it, and the .gzi of a BGZF
         file is not needed. Raises `FastaError`, each with the file and the remedy.
         """
-        fasta = open_fasta(Path(path))
+        fasta = open_fasta(Path(path).expanduser())
         try:
             return cls(fasta, load_index(fasta))
         except BaseException:

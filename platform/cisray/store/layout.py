@@ -17,6 +17,14 @@ _BLOCK_OF_ASSAY = {"CAGE": "cage", "DNASE": "dnase_atac", "ATAC": "dnase_atac", 
 _BLOCK_ORDER = ("cage", "dnase_atac", "chip", "other")
 
 
+def run_root(path: str | Path) -> Path:
+    """Give a run's folder as an absolute path, `~` resolved.
+
+    pyarrow reads a leading `~` as the home folder and Python does not: one path, one meaning.
+    """
+    return Path(path).expanduser().absolute()
+
+
 @dataclass(frozen=True, slots=True)
 class RunLayout:
     """The names below one run directory.

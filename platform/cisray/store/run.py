@@ -35,7 +35,7 @@ from cisray.store.directory import (
 from cisray.store.encode import encode_tracks
 from cisray.store.failure import ShardFailureRecord
 from cisray.store.files import make_folder, publish, remove_if_there, writing_to
-from cisray.store.layout import RunLayout, data_path
+from cisray.store.layout import RunLayout, data_path, run_root
 from cisray.store.lock import RunLock
 from cisray.store.manifest import RunManifest, canonical_json
 from cisray.store.plan import ShardPlan
@@ -96,7 +96,7 @@ class ShardSink:
         when the parts do not agree with the manifest.
         """
         _check_parts(manifest, plan, tracks, blocks)
-        layout = RunLayout(Path(path))
+        layout = RunLayout(run_root(path))
         check_free(layout)
         with writing_to(layout.root):
             make_folder(layout.root)
@@ -130,7 +130,7 @@ class ShardSink:
 
         Raises RunNotFound where there is none, StorageError where its parts are damaged.
         """
-        layout = RunLayout(Path(path))
+        layout = RunLayout(run_root(path))
         manifest = read_manifest(layout)
         layout = RunLayout(layout.root, manifest.begun)
         tracks, blocks = read_tracks(layout, manifest)

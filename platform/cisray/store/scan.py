@@ -22,7 +22,7 @@ from cisray.errors import (
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
-from cisray.store.layout import RunLayout
+from cisray.store.layout import RunLayout, run_root
 from cisray.store.manifest import RunManifest
 from cisray.store.receipt import read_committed, size_of
 from cisray.store.seal import list_files
@@ -197,7 +197,7 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(Path(path).absolute())  # the frames outlive a change of folder
+    layout = RunLayout(run_root(path))
     manifest = read_manifest(layout)
     layout = RunLayout(layout.root, manifest.begun)
     sealed = layout.success.exists()
