@@ -11,7 +11,7 @@ from typing import NamedTuple
 from cisray.errors import LocusError, UnknownChromosome
 
 _EXAMPLE = "chr21:25,000,000-25,100,000"
-_NUMBER = r"\d{1,3}(?:,\d{3})+|\d+"
+_NUMBER = r"\d{1,3}(?:,\d{3}){1,5}|\d{1,18}"  # more digits than any chromosome has bases
 _LOCUS = re.compile(
     rf"(?:\{{(?P<braced>[^{{}}\s]+)\}}|(?P<plain>[^:{{}}\s]+))"
     rf"(?::(?P<first>{_NUMBER})(?:-(?P<last>{_NUMBER}))?)?",

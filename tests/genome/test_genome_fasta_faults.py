@@ -303,3 +303,10 @@ def test_a_file_cut_while_open(plain: Path) -> None:
         os.truncate(plain, 300)
         with pytest.raises(FastaError, match="truncated or was changed"):
             genome.fetch(Interval("chr1", 200, 700))
+
+
+def test_an_empty_last_record_without_a_line_break_is_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "genome.fa"
+    path.write_text(">chr1\nACGTA\n>chr2")
+    with Genome.open(path) as genome:
+        assert genome.chromosomes == {"chr1": 5, "chr2": 0}

@@ -51,6 +51,7 @@ def test_parse(text: str, locus: Locus) -> None:
         "chr1:١-٢",  # noqa: RUF001 - digits that int() would take
         "HLA-A*01:01:01:01",
         "{chr1:1-2",
+        "chr1:" + "9" * 5000,
     ],
 )
 def test_unreadable_loci_are_named(text: str) -> None:

@@ -89,6 +89,7 @@ def test_every_line_is_a_region_or_an_error(
         ("chr1\t1_0\t20", "'1_0' is not a whole number"),
         ("chr1\t1.0\t20", "not a whole number"),
         ("chr1\t\t20", "not a whole number"),
+        (f"chr1\t1\t{'9' * 5000}", "not a whole number"),
         ("chr1\t10", "2 columns"),
         ("chr1:10-20", "1 columns"),
     ],
