@@ -13,7 +13,7 @@ import torch
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
-from cisray.engine.task import PoolPolicy, RunSummary, ShardTask
+from cisray.engine.task import Executor, PoolPolicy, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
 from cisray_jobs.plan import Resources
 
@@ -24,18 +24,21 @@ EMBEDDED_CPUS = 0.5
 CPUS_BESIDE_GPU = 1.0
 
 
-def run_shards(
-    task: ShardTask,
-    shards: Sequence[int],
-    *,
+@contextmanager
+def open_executor(
     resources: Resources,
+    *,
+    shards: int,
     address: str | None = None,
     shard_timeout_s: float | None = None,
-    display: Display = Display.AUTO,
-) -> RunSummary:
-    """Do the shards in this process (0 workers) or on a pool of Ray actors, showing progress."""
+) -> Iterator[Executor]:
+    """Be ready to do so many shards, in this process (0 workers) or on a pool of Ray actors.
+
+    When the block is entered, the policy has been checked and Ray has answered. Raises
+    ConfigError and EngineError, as `executor_for`.
+    """
     policy = PoolPolicy(
-        workers=min(resources.workers, len(shards)),
+        workers=min(resources.workers, shards),
         num_cpus=_booked_cpus(resources, address),
         num_gpus=resources.num_gpus if resources.workers else 0,
         threads=resources.threads,
@@ -44,8 +47,15 @@ def run_shards(
     with (
         _torch_threads(None if policy.workers else resources.threads),
         executor_for(policy, address=address) as executor,
-        ProgressReporter(display=display) as reporter,
     ):
+        yield executor
+
+
+def run_shards(
+    executor: Executor, task: ShardTask, shards: Sequence[int], *, display: Display = Display.AUTO
+) -> RunSummary:
+    """Do the shards and show progress."""
+    with ProgressReporter(display=display) as reporter:
         return executor.run(
             task, shards, on_done=reporter.on_done, on_progress=reporter.on_progress
         )

@@ -5,8 +5,10 @@ in `cisray`. The same configuration, run again, finishes what an earlier run lef
 """
 
 import hashlib
+import logging
 import platform
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +20,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
+from cisray.engine.task import Executor
 from cisray.errors import ConfigError, RunNotFound, StorageError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
@@ -29,7 +32,7 @@ from cisray.model.registry import read_model
 from cisray.scoring.plan import cut_shards, group_regions, plan_tiles, tiles_per_shard
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
-from cisray.store.layout import assign_blocks
+from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import ShardPlan
 from cisray.store.run import ShardSink
@@ -38,13 +41,15 @@ from cisray.store.seal import RunSummary
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.config import JobConfig
-from cisray_jobs.execute import run_shards, shards_failed
+from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, RunPlan, seconds_per_tile, spread, stored_bytes
 from cisray_jobs.tile_task import TileTask
 from cisray_jobs.units import size
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 
 Auto = Literal["auto"]
+
+log = logging.getLogger(__name__)
 
 
 class ScoreGenome(JobConfig):
@@ -144,15 +149,41 @@ class ScoreGenome(JobConfig):
     def run(self, display: Display = Display.AUTO) -> RunSummary:
         """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""
         prepared = self.prepare()
-        with prepared.begin(restart=self.restart) as sink:
+        with ExitStack() as opened:
+            engine = opened.enter_context(ExitStack())
+            executor: Executor | None = None
+            if self.restart:
+                # The old run goes only when nothing foreseeable stands in the way of the new one.
+                every = list(prepared.plan.spans)
+                prepared.check_space(every, reclaimed=_data_bytes(self.out))
+                executor = engine.enter_context(self._executor(prepared, len(every)))
+            sink = opened.enter_context(prepared.begin(restart=self.restart))
             pending = sink.pending()
             if pending:
-                prepared.check_space(pending)
-                self._score(prepared, sink, pending, display)
+                if executor is None:
+                    prepared.check_space(pending)
+                    executor = engine.enter_context(self._executor(prepared, len(pending)))
+                self._score(prepared, executor, sink, pending, display)
+            engine.close()
             return sink.seal()
 
+    def _executor(
+        self, prepared: "PreparedGenome", shards: int
+    ) -> AbstractContextManager[Executor]:
+        return open_executor(
+            prepared.resources,
+            shards=shards,
+            address=self.address,
+            shard_timeout_s=self.shard_timeout,
+        )
+
     def _score(
-        self, prepared: "PreparedGenome", sink: ShardSink, pending: list[int], display: Display
+        self,
+        prepared: "PreparedGenome",
+        executor: Executor,
+        sink: ShardSink,
+        pending: list[int],
+        display: Display,
     ) -> None:
         task = TileTask(
             run=self.out.absolute(),
@@ -162,16 +193,13 @@ class ScoreGenome(JobConfig):
             precision=resolve_precision(self.precision),
             batch_size=prepared.resources.batch_size,
         )
-        outcome = run_shards(
-            task,
-            pending,
-            resources=prepared.resources,
-            address=self.address,
-            shard_timeout_s=self.shard_timeout,
-            display=display,
-        )
+        outcome = run_shards(executor, task, pending, display=display)
         for failure in outcome.failed:
-            sink.record_failure(failure.shard, failure.reason, failure.attempts)
+            try:
+                sink.record_failure(failure.shard, failure.reason, failure.attempts)
+            except StorageError as error:
+                # What failed is said below; a note of it that cannot be kept must not replace it.
+                log.warning("the failure of shard %d is not on record: %s", failure.shard, error)
         if outcome.failed:
             raise shards_failed(outcome, self.out)
 
@@ -253,11 +281,14 @@ class PreparedGenome:
             restart=restart,
         )
 
-    def check_space(self, pending: Sequence[int]) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
+    def check_space(self, pending: Sequence[int], *, reclaimed: int = 0) -> None:
+        """Raise StorageError if the disk cannot hold the shards that are still to be written.
+
+        `reclaimed` bytes of the disk will have become free when they are.
+        """
         rows = sum(self.plan.spans[shard].rows for shard in pending)
         needed = stored_bytes(rows * len(self.tracks), self.config.mantissa_bits)
-        free = free_bytes(self.config.out)
+        free = free_bytes(self.config.out) + reclaimed
         if needed > free:
             raise StorageError(
                 f"The run needs about {size(needed)} more ({rows:,} rows x {len(self.tracks):,} "
@@ -306,6 +337,11 @@ class PreparedGenome:
         if self.config.restart or there.manifest.digest != self.manifest.digest:
             return set()
         return set(there.files["shard"].to_list())
+
+
+def _data_bytes(out: Path) -> int:
+    """Count the bytes of the data files of a run."""
+    return sum(file.stat().st_size for file in RunLayout(out).data.rglob("*.parquet"))
 
 
 def _given(value: int | str) -> int | None:

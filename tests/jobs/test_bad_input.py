@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.native import read_native, save_native
+from cisray.store.scan import open_run
 
 
 def edited_model(inputs, folder: Path, edit: Callable[[dict[str, torch.Tensor]], None]) -> Path:
@@ -253,3 +254,49 @@ def test_a_disk_without_room(cisray, inputs, tmp_path: Path, monkeypatch) -> Non
         )
     assert not list((out / "data").rglob("*.parquet"))
     assert cisray(*inputs.options(out, "--quiet")).code == 0
+
+
+def sealed(cisray, inputs, out: Path) -> dict[Path, bytes]:
+    """Make a sealed run, and keep what it is made of."""
+    assert cisray(*inputs.options(out, "--quiet")).code == 0
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("trouble", ["no cluster", "no room"])
+def test_a_restart_that_cannot_begin_leaves_the_old_run(
+    cisray, inputs, tmp_path: Path, monkeypatch, trouble: str
+) -> None:
+    out = tmp_path / "run"
+    before = sealed(cisray, inputs, out)
+    options: tuple[object, ...] = ("--restart",)
+    words = "Make space"
+    if trouble == "no cluster":
+        # Port 9 of this machine: nobody listens.
+        options += ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9")
+        words = "127.0.0.1:9"
+    else:
+        # The old run's files, a few thousand bytes, do not make room for ten million.
+        monkeypatch.setattr("cisray_jobs.score_genome.free_bytes", lambda path: 100)
+        monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: 10**7)
+    cisray(*inputs.options(out, *options)).assert_one_paragraph(words, code=1)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    # 71 bins of chrA and 24 of chrB.
+    assert open_run(out).scan().collect().height == 95
+
+
+def test_a_restart_counts_the_old_run_as_room(cisray, inputs, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    there = sum(file.stat().st_size for file in (out / "data").rglob("*.parquet"))
+    monkeypatch.setattr("cisray_jobs.score_genome.free_bytes", lambda path: 100)
+    monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: there + 100)
+    assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
+    monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: 10 * there)
+    assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 1
+
+
+def test_a_sealed_run_asks_for_no_cluster(cisray, inputs, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    cluster = ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9", "--quiet")
+    assert cisray(*inputs.options(out, *cluster)).code == 0

@@ -12,6 +12,9 @@ import polars as pl
 from campaign import start
 from polars.testing import assert_frame_equal
 
+from cisray.errors import StorageError
+from cisray.scoring.tiles import TileScorer
+from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 
 # 9,000 bp and 3,000 bp in bins of 128 bp: 71 and 24; in tiles of 2,048 bp: 5 and 2.
@@ -119,8 +122,6 @@ def test_a_chromosome_by_another_name(cisray, inputs, tmp_path: Path) -> None:
 
 def test_failing_shards_are_named_and_the_others_kept(cisray, inputs, tmp_path, monkeypatch):
     """A fault in one tile fails its shard, not the run's other shards; then it goes on."""
-    from cisray.scoring.tiles import TileScorer
-
     out, whole = tmp_path / "run", TileScorer.score
 
     def fail_on_chrb(self, tiles):
@@ -140,6 +141,26 @@ def test_failing_shards_are_named_and_the_others_kept(cisray, inputs, tmp_path, 
     assert cisray(*inputs.options(out, "--tiles-per-shard", 3)).code == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert open_run(out).scan().collect().height == ROWS
+
+
+def test_a_failure_that_cannot_be_recorded_is_told(
+    cisray, inputs, tmp_path, monkeypatch, caplog
+) -> None:
+    """The disk refuses the note of a failure; which shard failed, and why, is still the error."""
+
+    def torn(self, tiles):
+        raise ValueError("the tape is torn")
+
+    def refuse(self, shard, reason, attempts):
+        raise StorageError("no room for notes")
+
+    monkeypatch.setattr(TileScorer, "score", torn)
+    monkeypatch.setattr(ShardSink, "record_failure", refuse)
+    answer = cisray(*inputs.options(tmp_path / "run", "--quiet"))
+    assert answer.code == 1
+    assert "2 shards failed" in answer.told
+    assert "the tape is torn" in answer.told
+    assert "no room for notes" in caplog.text
 
 
 def test_an_interrupt_keeps_what_is_done(cisray, inputs, tmp_path: Path) -> None:
