@@ -16,6 +16,7 @@ from cisray.engine.progress import Display, ProgressReporter
 from cisray.engine.task import Executor, PoolPolicy, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
 from cisray_jobs.plan import Resources
+from cisray_jobs.units import counted
 
 NAMED_FAILURES = 10
 # What a worker books is not what it may use. On one machine half a CPU each leaves Ray some; on a
@@ -70,14 +71,14 @@ def _booked_cpus(resources: Resources, address: str | None) -> float:
 def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:
     """Phrase which shards failed and why, and that the others are kept."""
     named = [
-        f"shard {f.shard} ({f.kind}, {f.attempts} attempts): {f.reason}"
+        f"shard {f.shard} ({f.kind}, {counted(f.attempts, 'attempt')}): {f.reason}"
         for f in outcome.failed[:NAMED_FAILURES]
     ]
     more = len(outcome.failed) - len(named)
     return ShardsFailed(
-        f"{len(outcome.failed)} shards failed, {outcome.done} are done and kept in {out}, which "
-        f"is not sealed. {'; '.join(named)}{f'; and {more} more' if more else ''}. Run the same "
-        "command again to try only these."
+        f"{counted(len(outcome.failed), 'shard')} failed, {outcome.done:,} done and kept in {out}, "
+        f"which is not sealed. {'; '.join(named)}{f'; and {more} more' if more else ''}. Run the "
+        "same command again to try only these."
     )
 
 
