@@ -268,7 +268,11 @@ def score_genome(
         str | None, typer.Option(help="CPU threads per worker. [default: auto]")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")
+        str | None,
+        typer.Option(
+            help="auto (float32), float32, or bfloat16: products in 8 significant bits, for "
+            "tracks. [default: auto]"
+        ),
     ] = None,
     mantissa_bits: Annotated[
         int | None,

@@ -53,7 +53,7 @@ _WITH_BIAS: Mapping[Callable[..., torch.Tensor], int] = {
     torch.conv2d: 2,
     torch.nn.functional.linear: 0,
 }
-_WITHOUT_BIAS = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
+_PRODUCTS = {*_WITH_BIAS, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__}
 
 
 class Bfloat16Products(TorchFunctionMode):
@@ -73,20 +73,15 @@ class Bfloat16Products(TorchFunctionMode):
     ) -> Any:
         """Compute a product in bfloat16, or any other function as it is."""
         named = dict(kwargs or {})
-        if func in _WITHOUT_BIAS:
-            return func(*map(_rounded, args), **named).float()
-        if func in _WITH_BIAS:
-            onto, weight, *more = args
-            bias = more[0] if more else named.pop("bias", None)
-            product = func(_rounded(onto), _rounded(weight), None, *more[1:], **named).float()
-            return product if bias is None else product + _channels(bias, _WITH_BIAS[func])
-        return func(*args, **named)
-
-
-def _rounded(values: torch.Tensor) -> torch.Tensor:
-    if values.dtype != torch.float32:
-        raise TypeError(f"products are rounded from float32 to bfloat16, not from {values.dtype}")
-    return values.bfloat16()
+        if func not in _PRODUCTS or any(x.dtype != torch.float32 for x in args[:2]):
+            return func(*args, **named)
+        left, right, *more = args
+        left, right = left.bfloat16(), right.bfloat16()
+        if func not in _WITH_BIAS:
+            return func(left, right, *more, **named).float()
+        bias = more[0] if more else named.pop("bias", None)
+        product = func(left, right, None, *more[1:], **named).float()
+        return product if bias is None else product + _channels(bias, _WITH_BIAS[func])
 
 
 def _channels(bias: torch.Tensor, axes_after: int) -> torch.Tensor:
@@ -109,7 +104,7 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 
 def _settings() -> tuple[Any, ...]:
     """List the holders of `fp32_precision`, one for each library and kind of product."""
-    backends = torch.backends
+    backends: Any = torch.backends  # objects that take their modules' places at import
     return (
         backends.cudnn.conv,
         backends.cuda.matmul,
