@@ -17,6 +17,7 @@ from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
 
 INTERRUPTED = 130
+MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
     help="Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out.",
@@ -35,7 +36,9 @@ app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only errors.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress; results, warnings and errors.")
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to workers.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[
@@ -57,11 +60,17 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    arguments = list(arguments)
     try:
-        app(list(arguments), prog_name="cisray")
+        app(arguments, prog_name="cisray")
     except CisrayError as error:
         _complain(str(error))
         return error.exit_code
+    except OSError as error:
+        # A path that cannot be used in a way that nobody below foresaw.
+        where = f": {error.filename}" if error.filename is not None else ""
+        _complain(f"{error.strerror or error}{where}")
+        return CisrayError.exit_code
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
@@ -69,7 +78,9 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        _complain("interrupted. What is finished is kept; the same command goes on from there.")
+        keeps = arguments[:1] in (["score"], ["demo"])
+        kept = " What is finished is kept; the same command goes on from there." if keeps else ""
+        _complain(f"interrupted.{kept}")
     return code
 
 
@@ -122,7 +133,7 @@ def model_init(
         Literal["tiny", "small", "enformer"],
         typer.Option(help="enformer has the published 251 million parameters."),
     ],
-    seed: Annotated[int, typer.Option(help="Seed of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random weights.")] = 0,
     randomise_all: Annotated[
         bool,
         typer.Option("--randomise-all", help="Also randomise what starts at zero or one."),
@@ -257,7 +268,11 @@ def score_genome(
         str | None, typer.Option(help="CPU threads per worker. [default: auto]")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="auto, float32 or bfloat16. [default: auto]")
+        str | None,
+        typer.Option(
+            help="auto (float32), float32, or bfloat16: products in 8 significant bits, for "
+            "tracks. [default: auto]"
+        ),
     ] = None,
     mantissa_bits: Annotated[
         int | None,
@@ -304,7 +319,7 @@ def score_genome(
         "model": model,
         "fasta": fasta,
         "out": out,
-        "chromosomes": _split(chromosomes),
+        "chromosomes": chromosomes,
         "bed": bed,
         "tracks": tuple(tracks) if tracks else None,
         "head": head,
@@ -343,15 +358,6 @@ def _tables(entries: list[str] | None) -> dict[str, Path]:
             raise ConfigError(f"--tracks {entry!r}: write HEAD=TABLE, as human=targets_human.txt.")
         tables[head] = Path(table)
     return tables
-
-
-def _split(text: str | None) -> tuple[str, ...] | None:
-    if text is None:
-        return None
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not names:
-        raise ConfigError(f"--chromosomes {text!r} names none; leave it out to score all.")
-    return names
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

@@ -28,6 +28,32 @@ class JobConfig(BaseModel):
             raise ValueError("must not be true or false (nor yes, no, on, off)")
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _a_path_of_its_own(cls, value: object) -> object:
+        """Refuse an empty path, as from an unset shell variable, and expand `~`."""
+        if not isinstance(value, Path):
+            return value
+        if value == Path():
+            raise ValueError("must name a file or folder, not be empty or the current folder")
+        try:
+            return expanded(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+
+def expanded(path: Path) -> Path:
+    """Put the home folder for a leading `~`, which a shell leaves alone in `--out=~/run`.
+
+    Raises ConfigError where there is no such home.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ConfigError(
+            f"There is no home folder for {path}; write the path out, or ./~ for that name."
+        ) from None
+
 
 Job = TypeVar("Job", bound=JobConfig)
 
@@ -45,6 +71,20 @@ def load_config(job: type[Job], given: Mapping[str, Any], file: Path | None = No
         source = f" (from {file} and the options)" if file else ""
         problems = "; ".join(_problem(entry) for entry in error.errors())
         raise ConfigError(f"The settings{source} are not usable: {problems}.") from None
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """Split names at commas, dropping blanks.
+
+    >>> split_names("chr1, chr2")
+    ('chr1', 'chr2')
+
+    Raises ValueError where there are none.
+    """
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not names:
+        raise ValueError("names none; leave it out to take all")
+    return names
 
 
 def _read_yaml(file: Path | None, job: type[JobConfig]) -> dict[str, Any]:
@@ -92,7 +132,9 @@ def _problem(entry: Any) -> str:
     if entry["type"] == "missing":
         return f"{option} is required"
     message = str(entry["msg"]).removeprefix("Value error, ")
-    return f"{option}: {message[:1].lower()}{message[1:]}, got {entry['input']!r}"
+    given = entry["input"]
+    shown = str(given) if isinstance(given, Path) else given
+    return f"{option}: {message[:1].lower()}{message[1:]}, got {shown!r}"
 
 
 def _flat(error: Exception) -> str:

@@ -4,6 +4,7 @@ Knows how to make up a genome and in which order a newcomer meets the commands; 
 real one, with the command that does the same on real data printed before it.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 from cisray.engine.progress import Display
 from cisray.store.scan import open_run
-from cisray_jobs.config import load_config
+from cisray_jobs.config import expanded, load_config
 from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
-from cisray_jobs.units import size
+from cisray_jobs.units import counted, size
 
 SEED = 20
 LINE_BP = 60
@@ -30,6 +31,7 @@ def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool
 
     Run again, it finishes or reuses what is there.
     """
+    out = expanded(out)
     out.mkdir(parents=True, exist_ok=True)
     fasta, model, run = out / "genome.fa", out / "tiny.safetensors", out / "run"
     say("1. A genome of three chromosomes, made up, and a tiny model with random weights")
@@ -43,8 +45,8 @@ def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool
     given = {"model": model, "fasta": fasta, "out": run, "workers": workers}
     summary = load_config(ScoreGenome, given).run(Display.NONE if quiet else Display.AUTO)
     say(
-        f"   {summary.rows:,} rows in {summary.files} files, {size(summary.bytes)}, sealed; "
-        f"{summary.tiles_skipped} tiles without any A, C, G or T were skipped"
+        f"   {summary.rows:,} rows in {counted(summary.files, 'file')}, {size(summary.bytes)}, "
+        f"sealed; tiles without any A, C, G or T, skipped: {summary.tiles_skipped}"
     )
     say("3. Ask: where does a CAGE track peak?")
     say(f'   >>> cisray.open_run("{run}").scan(tracks="CAGE:*").top_k(5, by="t0003").collect()')
@@ -59,9 +61,13 @@ def strongest_bins(run: Path) -> pl.DataFrame:
 
 
 def write_genome(fasta: Path) -> None:
-    """Write the made-up chromosomes: random bases, drifting in GC content, and one gap of N."""
+    """Write the made-up chromosomes: random bases, drifting in GC content, and one gap of N.
+
+    The file is there whole or not at all: half a genome would be scored like a whole one.
+    """
     generator = np.random.default_rng(SEED)
-    with fasta.open("w") as handle:
+    unfinished = fasta.with_name(f".{fasta.name}.{os.getpid()}")
+    with unfinished.open("w") as handle:
         for chrom, length in CHROMOSOMES.items():
             bases = _random_bases(generator, length)
             if chrom == GAP[0]:
@@ -70,6 +76,7 @@ def write_genome(fasta: Path) -> None:
             text = bases.tobytes().decode()
             for first in range(0, length, LINE_BP):
                 handle.write(text[first : first + LINE_BP] + "\n")
+    unfinished.replace(fasta)
 
 
 def _random_bases(generator: np.random.Generator, length: int) -> NDArray[np.uint8]:

@@ -13,9 +13,10 @@ import torch
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
-from cisray.engine.task import PoolPolicy, RunSummary, ShardTask
+from cisray.engine.task import Executor, PoolPolicy, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
 from cisray_jobs.plan import Resources
+from cisray_jobs.units import counted
 
 NAMED_FAILURES = 10
 # What a worker books is not what it may use. On one machine half a CPU each leaves Ray some; on a
@@ -24,18 +25,21 @@ EMBEDDED_CPUS = 0.5
 CPUS_BESIDE_GPU = 1.0
 
 
-def run_shards(
-    task: ShardTask,
-    shards: Sequence[int],
-    *,
+@contextmanager
+def open_executor(
     resources: Resources,
+    *,
+    shards: int,
     address: str | None = None,
     shard_timeout_s: float | None = None,
-    display: Display = Display.AUTO,
-) -> RunSummary:
-    """Do the shards in this process (0 workers) or on a pool of Ray actors, showing progress."""
+) -> Iterator[Executor]:
+    """Be ready to do so many shards, in this process (0 workers) or on a pool of Ray actors.
+
+    When the block is entered, the policy has been checked and Ray has answered. Raises
+    ConfigError and EngineError, as `executor_for`.
+    """
     policy = PoolPolicy(
-        workers=min(resources.workers, len(shards)),
+        workers=min(resources.workers, shards),
         num_cpus=_booked_cpus(resources, address),
         num_gpus=resources.num_gpus if resources.workers else 0,
         threads=resources.threads,
@@ -44,8 +48,15 @@ def run_shards(
     with (
         _torch_threads(None if policy.workers else resources.threads),
         executor_for(policy, address=address) as executor,
-        ProgressReporter(display=display) as reporter,
     ):
+        yield executor
+
+
+def run_shards(
+    executor: Executor, task: ShardTask, shards: Sequence[int], *, display: Display = Display.AUTO
+) -> RunSummary:
+    """Do the shards and show progress."""
+    with ProgressReporter(display=display) as reporter:
         return executor.run(
             task, shards, on_done=reporter.on_done, on_progress=reporter.on_progress
         )
@@ -60,14 +71,14 @@ def _booked_cpus(resources: Resources, address: str | None) -> float:
 def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:
     """Phrase which shards failed and why, and that the others are kept."""
     named = [
-        f"shard {f.shard} ({f.kind}, {f.attempts} attempts): {f.reason}"
+        f"shard {f.shard} ({f.kind}, {counted(f.attempts, 'attempt')}): {f.reason}"
         for f in outcome.failed[:NAMED_FAILURES]
     ]
     more = len(outcome.failed) - len(named)
     return ShardsFailed(
-        f"{len(outcome.failed)} shards failed, {outcome.done} are done and kept in {out}, which "
-        f"is not sealed. {'; '.join(named)}{f'; and {more} more' if more else ''}. Run the same "
-        "command again to try only these."
+        f"{counted(len(outcome.failed), 'shard')} failed, {outcome.done:,} done and kept in {out}, "
+        f"which is not sealed. {'; '.join(named)}{f'; and {more} more' if more else ''}. Run the "
+        "same command again to try only these."
     )
 
 

@@ -22,6 +22,7 @@ from cisray.model.enformer.network import Enformer, expected_shapes
 from cisray.model.registry import read_model
 from cisray.tracks import TrackSet
 from cisray.version import __version__
+from cisray_jobs.config import expanded
 
 PUBLISHED_REPOSITORY = "EleutherAI/enformer-official-rough"
 PUBLISHED_FILES = ("config.json", "pytorch_model.bin")
@@ -102,8 +103,8 @@ def convert_model(
     `track_tables` maps a head to its Basenji targets table; `notes` are added to the provenance.
     """
     tables = track_tables or {}
-    tracks = {head: TrackSet.read_table(table, head) for head, table in tables.items()}
-    foreign = open_foreign(source, expected_shapes, tracks=tracks, options=options)
+    tracks = {head: TrackSet.read_table(expanded(table), head) for head, table in tables.items()}
+    foreign = open_foreign(expanded(source), expected_shapes, tracks=tracks, options=options)
     provenance = {**foreign.provenance, **(notes or {})}
     return _save(out, replace(foreign, provenance=provenance), overwrite=overwrite)
 
@@ -139,12 +140,13 @@ def download_model(
 
 def describe_model(path: Path) -> ModelInfo:
     """Describe a model in cisray's own format."""
+    path = expanded(path)
     return _describe(path, read_model(path))
 
 
 def _save(out: Path, checkpoint: Checkpoint, *, overwrite: bool) -> ModelInfo:
     """Write the model and describe what can be read back, so that a report is a proof."""
-    return describe_model(save_native(out, checkpoint, overwrite=overwrite))
+    return describe_model(save_native(expanded(out), checkpoint, overwrite=overwrite))
 
 
 def _describe(path: Path, checkpoint: Checkpoint) -> ModelInfo:

@@ -14,7 +14,7 @@ import typer
 from cisray.store.seal import RunSummary
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import RunPlan
-from cisray_jobs.units import duration, size
+from cisray_jobs.units import counted, duration, size
 
 WIDTH = 100
 
@@ -53,7 +53,7 @@ def model(info: ModelInfo) -> None:
     }
     for head, about in info.heads.items():
         by_assay = ", ".join(f"{a or 'unnamed'} {n:,}" for a, n in about["by_assay"].items())
-        lines[f"head {head}"] = f"{about['tracks']:,} tracks: {by_assay}"
+        lines[f"head {head}"] = f"{counted(about['tracks'], 'track')}: {by_assay}"
     lines |= {f"from {key}": str(value) for key, value in info.provenance.items()}
     facts(info.path, lines)
 
@@ -61,21 +61,23 @@ def model(info: ModelInfo) -> None:
 def plan(told: RunPlan) -> None:
     """Print what a run will do and what it will cost."""
     r = told.resources
-    where = f"{r.workers} workers" if r.workers else "this process"
+    where = counted(r.workers, "worker") if r.workers else "this process"
+    gpus = f", GPUs per worker {r.num_gpus:g}" if r.num_gpus else ""
     facts(
         f"Plan of {told.job} into {told.out}",
         {
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}",
-            "tiles": f"{told.tiles:,} on {told.chromosomes:,} chromosomes, "
+            "tiles": f"{told.tiles:,} on {counted(told.chromosomes, 'chromosome')}, "
             f"{told.tiles_without_acgt:,} of them without any A, C, G or T and skipped",
-            "shards": f"{told.shards:,} of up to {told.tiles_per_shard} tiles, "
+            "shards": f"{told.shards:,} of up to {counted(told.tiles_per_shard, 'tile')}, "
             f"{told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
             "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
             f"{size(told.free_bytes)} free",
             "arithmetic": f"{told.teraflop:,.1f} TFLOP in {told.precision} on {r.device}",
-            "workers": f"{where}, {r.threads} threads and {r.num_gpus:g} GPUs each",
+            "workers": f"{where}, {counted(r.threads, 'thread')} each{gpus}",
+            "memory": f"about {size(told.worker_bytes)} per worker",
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
     )
@@ -86,10 +88,11 @@ def run(summary: RunSummary) -> None:
     facts(
         f"Sealed {summary.path}",
         {
-            "rows": f"{summary.rows:,} bins",
+            "rows": counted(summary.rows, "bin"),
             "tiles": f"{summary.tiles_scored:,} scored, {summary.tiles_skipped:,} without any "
             "A, C, G or T skipped",
-            "files": f"{summary.files:,} of {summary.shards:,} shards, {size(summary.bytes)}",
+            "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
+            f"{size(summary.bytes)}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
         },
     )

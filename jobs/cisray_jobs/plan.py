@@ -5,7 +5,7 @@ bytes good to some ten per cent, times an order of magnitude until the first sha
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +19,14 @@ CUDA_FLOPS = 25e12
 # bits of their nine (docs/decisions/0005-physical-layout.md).
 EXPONENT_BITS = 3.3
 FLOAT32_BYTES = 4
+
+# Memory of a worker at its fullest: Python with torch, the weights, about five activations of the
+# stem's width at full length alive at once, and the shard's values twice, as they are scored and as
+# they are encoded. Within 15 % of the peaks in benchmarks/results (full_size_tile).
+BASE_BYTES = 400_000_000
+STEM_ACTIVATIONS = 5
+SHARD_COPIES = 2
+MEMORY_SHARE = 0.8
 
 MAX_THREADS_PER_WORKER = 4
 BATCH_SIZE = {"cpu": 1, "cuda": 4}
@@ -56,6 +64,7 @@ class RunPlan:
     free_bytes: int
     teraflop: float
     estimated_seconds: float
+    worker_bytes: int
     resources: Resources
     precision: str
     mantissa_bits: int
@@ -85,6 +94,30 @@ def spread(
         workers = max(1, int(local))
     kind = "cuda" if on_gpu else "cpu"
     return Resources(device, workers, threads, share, batch or BATCH_SIZE[kind])
+
+
+def worker_bytes(*, weights: int, stem_values: int, shard_values: int) -> int:
+    """Estimate the most memory that a worker needs.
+
+    `weights` and `stem_values` (batch x bases x channels after the stem) are counts of float32, as
+    is `shard_values` (rows x tracks of the largest shard).
+
+    >>> worker_bytes(weights=251_251_002, stem_values=196_608 * 768, shard_values=0)
+    4424902888
+    """
+    values = weights + STEM_ACTIVATIONS * stem_values + SHARD_COPIES * shard_values
+    return BASE_BYTES + FLOAT32_BYTES * values
+
+
+def fit_memory(resources: Resources, bytes_each: int) -> Resources:
+    """Take as many CPU workers as there is memory for, at least one: for numbers left to us."""
+    room = int(MEMORY_SHARE * physical_memory() / bytes_each)
+    return replace(resources, workers=max(1, min(resources.workers, room)))
+
+
+def physical_memory() -> int:
+    """Count the bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def seconds_per_tile(flops: float, resources: Resources) -> float:

@@ -5,31 +5,34 @@ in `cisray`. The same configuration, run again, finishes what an earlier run lef
 """
 
 import hashlib
+import logging
 import platform
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-import pyarrow.compute as pc
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
+from cisray.engine.task import Executor
 from cisray.errors import ConfigError, RunNotFound, StorageError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_bed
 from cisray.genome.windows import WindowSpec
-from cisray.inference.precision import resolve_device, resolve_precision
+from cisray.inference.precision import resolve_precision
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import read_model
 from cisray.scoring.plan import cut_shards, group_regions, plan_tiles, tiles_per_shard
+from cisray.store.directory import check_free, has_run, read_manifest, require_same
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
-from cisray.store.layout import assign_blocks
+from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import ShardPlan
 from cisray.store.run import ShardSink
@@ -37,14 +40,25 @@ from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
 from cisray.tracks import TrackSet
 from cisray.version import __version__
-from cisray_jobs.config import JobConfig
-from cisray_jobs.execute import run_shards, shards_failed
-from cisray_jobs.plan import Resources, RunPlan, seconds_per_tile, spread, stored_bytes
+from cisray_jobs.config import JobConfig, split_names
+from cisray_jobs.devices import settle_device
+from cisray_jobs.execute import open_executor, run_shards, shards_failed
+from cisray_jobs.plan import (
+    Resources,
+    RunPlan,
+    fit_memory,
+    seconds_per_tile,
+    spread,
+    stored_bytes,
+    worker_bytes,
+)
 from cisray_jobs.tile_task import TileTask
 from cisray_jobs.units import size
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 
 Auto = Literal["auto"]
+
+log = logging.getLogger(__name__)
 
 
 class ScoreGenome(JobConfig):
@@ -76,8 +90,28 @@ class ScoreGenome(JobConfig):
 
     @field_validator("tracks", "chromosomes", mode="before")
     @classmethod
-    def _one_or_several(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    def _one_or_several(cls, value: object, info: ValidationInfo) -> object:
+        """Take one name for a list of one, chromosomes with commas between, and numbers as names.
+
+        Chromosomes are often called 1 or 22, and tracks by their index.
+        """
+        if isinstance(value, str) and info.field_name == "chromosomes":
+            return split_names(value)
+        if isinstance(value, str) or type(value) is int:
+            return (str(value),)
+        if isinstance(value, list | tuple):
+            return tuple(str(v) if type(v) is int else v for v in value)
+        return value
+
+    @field_validator("tiles_per_shard", "threads", "batch_size", "workers", mode="before")
+    @classmethod
+    def _number_or_auto(cls, value: object) -> object:
+        """Say in one sentence what pydantic says once for each of the two types."""
+        if value == "auto" or (
+            isinstance(value, str | int) and re.fullmatch(r"[+-]?\d+", str(value))
+        ):
+            return value
+        raise ValueError("must be a whole number or auto")
 
     @field_validator("tiles_per_shard", "threads", "batch_size")
     @classmethod
@@ -103,24 +137,25 @@ class ScoreGenome(JobConfig):
 
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
+        device = settle_device(
+            self.device,
+            self.workers,
+            num_gpus=self.num_gpus,
+            address=self.address,
+            shard_timeout=self.shard_timeout,
+        )
         checkpoint = read_model(self.model)
         checkpoint.config.check_head(self.head)
         tracks = checkpoint.tracks[self.head]
         config = checkpoint.config
         spec = WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
         genome = Genome.open(self.fasta)
-        resources = spread(
-            device=self._device(),
-            workers=_given(self.workers),
-            threads=_given(self.threads),
-            num_gpus=self.num_gpus,
-            batch=_given(self.batch_size),
-        )
+        resources = self._resources(device)
         flops = config.forward_flops(self.head)
         size = _given(self.tiles_per_shard) or self._size_of_run_there()
         size = size or tiles_per_shard(seconds_per_tile(flops, resources))
         tiles = plan_tiles(genome, spec, self._wanted(genome))
-        return PreparedGenome(
+        prepared = PreparedGenome(
             config=self,
             checkpoint=checkpoint,
             genome=genome,
@@ -129,30 +164,57 @@ class ScoreGenome(JobConfig):
             tiles_per_shard=size,
             resources=resources,
         )
+        if self.workers == "auto" and device == "cpu":
+            return replace(prepared, resources=fit_memory(resources, prepared.worker_bytes))
+        return prepared
 
-    def _device(self) -> str:
-        """Resolve the device here, or leave it to the workers of a cluster, which have others."""
-        if self.workers == 0 or choose_address(self.address) == EMBEDDED:
-            return str(resolve_device(self.device))
-        if self.workers == "auto" or self.device == "auto":
-            raise ConfigError(
-                "On a cluster say how many --workers to ask for (it may grow to place them) and "
-                "which --device they use, cpu or cuda: this machine cannot tell."
-            )
-        return self.device
+    def _resources(self, device: str) -> Resources:
+        return spread(
+            device=device,
+            workers=_given(self.workers),
+            threads=_given(self.threads),
+            num_gpus=self.num_gpus,
+            batch=_given(self.batch_size),
+        )
 
     def run(self, display: Display = Display.AUTO) -> RunSummary:
         """Score what is pending and seal the run. Raises ShardsFailed naming what could not be."""
         prepared = self.prepare()
-        with prepared.begin(restart=self.restart) as sink:
+        with ExitStack() as opened:
+            engine = opened.enter_context(ExitStack())
+            executor: Executor | None = None
+            if self.restart:
+                # The old run goes only when nothing foreseeable stands in the way of the new one.
+                every = list(prepared.plan.spans)
+                prepared.check_space(every, reclaimed=_data_bytes(self.out))
+                executor = engine.enter_context(self._executor(prepared, len(every)))
+            sink = opened.enter_context(prepared.begin(restart=self.restart))
             pending = sink.pending()
             if pending:
-                prepared.check_space(pending)
-                self._score(prepared, sink, pending, display)
+                if executor is None:
+                    prepared.check_space(pending)
+                    executor = engine.enter_context(self._executor(prepared, len(pending)))
+                self._score(prepared, executor, sink, pending, display)
+            engine.close()
             return sink.seal()
 
+    def _executor(
+        self, prepared: "PreparedGenome", shards: int
+    ) -> AbstractContextManager[Executor]:
+        return open_executor(
+            prepared.resources,
+            shards=shards,
+            address=self.address,
+            shard_timeout_s=self.shard_timeout,
+        )
+
     def _score(
-        self, prepared: "PreparedGenome", sink: ShardSink, pending: list[int], display: Display
+        self,
+        prepared: "PreparedGenome",
+        executor: Executor,
+        sink: ShardSink,
+        pending: list[int],
+        display: Display,
     ) -> None:
         task = TileTask(
             run=self.out.absolute(),
@@ -162,16 +224,13 @@ class ScoreGenome(JobConfig):
             precision=resolve_precision(self.precision),
             batch_size=prepared.resources.batch_size,
         )
-        outcome = run_shards(
-            task,
-            pending,
-            resources=prepared.resources,
-            address=self.address,
-            shard_timeout_s=self.shard_timeout,
-            display=display,
-        )
+        outcome = run_shards(executor, task, pending, display=display)
         for failure in outcome.failed:
-            sink.record_failure(failure.shard, failure.reason, failure.attempts)
+            try:
+                sink.record_failure(failure.shard, failure.reason, failure.attempts)
+            except StorageError as error:
+                # What failed is said below; a note of it that cannot be kept must not replace it.
+                log.warning("the failure of shard %d is not on record: %s", failure.shard, error)
         if outcome.failed:
             raise shards_failed(outcome, self.out)
 
@@ -188,7 +247,7 @@ class ScoreGenome(JobConfig):
         if self.restart:
             return None
         try:
-            found = open_run(self.out, allow_unsealed=True).manifest.config.get("tiles_per_shard")
+            found = read_manifest(RunLayout(self.out)).config.get("tiles_per_shard")
         except RunNotFound:
             return None
         return found if isinstance(found, int) else None
@@ -253,11 +312,14 @@ class PreparedGenome:
             restart=restart,
         )
 
-    def check_space(self, pending: Sequence[int]) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
+    def check_space(self, pending: Sequence[int], *, reclaimed: int = 0) -> None:
+        """Raise StorageError if the disk cannot hold the shards that are still to be written.
+
+        `reclaimed` bytes of the disk will have become free when they are.
+        """
         rows = sum(self.plan.spans[shard].rows for shard in pending)
         needed = stored_bytes(rows * len(self.tracks), self.config.mantissa_bits)
-        free = free_bytes(self.config.out)
+        free = free_bytes(self.config.out) + reclaimed
         if needed > free:
             raise StorageError(
                 f"The run needs about {size(needed)} more ({rows:,} rows x {len(self.tracks):,} "
@@ -265,15 +327,27 @@ class PreparedGenome:
                 "--tracks or --chromosomes, lower --mantissa-bits, or write to another disk."
             )
 
+    @property
+    def worker_bytes(self) -> int:
+        """Estimate the memory of one worker, which holds the model, a batch and a shard."""
+        config = self.checkpoint.config
+        rows = max((span.rows for span in self.plan.spans.values()), default=0)
+        return worker_bytes(
+            weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
+            stem_values=self.resources.batch_size * config.input_bp * config.stem_channels,
+            shard_values=rows * len(self.tracks),
+        )
+
     def summary(self) -> RunPlan:
-        """State what the run will do and roughly what it will cost. Writes nothing."""
-        scored = int(pc.sum(self.plan.table["scored"]).as_py())
+        """State what the run will do and roughly what it will cost. Writes nothing.
+
+        Raises RunConflict where the run itself would: for a directory of something else.
+        """
         done = self._shards_done()
         left = sum(span.rows for shard, span in self.plan.spans.items() if shard not in done)
-        values = left * len(self.tracks)
+        scored = self.plan.table.filter(self.plan.table["scored"])
+        tiles_left = sum(shard not in done for shard in scored["shard"].to_pylist())
         flops = self.checkpoint.config.forward_flops(self.config.head)
-        target_bins = self.checkpoint.config.target_bins
-        tiles_left = -(-left // target_bins)
         seconds = seconds_per_tile(flops, self.resources) * tiles_left
         return RunPlan(
             job="score-genome",
@@ -283,29 +357,34 @@ class PreparedGenome:
             tracks=len(self.tracks),
             chromosomes=len(self.plan.chromosomes),
             tiles=self.plan.table.num_rows,
-            tiles_without_acgt=self.plan.table.num_rows - scored,
+            tiles_without_acgt=self.plan.table.num_rows - scored.num_rows,
             shards=len(self.plan.spans),
             shards_done=len(done),
             tiles_per_shard=self.tiles_per_shard,
             rows=self.plan.rows,
             rows_left=left,
-            estimated_bytes=stored_bytes(values, self.config.mantissa_bits),
+            estimated_bytes=stored_bytes(left * len(self.tracks), self.config.mantissa_bits),
             free_bytes=free_bytes(self.config.out),
             teraflop=flops * tiles_left / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
+            worker_bytes=self.worker_bytes,
             resources=self.resources,
             precision=resolve_precision(self.config.precision),
             mantissa_bits=self.config.mantissa_bits,
         )
 
     def _shards_done(self) -> set[int]:
-        try:
-            there = open_run(self.config.out, allow_unsealed=True)
-        except RunNotFound:
+        layout = RunLayout(self.config.out)
+        check_free(layout)
+        if self.config.restart or not has_run(layout):
             return set()
-        if self.config.restart or there.manifest.digest != self.manifest.digest:
-            return set()
-        return set(there.files["shard"].to_list())
+        require_same(layout, read_manifest(layout), self.manifest)
+        return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+
+
+def _data_bytes(out: Path) -> int:
+    """Count the bytes of the data files of a run."""
+    return sum(file.stat().st_size for file in RunLayout(out).data.rglob("*.parquet"))
 
 
 def _given(value: int | str) -> int | None:

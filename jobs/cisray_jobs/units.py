@@ -1,4 +1,13 @@
-"""Bytes and seconds as people say them; knows nothing else."""
+"""Numbers, bytes and seconds as people say them; knows nothing else."""
+
+
+def counted(number: int, thing: str) -> str:
+    """Spell a number of things.
+
+    >>> counted(1, "file"), counted(2_000, "worker")
+    ('1 file', '2,000 workers')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def size(count: float) -> str:

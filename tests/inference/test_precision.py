@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from cisray.errors import ConfigError
 from cisray.inference.precision import arithmetic, resolve_device, resolve_precision
@@ -41,21 +42,67 @@ def test_what_is_no_precision(wanted: str) -> None:
         resolve_precision(wanted)
 
 
+def settings() -> dict[str, str]:
+    """How float32 products are computed, library by library."""
+    b = torch.backends
+    return {
+        "cudnn.conv": b.cudnn.conv.fp32_precision,
+        "cuda.matmul": b.cuda.matmul.fp32_precision,
+        "mkldnn.conv": b.mkldnn.conv.fp32_precision,
+        "mkldnn.matmul": b.mkldnn.matmul.fp32_precision,
+    }
+
+
+@pytest.fixture
+def callers_choice(request: pytest.FixtureRequest):
+    """What a caller may have set before: each of torch's three ways to set it."""
+    b = torch.backends
+    holders = (b, b.cudnn, b.mkldnn, b.cudnn.conv, b.cuda.matmul, b.mkldnn.conv, b.mkldnn.matmul)
+    before = [holder.fp32_precision for holder in holders]
+    if request.param == "legacy flags":
+        b.cudnn.allow_tf32 = b.cuda.matmul.allow_tf32 = True
+    elif request.param == "medium":
+        torch.set_float32_matmul_precision("medium")
+    elif request.param == "all tf32":
+        b.fp32_precision = "tf32"
+    elif request.param == "bf16 on the CPU":
+        b.mkldnn.matmul.fp32_precision = b.mkldnn.conv.fp32_precision = "bf16"
+    yield request.param
+    torch.set_float32_matmul_precision("highest")
+    for holder, value in zip(holders, before, strict=True):
+        holder.fp32_precision = value
+
+
+CHOICES = ["nothing", "legacy flags", "medium", "all tf32", "bf16 on the CPU"]
+
+
+@pytest.mark.parametrize("callers_choice", CHOICES, indirect=True)
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_an_error_inside_leaves_torch_as_it_was(precision) -> None:
-    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+def test_an_error_inside_leaves_torch_as_it_was(callers_choice, precision) -> None:
+    before = settings()
 
     def fail() -> None:
         with arithmetic(torch.device("cpu"), precision):
             assert torch.is_inference_mode_enabled()
-            assert torch.backends.cudnn.allow_tf32 is False
-            assert torch.backends.cuda.matmul.allow_tf32 is False
+            assert set(settings().values()) == {"ieee"}
             raise RuntimeError("inside")
 
     with pytest.raises(RuntimeError, match="inside"):
         fail()
-    assert (torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32) == flags
+    assert settings() == before
     assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize("callers_choice", CHOICES, indirect=True)
+def test_float32_means_float32_whatever_the_caller_set(callers_choice) -> None:
+    """Large enough for oneDNN, which rounds to bfloat16 where a caller has allowed it."""
+    x = torch.full((256, 256), 1 + 2**-10)
+    kernel = torch.ones(8, 256, 5)
+    with arithmetic(torch.device("cpu"), "float32"):
+        product, convolved = x @ torch.ones(256, 256), torch.conv1d(x, kernel)
+    # 256 and 1,280 times 1 + 2**-10; bfloat16 would make 256 and 1,280 of it.
+    assert torch.equal(product, torch.full((256, 256), 256.25))
+    assert torch.equal(convolved, torch.full((8, 252), 1281.25))
 
 
 def test_bfloat16_rounds_products_to_eight_bits() -> None:
@@ -65,3 +112,77 @@ def test_bfloat16_rounds_products_to_eight_bits() -> None:
         assert (x @ torch.ones(1, 1)).item() == 1.0
     with arithmetic(torch.device("cpu"), "float32"):
         assert (x @ torch.ones(1, 1)).item() == 1 + 2**-10
+
+
+ONE = torch.ones(1, 1)
+OFF = 1 + 2**-10  # rounded to 1 by bfloat16
+
+
+@pytest.mark.parametrize(
+    ("compute", "value"),
+    [
+        (lambda x, b: functional.linear(x, ONE, b), 1 + OFF),
+        (lambda x, b: functional.linear(x, ONE, bias=b), 1 + OFF),
+        (lambda x, b: functional.linear(x, ONE), 1.0),
+        (lambda x, b: functional.conv1d(x, ONE[None], b), 1 + OFF),
+        (lambda x, b: functional.conv1d(x, ONE[None], bias=b, padding=0), 1 + OFF),
+        (lambda x, b: functional.conv2d(x[None], ONE[None, None], b), 1 + OFF),
+        (lambda x, b: torch.matmul(x, ONE), 1.0),
+        (lambda x, b: x.matmul(ONE), 1.0),
+        (lambda x, b: x @ ONE, 1.0),
+        (lambda x, b: x + 2**-20, OFF + 2**-20),
+        (lambda x, b: x * x, OFF * OFF),
+    ],
+)
+def test_products_are_rounded_and_nothing_else(compute, value: float) -> None:
+    """The product of 1 + 2**-10 and 1 is 1; biases, sums and element-wise products are exact."""
+    with arithmetic(torch.device("cpu"), "bfloat16"):
+        result = compute(torch.full((1, 1), OFF), torch.full((1,), OFF))
+    assert result.dtype == torch.float32
+    assert result.item() == value
+
+
+def test_a_product_is_given_in_eight_bits_too() -> None:
+    # 3 x 43 = 129 needs 8 bits, 3 x 87 = 261 needs 9: the two even neighbours are 260 and 262,
+    # a tie, which goes to the even mantissa, 260 = 130 x 2.
+    with arithmetic(torch.device("cpu"), "bfloat16"):
+        assert (torch.tensor([[3.0]]) @ torch.tensor([[43.0, 87.0]])).tolist() == [[129.0, 260.0]]
+
+
+def test_products_of_other_types_are_left_alone() -> None:
+    x = torch.full((1, 1), 1 + 2**-40, dtype=torch.float64)
+    with arithmetic(torch.device("cpu"), "bfloat16"):
+        assert (x @ torch.ones(1, 1, dtype=torch.float64)).item() == 1 + 2**-40
+
+
+def stages(model, codes_BL, precision: str) -> dict[str, torch.Tensor]:
+    """Run a model and keep what each of its modules puts out."""
+    seen: dict[str, torch.Tensor] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda _module, _inputs, output, name=name: seen.update({name: output.clone()})
+        )
+        for name, module in model.named_modules()
+    ]
+    rows = torch.eye(5, 4)
+    with arithmetic(torch.device("cpu"), precision):
+        model(rows[torch.from_numpy(codes_BL).long()], head="human")
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def test_every_stage_is_float32_and_near(tiny, codes_BL) -> None:
+    exact, rounded = (stages(tiny, codes_BL[:2], kind) for kind in ("float32", "bfloat16"))
+    assert exact.keys() == rounded.keys()
+    assert len(exact) > 20
+    for name, values in rounded.items():
+        assert values.dtype == torch.float32, name
+    ours, theirs = rounded[""].flatten(0, 1), exact[""].flatten(0, 1)
+    # Rounding to 8 bits is off by up to 0.2 %: what varies by less cannot correlate.
+    varied = [t for t in range(8) if theirs[:, t].std() > 0.01 * theirs[:, t].mean()]
+    assert len(varied) >= 4
+    for track in varied:
+        assert torch.corrcoef(torch.stack([ours[:, track], theirs[:, track]]))[0, 1] > 0.99
+    # A bfloat16 has nothing in the low 16 bits of a float32.
+    assert (ours.contiguous().view(torch.int32) & 0xFFFF).ne(0).any()

@@ -1,5 +1,6 @@
 """Every mistake a user can make with `score genome`: exit code 2, one paragraph, nothing begun."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from safetensors.torch import save_file
 
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.native import read_native, save_native
+from cisray.store.scan import open_run
 
 
 def edited_model(inputs, folder: Path, edit: Callable[[dict[str, torch.Tensor]], None]) -> Path:
@@ -37,7 +39,10 @@ def refused(cisray, inputs, tmp_path: Path):
     ("options", "words"),
     [
         (("--workers", "-1"), ("--workers", "-1", "0 (this process)")),
-        (("--workers", "many"), ("--workers", "'many'")),
+        (("--workers", "many"), ("--workers: must be a whole number or auto", "'many'")),
+        (("--num-gpus", "1"), ("--num-gpus 1", "--workers 0")),
+        (("--address", "1.2.3.4:5"), ("--address 1.2.3.4:5", "--workers 0")),
+        (("--device", "cpu:0"), ("'cpu:0'", "auto, cpu, cuda or cuda:N")),
         (("--threads", "0"), ("--threads", "at least 1", "0")),
         (("--batch-size", "0"), ("--batch-size", "at least 1")),
         (("--tiles-per-shard", "0"), ("--tiles-per-shard", "at least 1")),
@@ -253,3 +258,98 @@ def test_a_disk_without_room(cisray, inputs, tmp_path: Path, monkeypatch) -> Non
         )
     assert not list((out / "data").rglob("*.parquet"))
     assert cisray(*inputs.options(out, "--quiet")).code == 0
+
+
+def sealed(cisray, inputs, out: Path) -> dict[Path, bytes]:
+    """Make a sealed run, and keep what it is made of."""
+    assert cisray(*inputs.options(out, "--quiet")).code == 0
+    return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("trouble", ["no cluster", "no room"])
+def test_a_restart_that_cannot_begin_leaves_the_old_run(
+    cisray, inputs, tmp_path: Path, monkeypatch, trouble: str
+) -> None:
+    out = tmp_path / "run"
+    before = sealed(cisray, inputs, out)
+    options: tuple[object, ...] = ("--restart",)
+    words = "Make space"
+    if trouble == "no cluster":
+        # Port 9 of this machine: nobody listens.
+        options += ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9")
+        words = "127.0.0.1:9"
+    else:
+        # The old run's files, a few thousand bytes, do not make room for ten million.
+        monkeypatch.setattr("cisray_jobs.score_genome.free_bytes", lambda path: 100)
+        monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: 10**7)
+    cisray(*inputs.options(out, *options)).assert_one_paragraph(words, code=1)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    # 71 bins of chrA and 24 of chrB.
+    assert open_run(out).scan().collect().height == 95
+
+
+def test_a_restart_counts_the_old_run_as_room(cisray, inputs, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    there = sum(file.stat().st_size for file in (out / "data").rglob("*.parquet"))
+    monkeypatch.setattr("cisray_jobs.score_genome.free_bytes", lambda path: 100)
+    monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: there + 100)
+    assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
+    monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: 10 * there)
+    assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 1
+
+
+def test_a_sealed_run_asks_for_no_cluster(cisray, inputs, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    cluster = ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9", "--quiet")
+    assert cisray(*inputs.options(out, *cluster)).code == 0
+
+
+def test_a_plan_is_refused_where_the_run_would_be(cisray, inputs, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    other = inputs.options(out, "--head", "mouse", "--plan")
+    cisray(*other).assert_one_paragraph(str(out), "head", "--restart", "another --out")
+    answer = cisray(*other, "--restart", "--json")
+    assert answer.code == 0
+    # 71 bins of chrA and 24 of chrB, none of them done.
+    assert json.loads(answer.out)["rows_left"] == 95
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    answer = cisray(*inputs.options(tmp_path / "mine", "--plan"))
+    answer.assert_one_paragraph("not a cisray run", "notes.txt")
+
+
+def test_a_restart_needs_nothing_of_the_old_run(cisray, inputs, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sealed(cisray, inputs, out)
+    (out / "run.json").write_text("{}")
+    cisray(*inputs.options(out, "--plan")).assert_one_paragraph("run.json is damaged", code=1)
+    assert cisray(*inputs.options(out, "--plan", "--restart")).code == 0
+    assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
+
+
+@pytest.mark.parametrize("where", ["file", "file/below", "x" * 300])
+def test_a_demo_where_none_can_be(cisray, tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    answer = cisray("demo", "--out", tmp_path / where, "--workers", 0)
+    answer.assert_one_paragraph(str(tmp_path / where)[:80], code=1)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("option", ["--model", "--fasta", "--out", "--bed"])
+def test_a_name_that_is_too_long(cisray, inputs, tmp_path: Path, option: str) -> None:
+    answer = cisray(*inputs.options(tmp_path / "run", option, tmp_path / ("x" * 300)))
+    assert answer.code in (1, 2)
+    answer.assert_one_paragraph("x" * 300, code=answer.code)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range(cisray, tmp_path: Path, seed: int) -> None:
+    out = tmp_path / "m.safetensors"
+    answer = cisray("model", "init", out, "--size", "tiny", "--seed", seed)
+    assert answer.code == 2
+    assert "--seed" in answer.told
+    assert "Traceback" not in answer.err
+    assert not out.exists()

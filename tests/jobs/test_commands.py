@@ -9,10 +9,15 @@ import time
 from pathlib import Path
 
 import polars as pl
+import pytest
 from campaign import start
 from polars.testing import assert_frame_equal
 
+from cisray.errors import StorageError
+from cisray.scoring.tiles import TileScorer
+from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray_jobs import demo
 
 # 9,000 bp and 3,000 bp in bins of 128 bp: 71 and 24; in tiles of 2,048 bp: 5 and 2.
 ROWS, TILES = 95, 7
@@ -119,8 +124,6 @@ def test_a_chromosome_by_another_name(cisray, inputs, tmp_path: Path) -> None:
 
 def test_failing_shards_are_named_and_the_others_kept(cisray, inputs, tmp_path, monkeypatch):
     """A fault in one tile fails its shard, not the run's other shards; then it goes on."""
-    from cisray.scoring.tiles import TileScorer
-
     out, whole = tmp_path / "run", TileScorer.score
 
     def fail_on_chrb(self, tiles):
@@ -132,7 +135,7 @@ def test_failing_shards_are_named_and_the_others_kept(cisray, inputs, tmp_path, 
         patch.setattr(TileScorer, "score", fail_on_chrb)
         answer = cisray(*inputs.options(out, "--tiles-per-shard", 3, "--quiet"))
     answer.assert_one_paragraph(
-        "1 shards failed, 2 are done", "shard 2", "the tape is torn", "same command", code=1
+        "1 shard failed, 2 done", "shard 2", "the tape is torn", "same command", code=1
     )
     assert not (out / "_SUCCESS").exists()
     kept = {path: path.stat().st_mtime_ns for path in (out / "data").rglob("*.parquet")}
@@ -140,6 +143,26 @@ def test_failing_shards_are_named_and_the_others_kept(cisray, inputs, tmp_path, 
     assert cisray(*inputs.options(out, "--tiles-per-shard", 3)).code == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert open_run(out).scan().collect().height == ROWS
+
+
+def test_a_failure_that_cannot_be_recorded_is_told(
+    cisray, inputs, tmp_path, monkeypatch, caplog
+) -> None:
+    """The disk refuses the note of a failure; which shard failed, and why, is still the error."""
+
+    def torn(self, tiles):
+        raise ValueError("the tape is torn")
+
+    def refuse(self, shard, reason, attempts):
+        raise StorageError("no room for notes")
+
+    monkeypatch.setattr(TileScorer, "score", torn)
+    monkeypatch.setattr(ShardSink, "record_failure", refuse)
+    answer = cisray(*inputs.options(tmp_path / "run", "--quiet"))
+    assert answer.code == 1
+    assert "2 shards failed" in answer.told
+    assert "the tape is torn" in answer.told
+    assert "no room for notes" in caplog.text
 
 
 def test_an_interrupt_keeps_what_is_done(cisray, inputs, tmp_path: Path) -> None:
@@ -167,6 +190,47 @@ def test_an_interrupt_keeps_what_is_done(cisray, inputs, tmp_path: Path) -> None
     assert cisray(*options).code == 0
     # 300,000 / 128 = 2,343.75
     assert open_run(tmp_path / "run").scan().collect().height == 2_344
+
+
+@pytest.mark.parametrize(
+    ("command", "kept"),
+    [
+        (("model", "init", "m.safetensors", "--size", "tiny"), False),
+        (("demo", "--out", "d"), True),
+    ],
+)
+def test_an_interrupt_promises_what_is_true(
+    cisray, tmp_path: Path, monkeypatch, command: tuple[str, ...], kept: bool
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cisray_jobs.models.init_model", stop)
+    monkeypatch.setattr("cisray_jobs.demo.init_model", stop)
+    answer = cisray(*command)
+    assert answer.code == 130
+    assert "interrupted" in answer.told
+    assert ("What is finished is kept" in answer.told) == kept
+
+
+def test_half_a_demo_genome_is_none(tmp_path: Path, monkeypatch) -> None:
+    """Killed while it makes the second chromosome, the demo begins that file again."""
+    whole = demo._random_bases
+
+    def die_at_chrb(generator, length):
+        if length == demo.CHROMOSOMES["chrB"]:
+            raise KeyboardInterrupt
+        return whole(generator, length)
+
+    fasta = tmp_path / "genome.fa"
+    with monkeypatch.context() as patch:
+        patch.setattr(demo, "_random_bases", die_at_chrb)
+        with pytest.raises(KeyboardInterrupt):
+            demo.write_genome(fasta)
+    assert not fasta.exists()
+    demo.write_genome(fasta)
+    assert fasta.read_text().count(">") == len(demo.CHROMOSOMES)
 
 
 def test_the_command_as_a_process_says_nothing_but_the_error(inputs, tmp_path: Path) -> None:

@@ -120,3 +120,52 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_a_folder_as_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=str(tmp_path)):
         load_config(ScoreGenome, NEEDED, tmp_path)
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    job = load("model: ~/m.safetensors\nfasta: g.fa\nbed: ~/r.bed\n", tmp_path, out=Path("~/run"))
+    assert job.model == tmp_path / "m.safetensors"
+    assert job.bed == tmp_path / "r.bed"
+    assert job.out == tmp_path / "run"
+    assert job.fasta == Path("g.fa")
+    with pytest.raises(ConfigError, match=r"--out: there is no home folder for ~no-such-user-here"):
+        load_config(ScoreGenome, {**NEEDED, "out": Path("~no-such-user-here/run")})
+
+
+@pytest.mark.parametrize("name", ["model", "fasta", "out"])
+@pytest.mark.parametrize("empty", ["", ".", Path(""), "./"])
+def test_an_empty_path_is_refused(name: str, empty: str | Path) -> None:
+    with pytest.raises(ConfigError, match=f"--{name}: must name a file or folder.*got '[./]*'"):
+        load_config(ScoreGenome, {**NEEDED, name: empty})
+
+
+@pytest.mark.parametrize(
+    ("text", "chromosomes", "tracks"),
+    [
+        ("chromosomes: chr1, chr2\n", ("chr1", "chr2"), ()),
+        ("chromosomes: [1, 22, X]\ntracks: [4828, CAGE]\n", ("1", "22", "X"), ("4828", "CAGE")),
+        ("chromosomes: 7\ntracks: 12\n", ("7",), ("12",)),
+        # A comma belongs to a selection of tracks, which knows what it means.
+        ("tracks: 1,3\n", (), ("1,3",)),
+    ],
+)
+def test_names_as_yaml_reads_them(text: str, chromosomes, tracks, tmp_path: Path) -> None:
+    job = load(text, tmp_path, **NEEDED)
+    assert (job.chromosomes, job.tracks) == (chromosomes, tracks)
+
+
+@pytest.mark.parametrize("text", ["tracks: yes\n", "chromosomes: [yes]\n", "tracks: [1.5]\n"])
+def test_names_that_yaml_made_something_else_of(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"--{text.partition(':')[0]}"):
+        load(text, tmp_path, **NEEDED)
+
+
+@pytest.mark.parametrize("name", ["workers", "threads", "batch_size", "tiles_per_shard"])
+@pytest.mark.parametrize("value", ["two", 2.5, "2.5", ""])
+def test_a_number_or_auto_is_told_in_one_sentence(name: str, value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(ScoreGenome, {**NEEDED, name: value})
+    option = "--" + name.replace("_", "-")
+    problem = f"{option}: must be a whole number or auto, got {value!r}"
+    assert str(caught.value) == f"The settings are not usable: {problem}."

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import cisray as package
+from cisray.errors import CheckpointError
 from cisray.genome.encode import onehot
 
 
@@ -166,3 +167,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_name(
     if kind == "misshapen":
         assert "is [5, 7], must be [" in answer.told
     assert not out.exists()
+
+
+def test_a_tilde_is_the_home_folder(cisray, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert cisray("model", "init", "~/m.safetensors", "--size", "tiny").code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
+    info = told(cisray("model", "info", "~/m.safetensors", "--json"))
+    assert info["path"] == str(tmp_path / "m.safetensors")
+    assert package.load_model("~/m.safetensors").digest == info["digest"]
+    with pytest.raises(CheckpointError, match="no home folder for ~no-such-user-here"):
+        package.load_model("~no-such-user-here/m.safetensors")
+    cisray("model", "info", "~no-such-user-here/m").assert_one_paragraph("no home folder")

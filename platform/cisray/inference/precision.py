@@ -3,11 +3,12 @@
 Knows what a device can do; knows nothing of models.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from cisray.errors import ConfigError
 
@@ -32,7 +33,7 @@ def resolve_device(wanted: str) -> torch.device:
             f"Device {wanted!r} was asked for, but there are {torch.cuda.device_count()} CUDA "
             "devices here, counted from cuda:0."
         )
-    if device.type not in ("cpu", "cuda"):
+    if device.type not in ("cpu", "cuda") or (device.type == "cpu" and device.index is not None):
         raise ConfigError(f"Unknown device {wanted!r}: use auto, cpu, cuda or cuda:N.")
     return device
 
@@ -46,21 +47,81 @@ def resolve_precision(wanted: str) -> Precision:
     return "bfloat16" if wanted == "bfloat16" else "float32"
 
 
+_WITH_BIAS: Mapping[Callable[..., torch.Tensor], int] = {
+    # Each takes (input, weight, bias, ...); the number is that of the axes after the channels.
+    torch.conv1d: 1,
+    torch.conv2d: 2,
+    torch.nn.functional.linear: 0,
+}
+_PRODUCTS = {*_WITH_BIAS, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__}
+
+
+class Bfloat16Products(TorchFunctionMode):
+    """Round what goes into and comes out of every product to bfloat16, and nothing else.
+
+    Products are convolutions, linear maps and matrix products of float32. Their sums are
+    accumulated in float32, biases are added in float32 afterwards, and whatever lies between two
+    products (norms, activations, softmax, residuals) is computed in float32.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Compute a product in bfloat16, or any other function as it is."""
+        named = dict(kwargs or {})
+        if func not in _PRODUCTS or any(x.dtype != torch.float32 for x in args[:2]):
+            return func(*args, **named)
+        left, right, *more = args
+        left, right = left.bfloat16(), right.bfloat16()
+        if func not in _WITH_BIAS:
+            return func(left, right, *more, **named).float()
+        bias = more[0] if more else named.pop("bias", None)
+        product = func(left, right, None, *more[1:], **named).float()
+        return product if bias is None else product + _channels(bias, _WITH_BIAS[func])
+
+
+def _channels(bias: torch.Tensor, axes_after: int) -> torch.Tensor:
+    return bias.reshape(-1, *[1] * axes_after)
+
+
 @contextmanager
 def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
     """Run the body in inference mode with the chosen products, and leave torch as it was.
 
-    float32 means float32: TensorFloat-32, which cuDNN convolutions use by default and which
-    keeps ten bits, is off. bfloat16 rounds the inputs of products and keeps the rest in float32.
+    float32 means float32, whatever the caller has set: TensorFloat-32, which keeps ten bits and
+    which cuDNN's convolutions use by default, and oneDNN's bfloat16 are off. bfloat16 means that
+    products take and give eight significant bits, and that the rest is float32: enough for
+    tracks, not for effects of variants, which are small differences of large numbers.
     """
-    convolutions, products = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    products = Bfloat16Products() if precision == "bfloat16" else nullcontext()
+    with _ieee_products(), torch.inference_mode(), products:
+        yield
+
+
+def _settings() -> tuple[Any, ...]:
+    """List the holders of `fp32_precision`, one for each library and kind of product."""
+    backends: Any = torch.backends  # objects that take their modules' places at import
+    return (
+        backends.cudnn.conv,
+        backends.cuda.matmul,
+        backends.mkldnn.conv,
+        backends.mkldnn.matmul,
+    )
+
+
+@contextmanager
+def _ieee_products() -> Iterator[None]:
+    """Switch off every short cut for float32 products for the length of the block."""
+    settings = _settings()
+    found = [setting.fp32_precision for setting in settings]
     try:
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"),
-        ):
-            yield
+        for setting in settings:
+            setting.fp32_precision = "ieee"
+        yield
     finally:
-        torch.backends.cudnn.allow_tf32 = convolutions
-        torch.backends.cuda.matmul.allow_tf32 = products
+        for setting, before in zip(settings, found, strict=True):
+            setting.fp32_precision = before

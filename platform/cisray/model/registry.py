@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from cisray.errors import CheckpointError
 from cisray.model.checkpoints.checkpoint import Checkpoint, check_state
 from cisray.model.checkpoints.native import read_native
 from cisray.model.enformer.network import Enformer, expected_shapes
@@ -17,10 +18,14 @@ def load_model(path: str | Path, *, verify: bool = True) -> Enformer:
 
     The model is in evaluation mode on the CPU; its weights are mapped from the file, so that
     processes on one machine share them. `verify` recomputes the digest of the weights (about a
-    second per GB) and refuses a file that was damaged. Raises CheckpointError, which names the
-    converting command for files of other formats.
+    second per GB) and refuses a file that was damaged. A leading `~` is expanded. Raises
+    CheckpointError, which names the converting command for files of other formats.
     """
-    return model_from_checkpoint(read_model(Path(path), verify=verify))
+    try:
+        file = Path(path).expanduser()
+    except RuntimeError:
+        raise CheckpointError(f"There is no home folder for {path}; write the path out.") from None
+    return model_from_checkpoint(read_model(file, verify=verify))
 
 
 def read_model(path: Path, *, verify: bool = True) -> Checkpoint:
