@@ -219,7 +219,7 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
 
 def test_a_time_limit_reaches_the_engine(score, tmp_path: Path, monkeypatch) -> None:
     """Or is refused for this process, which nobody could kill; tests/faults holds the rest."""
-    with pytest.raises(ConfigError, match="--shard-timeout 60.0 kills .* --workers 0"):
+    with pytest.raises(ConfigError, match=r"--shard-timeout 60\.0 kills .* --workers 0"):
         score(tmp_path / "run", workers=0, shard_timeout=60)
     policies = []
 
