@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cisray.version import __version__
 
 if TYPE_CHECKING:
+    from cisray.genome.encode import onehot
     from cisray.genome.interval import Interval
     from cisray.genome.reference import Genome
     from cisray.genome.variant import Variant
@@ -27,6 +28,7 @@ _HOMES = {
     "Window": "cisray.genome.windows",
     "WindowSpec": "cisray.genome.windows",
     "load_model": "cisray.model.registry",
+    "onehot": "cisray.genome.encode",
     "open_run": "cisray.store.scan",
 }
 
@@ -40,6 +42,7 @@ __all__ = [
     "WindowSpec",
     "__version__",
     "load_model",
+    "onehot",
     "open_run",
 ]
 

@@ -217,7 +217,17 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
         task.open()
 
 
-def test_a_time_limit_reaches_the_engine(score, tmp_path: Path) -> None:
-    """Which refuses it for this process (nobody could kill it); tests/faults holds the rest."""
-    with pytest.raises(ConfigError, match="a time limit per shard needs a worker process"):
+def test_a_time_limit_reaches_the_engine(score, tmp_path: Path, monkeypatch) -> None:
+    """Or is refused for this process, which nobody could kill; tests/faults holds the rest."""
+    with pytest.raises(ConfigError, match=r"--shard-timeout 60\.0 kills .* --workers 0"):
         score(tmp_path / "run", workers=0, shard_timeout=60)
+    policies = []
+
+    def note(policy, *, address):
+        policies.append(policy)
+        raise ConfigError("noted")
+
+    monkeypatch.setattr("cisray_jobs.execute.executor_for", note)
+    with pytest.raises(ConfigError, match="noted"):
+        score(tmp_path / "run", workers=1, device="cpu", address="local", shard_timeout=60)
+    assert [policy.shard_timeout_s for policy in policies] == [60]
