@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from campaign import start
 from safetensors.torch import save_file
 
 from cisray.model.checkpoints.checkpoint import Checkpoint
@@ -272,17 +273,19 @@ def test_a_restart_that_cannot_begin_leaves_the_old_run(
 ) -> None:
     out = tmp_path / "run"
     before = sealed(cisray, inputs, out)
-    options: tuple[object, ...] = ("--restart",)
-    words = "Make space"
     if trouble == "no cluster":
-        # Port 9 of this machine: nobody listens.
-        options += ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9")
-        words = "127.0.0.1:9"
+        # Port 9 of this machine: nobody listens. In a process of its own, as a Ray that another
+        # test has started in this one would be used whatever the address.
+        cluster = ("--workers", 1, "--device", "cpu", "--address", "127.0.0.1:9")
+        process = start(*inputs.options(out, "--restart", *cluster))
+        told, _ = process.communicate(timeout=120)
+        assert (process.returncode, "127.0.0.1:9" in told) == (1, True), told
     else:
         # The old run's files, a few thousand bytes, do not make room for ten million.
         monkeypatch.setattr("cisray_jobs.score_genome.free_bytes", lambda path: 100)
         monkeypatch.setattr("cisray_jobs.score_genome.stored_bytes", lambda values, bits: 10**7)
-    cisray(*inputs.options(out, *options)).assert_one_paragraph(words, code=1)
+        answer = cisray(*inputs.options(out, "--restart"))
+        answer.assert_one_paragraph("Make space", code=1)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     # 71 bins of chrA and 24 of chrB.
     assert open_run(out).scan().collect().height == 95
@@ -324,7 +327,8 @@ def test_a_plan_is_refused_where_the_run_would_be(cisray, inputs, tmp_path: Path
 def test_a_restart_needs_nothing_of_the_old_run(cisray, inputs, tmp_path: Path) -> None:
     out = tmp_path / "run"
     sealed(cisray, inputs, out)
-    (out / "run.json").write_text("{}")
+    told = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**told, "bin_bp": 0}))
     cisray(*inputs.options(out, "--plan")).assert_one_paragraph("run.json is damaged", code=1)
     assert cisray(*inputs.options(out, "--plan", "--restart")).code == 0
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
