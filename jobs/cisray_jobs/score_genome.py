@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -28,7 +28,13 @@ from cisray.genome.windows import WindowSpec
 from cisray.inference.precision import resolve_precision
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import read_model
-from cisray.scoring.plan import cut_shards, group_regions, plan_tiles, tiles_per_shard
+from cisray.scoring.plan import (
+    MAX_TILES_PER_SHARD,
+    cut_shards,
+    group_regions,
+    plan_tiles,
+    tiles_per_shard,
+)
 from cisray.store.directory import check_free, has_run, read_manifest, require_same
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
@@ -77,7 +83,7 @@ class ScoreGenome(JobConfig):
     bed: Path | None = None
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     mantissa_bits: int = Field(10, ge=1, le=FLOAT32_MANTISSA_BITS)
-    tiles_per_shard: int | Auto = "auto"
+    tiles_per_shard: Annotated[int, Field(le=MAX_TILES_PER_SHARD)] | Auto = "auto"
 
     workers: int | Auto = "auto"
     device: str = "auto"
