@@ -4,6 +4,7 @@ Knows models, devices and batches; knows nothing of where the bases come from or
 numbers go. `PlainPredictor` runs the network once per window; faster ones must equal it.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -28,10 +29,44 @@ class Predictor(Protocol):
     def predict(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict the selected tracks: codes_BL (B, L) to pred_BNT, T in head order."""
 
+    def predict_along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Predict windows of one stretch of DNA in turn, pred_NT each.
+
+        Window i reads the L codes of codes_S (S,) from starts[i] on. Neighbours may share
+        computation, which changes their values by rounding only.
+        """
+
 
 def window_spec(model: SequenceModel) -> WindowSpec:
     """State a model's geometry as windows on a genome."""
     return WindowSpec(model.input_bp, model.bin_bp, model.target_bins)
+
+
+def check_codes(codes_BL: NDArray[np.uint8], spec: WindowSpec) -> None:
+    """Raise ValueError for windows of another width, and for what is no base code."""
+    if codes_BL.ndim != 2 or codes_BL.shape[1] != spec.input_bp:
+        raise ValueError(f"expected codes of shape (B, {spec.input_bp}), got {codes_BL.shape}")
+    if codes_BL.size and codes_BL.max() > UNKNOWN_CODE:
+        raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_BL.max()}")
+
+
+def check_stretch(codes_S: NDArray[np.uint8], starts: Sequence[int], spec: WindowSpec) -> None:
+    """Raise ValueError for a window that leaves its stretch, and for what is no base code."""
+    for start in starts:
+        if not 0 <= start <= len(codes_S) - spec.input_bp:
+            raise ValueError(
+                f"a window of {spec.input_bp} bases from {start} on leaves a stretch of "
+                f"{len(codes_S)}"
+            )
+    if codes_S.size and codes_S.max() > UNKNOWN_CODE:
+        raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_S.max()}")
+
+
+def onehot_table(device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Map codes to one-hot rows, (5, 4): A, C, G, T, and zeros for any other base."""
+    return torch.eye(UNKNOWN_CODE + 1, ALPHABET, device=device, dtype=dtype)
 
 
 class PlainPredictor:
@@ -58,7 +93,7 @@ class PlainPredictor:
         self.batch_size = batch_size
         self._model = model
         self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = torch.eye(UNKNOWN_CODE + 1, ALPHABET, device=device)
+        self._onehot = onehot_table(device)
 
     def predict(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict the selected tracks: codes_BL (B, L) to pred_BNT, T in head order, float32.
@@ -66,18 +101,24 @@ class PlainPredictor:
         Code 4 (any base that is not A, C, G or T) is an all-zero row. Raises ValueError for
         another width or an unknown code.
         """
-        if codes_BL.ndim != 2 or codes_BL.shape[1] != self.spec.input_bp:
-            raise ValueError(
-                f"expected codes of shape (B, {self.spec.input_bp}), got {codes_BL.shape}"
-            )
-        if codes_BL.size and codes_BL.max() > UNKNOWN_CODE:
-            raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_BL.max()}")
+        check_codes(codes_BL, self.spec)
         out_BNT = np.empty((len(codes_BL), self.spec.target_bins, len(self.tracks)), np.float32)
         with arithmetic(self.device, self.precision):
             for first in range(0, len(codes_BL), self.batch_size):
                 batch = slice(first, first + self.batch_size)
                 out_BNT[batch] = self._predict_batch(codes_BL[batch])
         return out_BNT
+
+    def predict_along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Predict windows of one stretch of DNA in turn, pred_NT each; batches as in `predict`."""
+        check_stretch(codes_S, starts, self.spec)
+        for first in range(0, len(starts), self.batch_size):
+            batch = starts[first : first + self.batch_size]
+            yield from self.predict(
+                np.stack([codes_S[start : start + self.spec.input_bp] for start in batch])
+            )
 
     def _predict_batch(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
         codes = torch.from_numpy(np.ascontiguousarray(codes_BL)).to(self.device)

@@ -1,0 +1,129 @@
+"""Effects of alternates on a window: what a changed sequence does to every bin and track.
+
+Knows models, devices and windows of base codes; knows nothing of variants, of alignment policies or
+of rows. An alternate is a whole window of codes, so that any edit, and any way to line up an indel,
+is the caller's. `PlainEffects` predicts both sequences and subtracts; faster ones must equal it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cisray.genome.windows import WindowSpec
+from cisray.inference.precision import arithmetic
+from cisray.inference.predictor import check_codes, check_stretch, onehot_table, window_spec
+from cisray.model.protocol import SequenceModel
+from cisray.tracks import TrackSet
+
+
+class ReferenceWindow(Protocol):
+    """A reference sequence whose pass is done; valid until the next one is opened.
+
+    `prediction_NT` float32, on the device, holds the bins that were asked for.
+    """
+
+    prediction_NT: torch.Tensor
+
+    def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
+        """Compute alternate minus reference: alternates_BL (B, L) to difference_BNT float32.
+
+        On the device, for reduction there. A row for every alternate, in order; exactly zero for an
+        alternate that equals the reference.
+        """
+
+
+class EffectPredictor(Protocol):
+    """Whatever opens reference windows and computes differences of alternates from them."""
+
+    spec: WindowSpec
+    tracks: TrackSet
+
+    def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> ReferenceWindow:
+        """Do the pass of one reference window; `bins` of axis N are computed, None means all."""
+
+    def open_along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range | None = None
+    ) -> Iterator[ReferenceWindow]:
+        """Open windows of one stretch of DNA in turn: window i reads L codes from starts[i] on.
+
+        Neighbours may share computation. A window is valid until the next one is taken.
+        """
+
+
+def check_bins(bins: range | None, spec: WindowSpec) -> range:
+    """Return the target bins that are asked for; ValueError for none, steps or bins outside."""
+    chosen = range(spec.target_bins) if bins is None else bins
+    inside = chosen.start >= 0 and chosen.stop <= spec.target_bins
+    if not chosen or chosen.step != 1 or not inside:
+        raise ValueError(
+            f"bins must be one or more neighbours of 0 to {spec.target_bins - 1}, got {bins}"
+        )
+    return chosen
+
+
+class PlainEffects:
+    """Run the network on the reference and on every alternate, and subtract.
+
+    In float32, or with `dtype` float64 and a model of that type, which is the truth of accuracy
+    tests. Never in bfloat16: its rounding errors are larger than most effects.
+    """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        tracks: TrackSet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        model.check_head(tracks.head)
+        self.spec = window_spec(model)
+        self.tracks = tracks
+        self.device = device
+        self._model = model
+        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
+        self._onehot = onehot_table(device, dtype)
+
+    def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "PlainReference":
+        """Predict the reference (L,)."""
+        check_codes(codes_L[None], self.spec)
+        return PlainReference(self, codes_L, check_bins(bins, self.spec))
+
+    def open_along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range | None = None
+    ) -> Iterator["PlainReference"]:
+        """Predict the window at each start, one by one."""
+        check_stretch(codes_S, starts, self.spec)
+        for start in starts:
+            yield self.open(codes_S[start : start + self.spec.input_bp], bins)
+
+    def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
+        """Predict the chosen bins and tracks of one window, (N, T), in the model's type."""
+        codes = torch.from_numpy(np.ascontiguousarray(codes_L)).to(self.device)
+        with arithmetic(self.device, "float32"):
+            pred_BNT = self._model(self._onehot[codes.int()][None], head=self.tracks.head)
+            return pred_BNT[0, bins.start : bins.stop].index_select(-1, self._columns)
+
+
+class PlainReference:
+    """A predicted reference window; see `ReferenceWindow`."""
+
+    def __init__(self, plain: PlainEffects, codes_L: NDArray[np.uint8], bins: range) -> None:
+        self._plain = plain
+        self._codes_L = codes_L.copy()
+        self._bins = bins
+        self._reference_NT = plain.predict(codes_L, bins)
+        self.prediction_NT = self._reference_NT.float()
+
+    def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
+        """Predict each alternate and subtract, in the model's type, then round to float32."""
+        check_codes(alternates_BL, self._plain.spec)
+        shape = (len(alternates_BL), *self._reference_NT.shape)
+        out_BNT = torch.zeros(shape, device=self._plain.device)
+        for lane, codes_L in enumerate(alternates_BL):
+            if not np.array_equal(codes_L, self._codes_L):
+                out_BNT[lane] = self._plain.predict(codes_L, self._bins) - self._reference_NT
+        return out_BNT

@@ -1,0 +1,62 @@
+"""Matrix products and convolutions on channels-last data, by whichever library is fastest.
+
+Knows torch's backends; knows nothing of layers. float32 products of a CPU go through oneDNN: torch
+gives them to MKL, which on processors that are not Intel's runs at half the speed (measured in
+benchmarks/fast_engine.py). oneDNN is told to compute in IEEE float32 by `precision.arithmetic`.
+"""
+
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+_ONEDNN_TYPES = (torch.float32, torch.bfloat16)
+
+
+def has_onednn() -> bool:
+    """Tell whether this build of torch has oneDNN and the fused linear map of its compiler."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+_ONEDNN: Any = torch.ops.mkldnn if has_onednn() else None
+
+
+def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Map the last axis of x (..., I) with a weight (O, I) to (..., O)."""
+    if _by_onednn(x):
+        out: torch.Tensor = _ONEDNN._linear_pointwise(x, weight, bias, "none", [], "")
+        return out
+    return functional.linear(x, weight, bias)
+
+
+def linear_add(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, other: torch.Tensor
+) -> torch.Tensor:
+    """Compute `linear(x, weight, bias) + other`, in one sweep where the library can."""
+    if _by_onednn(x) and other.dtype == x.dtype:
+        out: torch.Tensor = _ONEDNN._linear_pointwise.binary(x, other, weight, bias, "add")
+        return out
+    return linear(x, weight, bias).add_(other)
+
+
+def linear_sigmoid(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Compute `sigmoid(linear(x, weight))`, in one sweep where the library can."""
+    if _by_onednn(x):
+        out: torch.Tensor = _ONEDNN._linear_pointwise(x, weight, None, "sigmoid", [], "")
+        return out
+    return linear(x, weight).sigmoid_()
+
+
+def convolve(x_BLC: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """Convolve without padding: x_BLC (B, L, C) with a kernel (O, C, 1, W) to (B, L - W + 1, O).
+
+    The kernel is best kept in torch's channels-last format. As a two-dimensional convolution over
+    images of height one, because only those have a channels-last path, which needs no copy.
+    """
+    image = x_BLC.transpose(1, 2)[:, :, None, :]
+    out = functional.conv2d(image, kernel, bias)
+    return out[:, :, 0, :].transpose(1, 2)
+
+
+def _by_onednn(x: torch.Tensor) -> bool:
+    return _ONEDNN is not None and x.device.type == "cpu" and x.dtype in _ONEDNN_TYPES
