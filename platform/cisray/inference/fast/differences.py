@@ -1,0 +1,82 @@
+"""f(x + d) - f(x) for the functions between two products, without subtracting large numbers.
+
+Knows formulas; knows nothing of layers. Computed as written, f(x + d) - f(x) in float32 is wrong by
+about |f(x)| / |d| times 6e-8: a tenth of a difference that is a millionth of its signal. Each
+function here is rearranged so that its result is a product with d, or with a difference already
+known, and its error is relative to the difference itself, however small. The signal x is the
+reference's; all arguments have the type in which the result is computed.
+"""
+
+import torch
+
+
+def tanh_halves(z: torch.Tensor) -> torch.Tensor:
+    """Compute tanh(z / 2) = 2 sigmoid(z) - 1."""
+    return torch.tanh(0.5 * z)
+
+
+def sigmoid_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Compute sigmoid(z + d) - sigmoid(z) = tanh(d/2) (1 - tanh((z+d)/2) tanh(z/2)) / 2.
+
+    From the addition theorem of tanh and sigmoid(z) = (1 + tanh(z/2)) / 2; nothing overflows.
+    """
+    return 0.5 * tanh_halves(d) * (1 - tanh_halves(z + d) * tanh_halves(z))
+
+
+def silu_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Compute silu(z + d) - silu(z) = d sigmoid(z + d) + z (sigmoid(z + d) - sigmoid(z))."""
+    return torch.addcmul(d * torch.sigmoid(z + d), z, sigmoid_difference(z, d))
+
+
+def relu_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Compute relu(z + d) - relu(z) = max(d + min(z, 0), -max(z, 0)).
+
+    Above zero that is max(d, -z), below it max(z + d, 0): exact but for one addition.
+    """
+    return torch.maximum(d + z.clamp(max=0), -z.clamp(min=0))
+
+
+def softplus_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    """Compute softplus(z + d) - softplus(z).
+
+    log((1 + e^(z+d)) / (1 + e^z)) = log1p(sigmoid(z) (e^d - 1)); where d > 0 the same is taken
+    from the other end, d + log1p(sigmoid(-z) (e^-d - 1)), so that the exponential is bounded.
+    """
+    rising = d > 0
+    share = torch.sigmoid(torch.where(rising, -z, z))
+    log = torch.log1p(share * torch.expm1(-d.abs()))
+    return torch.where(rising, d + log, log)
+
+
+def norm_difference(
+    x: torch.Tensor, d: torch.Tensor, weight: torch.Tensor, eps: float
+) -> torch.Tensor:
+    """Compute layer_norm(x + d) - layer_norm(x) over the last axis.
+
+    With c and e the centred x and d, s = 1 / sqrt(var(x) + eps) and s' that of x + d, it is
+    weight ((c + e) s' - c s) = weight (e s' + c (s' - s)). The change of variance is
+    w = mean(e (2 c + e)), and s' - s = -w s^2 s'^2 / (s + s').
+    """
+    c = x - x.mean(dim=-1, keepdim=True)
+    e = d - d.mean(dim=-1, keepdim=True)
+    s = torch.rsqrt(c.square().mean(dim=-1, keepdim=True) + eps)
+    w = (e * (2 * c + e)).mean(dim=-1, keepdim=True)
+    changed = torch.rsqrt((1 / s).square() + w)
+    gain = -w * s.square() * changed.square() / (s + changed)
+    return weight * torch.addcmul(e * changed, c, gain)
+
+
+def pool_difference(
+    pair: tuple[torch.Tensor, torch.Tensor],
+    change: tuple[torch.Tensor, torch.Tensor],
+    logit: torch.Tensor,
+    logit_change: torch.Tensor,
+) -> torch.Tensor:
+    """Compute the change of odd + sigmoid(logit) (even - odd), the pooling of a pair (even, odd).
+
+    odd' + sigmoid(l') (even' - odd') - ... = d_odd + sigmoid(l') (d_even - d_odd)
+    + (sigmoid(l') - sigmoid(l)) (even - odd).
+    """
+    (even, odd), (d_even, d_odd) = pair, change
+    moved = torch.addcmul(d_odd, torch.sigmoid(logit + logit_change), d_even - d_odd)
+    return torch.addcmul(moved, sigmoid_difference(logit, logit_change), even - odd)
