@@ -3,11 +3,12 @@
 Knows formulas; knows nothing of layers. Computed as written, f(x + d) - f(x) in float32 is wrong by
 about |f(x)| / |d| times 6e-8: a tenth of a difference that is a millionth of its signal. Each
 function here is rearranged so that its result is a product with d, or with a difference already
-known, and its error is relative to the difference itself, however small. The signal x is the
+known, and its error is a rounding error of d itself, however small that is. The signal x is the
 reference's; all arguments have the type in which the result is computed.
 """
 
 import torch
+from torch.nn.functional import softplus
 
 
 def tanh_halves(z: torch.Tensor) -> torch.Tensor:
@@ -37,15 +38,13 @@ def relu_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
 
 
 def softplus_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
-    """Compute softplus(z + d) - softplus(z).
+    """Compute softplus(z + d) - softplus(z) = log((1 + e^(z+d)) / (1 + e^z)).
 
-    log((1 + e^(z+d)) / (1 + e^z)) = log1p(sigmoid(z) (e^d - 1)); where d > 0 the same is taken
-    from the other end, d + log1p(sigmoid(-z) (e^-d - 1)), so that the exponential is bounded.
+    That is log1p(sigmoid(z) (e^d - 1)), exact for small d; where |d| > 1 its argument may come
+    close to -1, but there nothing is lost by subtracting.
     """
-    rising = d > 0
-    share = torch.sigmoid(torch.where(rising, -z, z))
-    log = torch.log1p(share * torch.expm1(-d.abs()))
-    return torch.where(rising, d + log, log)
+    small = torch.log1p(torch.sigmoid(z) * torch.expm1(d.clamp(-1, 1)))
+    return torch.where(d.abs() <= 1, small, softplus(z + d) - softplus(z))
 
 
 def norm_difference(

@@ -15,7 +15,8 @@ _ONEDNN_TYPES = (torch.float32, torch.bfloat16)
 
 def has_onednn() -> bool:
     """Tell whether this build of torch has oneDNN and the fused linear map of its compiler."""
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    mkldnn: Any = torch.backends.mkldnn  # its functions are not annotated
+    return bool(mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 _ONEDNN: Any = torch.ops.mkldnn if has_onednn() else None
