@@ -267,11 +267,25 @@ def score_genome(
     threads: Annotated[
         str | None, typer.Option(help="CPU threads per worker. [default: auto]")
     ] = None,
+    predictor: Annotated[
+        str | None,
+        typer.Option(
+            help="fast, which shares work between tiles, or plain, one forward pass per tile. "
+            "[default: fast]"
+        ),
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
-            help="auto (float32), float32, or bfloat16: products in 8 significant bits, for "
-            "tracks. [default: auto]"
+            help="float32, bfloat16 (products in 8 significant bits), or auto: float32 on a CPU, "
+            "bfloat16 on a GPU that multiplies it. [default: auto]"
+        ),
+    ] = None,
+    self_check: Annotated[
+        str | None,
+        typer.Option(
+            help="How many tiles to predict the plain way as well, to compare: auto (1 in 1,000, "
+            "at least 3), a number, or off. [default: auto]"
         ),
     ] = None,
     mantissa_bits: Annotated[
@@ -327,7 +341,9 @@ def score_genome(
         "num_gpus": num_gpus,
         "device": device,
         "threads": threads,
+        "predictor": predictor,
         "precision": precision,
+        "self_check": self_check,
         "mantissa_bits": mantissa_bits,
         "batch_size": batch_size,
         "tiles_per_shard": tiles_per_shard,

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 import typer
 
-from cisray.store.seal import RunSummary
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import RunPlan
+from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
 WIDTH = 100
@@ -27,7 +27,7 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(result: ModelInfo | RunPlan | RunSummary) -> None:
+def as_json(result: ModelInfo | RunPlan | ScoredGenome) -> None:
     """Print a result for machines, as one JSON object."""
     typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
 
@@ -75,7 +75,10 @@ def plan(told: RunPlan) -> None:
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
             "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
             f"{size(told.free_bytes)} free",
-            "arithmetic": f"{told.teraflop:,.1f} TFLOP in {told.precision} on {r.device}",
+            "predictor": f"{told.predictor}: {told.predictor_reason}",
+            "precision": f"{told.precision}: {told.precision_reason}",
+            "self-check": f"{counted(told.tiles_to_check, 'tile')} left to predict both ways",
+            "arithmetic": f"{told.teraflop:,.1f} TFLOP on {r.device}",
             "workers": f"{where}, {counted(r.threads, 'thread')} each{gpus}",
             "memory": f"about {size(told.worker_bytes)} per worker",
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
@@ -83,7 +86,7 @@ def plan(told: RunPlan) -> None:
     )
 
 
-def run(summary: RunSummary) -> None:
+def run(summary: ScoredGenome) -> None:
     """Print what a sealed run consists of, and how to read it."""
     facts(
         f"Sealed {summary.path}",
@@ -93,6 +96,7 @@ def run(summary: RunSummary) -> None:
             "A, C, G or T skipped",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
             f"{size(summary.bytes)}",
+            "self-check": f"{counted(summary.self_check.tiles, 'tile')}: {summary.self_check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
         },
     )

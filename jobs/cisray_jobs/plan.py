@@ -5,24 +5,34 @@ bytes good to some ten per cent, times an order of magnitude until the first sha
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
 
-# Sustained speed of the plain pass, operations per second. CPU: per thread, between the median and
-# the fastest pass of benchmarks/results (full_size_tile); CUDA: assumed for a data-centre card in
-# float32 without TensorFloat-32, not measured.
-CPU_FLOPS_PER_THREAD = 40e9
-CUDA_FLOPS = 25e12
+from cisray.inference.choose import Method
+from cisray.inference.precision import Precision
+
+# Sustained speeds, operations per second. CPU, per thread: the plain pass between the median and
+# the fastest of benchmarks/results (full_size_tile), the fast one on a processor that multiplies
+# bfloat16. CUDA: assumed for a data-centre card without TensorFloat-32, not measured.
+CPU_FLOPS_PER_THREAD: Mapping[tuple[Method, Precision], float] = {
+    ("plain", "float32"): 40e9,
+    ("plain", "bfloat16"): 40e9,
+    ("fast", "float32"): 150e9,
+    ("fast", "bfloat16"): 350e9,
+}
+CUDA_FLOPS: Mapping[Precision, float] = {"float32": 25e12, "bfloat16": 150e12}
 
 # Of a stored float the kept mantissa does not compress, and sign and exponent come to about 3.3
 # bits of their nine (docs/decisions/0005-physical-layout.md).
 EXPONENT_BITS = 3.3
 FLOAT32_BYTES = 4
 
-# Memory of a worker at its fullest: Python with torch, the weights, about five activations of the
-# stem's width at full length alive at once, and the shard's values twice, as they are scored and as
-# they are encoded. Within 15 % of the peaks in benchmarks/results (full_size_tile).
+# Memory of a worker at its fullest: Python with torch, the weights, what a pass needs, and the
+# shard's values twice, as they are scored and as they are encoded. A plain pass holds about five
+# activations of the stem's width at full length: within 15 % of the peaks in benchmarks/results
+# (full_size_tile).
 BASE_BYTES = 400_000_000
 STEM_ACTIVATIONS = 5
 SHARD_COPIES = 2
@@ -60,13 +70,17 @@ class RunPlan:
     tiles_per_shard: int
     rows: int
     rows_left: int
+    tiles_to_check: int
     estimated_bytes: int
     free_bytes: int
     teraflop: float
     estimated_seconds: float
     worker_bytes: int
     resources: Resources
-    precision: str
+    predictor: Method
+    predictor_reason: str
+    precision: Precision
+    precision_reason: str
     mantissa_bits: int
 
 
@@ -96,17 +110,24 @@ def spread(
     return Resources(device, workers, threads, share, batch or BATCH_SIZE[kind])
 
 
-def worker_bytes(*, weights: int, stem_values: int, shard_values: int) -> int:
+def worker_bytes(*, weights: int, copied: int, passing: int, shard_values: int) -> int:
     """Estimate the most memory that a worker needs.
 
-    `weights` and `stem_values` (batch x bases x channels after the stem) are counts of float32, as
-    is `shard_values` (rows x tracks of the largest shard).
+    `weights` is a count of float32, `copied` the bytes of them that are kept in another form, and
+    `passing` the bytes of the activations of a pass; `shard_values` counts the float32 of the
+    largest shard, rows x tracks.
 
-    >>> worker_bytes(weights=251_251_002, stem_values=196_608 * 768, shard_values=0)
+    >>> plain = plain_bytes(batch=1, input_bp=196_608, stem_channels=768)
+    >>> worker_bytes(weights=251_251_002, copied=0, passing=plain, shard_values=0)
     4424902888
     """
-    values = weights + STEM_ACTIVATIONS * stem_values + SHARD_COPIES * shard_values
-    return BASE_BYTES + FLOAT32_BYTES * values
+    values = weights + SHARD_COPIES * shard_values
+    return BASE_BYTES + FLOAT32_BYTES * values + copied + passing
+
+
+def plain_bytes(*, batch: int, input_bp: int, stem_channels: int) -> int:
+    """Estimate the bytes of the activations of a plain pass over a batch of windows."""
+    return FLOAT32_BYTES * STEM_ACTIVATIONS * batch * input_bp * stem_channels
 
 
 def fit_memory(resources: Resources, bytes_each: int) -> Resources:
@@ -120,10 +141,11 @@ def physical_memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def seconds_per_tile(flops: float, resources: Resources) -> float:
-    """Estimate the time one worker takes for one tile."""
-    on_gpu = resources.device.startswith("cuda")
-    return flops / (CUDA_FLOPS if on_gpu else CPU_FLOPS_PER_THREAD * resources.threads)
+def speed(resources: Resources, method: Method, precision: Precision) -> float:
+    """Estimate the operations that one worker does in a second."""
+    if resources.device.startswith("cuda"):
+        return CUDA_FLOPS[precision]
+    return CPU_FLOPS_PER_THREAD[method, precision] * resources.threads
 
 
 def stored_bytes(values: int, mantissa_bits: int) -> int:

@@ -19,6 +19,7 @@ from cisray.errors import RunConflict
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.windows import Window
+from cisray.inference.choose import Method, tile_predictor
 from cisray.inference.precision import Precision, resolve_device
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.registry import load_model
@@ -26,6 +27,7 @@ from cisray.scoring.tiles import TileScorer, TileScores
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray_jobs.self_check import SelfCheck, TileSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +38,10 @@ class TileTask:
     model: Path
     fasta: Path
     device: str
+    method: Method
     precision: Precision
     batch_size: int
+    sample: TileSample
 
     def open(self) -> Callable[[int], dict[str, object]]:
         """Load the model, open the genome, and return the function that scores one shard.
@@ -47,18 +51,21 @@ class TileTask:
         """
         sink = ShardSink.attach(self.run)
         device = resolve_device(self.device)
-        model = load_model(self.model)
+        model = load_model(self.model).to(device)
         _check_same(self.model, model.digest, sink.manifest.model_sha256)
         genome = Genome.open(self.fasta)
         _check_same(self.fasta, genome.sha256, sink.manifest.genome_sha256)
-        predictor = PlainPredictor(
-            model.to(device),
+        predictor = tile_predictor(
+            model,
             sink.tracks,
             device=device,
             precision=self.precision,
             batch_size=self.batch_size,
+            method=self.method,
         )
-        scorer = TileScorer(predictor, genome, batch_size=self.batch_size)
+        scorer = TileScorer(predictor, genome)
+        plain = PlainPredictor(model, sink.tracks, device=device)
+        check = SelfCheck(plain, genome, self.sample)
         here: dict[str, JsonValue] = {
             "host": platform.node(),
             "pid": os.getpid(),
@@ -69,9 +76,13 @@ class TileTask:
             begun = time.monotonic()
             windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
             scores = scorer.score(windows)
+            scored = time.monotonic()
+            checked = check.check(shard, windows, scores)
             facts = {
                 **here,
-                "score_s": round(time.monotonic() - begun, 3),
+                **checked,
+                "score_s": round(scored - begun, 3),
+                "check_s": round(time.monotonic() - scored, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
             }
             pieces = block_pieces(scores, sink, sink.plan.spans[shard])

@@ -86,6 +86,10 @@ class RunIncomplete(CisrayError):
     """Sealing was refused: shards are missing, or rows in and rows out differ."""
 
 
+class SelfCheckFailed(CisrayError):
+    """Fast and plain predictions of a sampled tile disagree: the fast ones cannot be trusted."""
+
+
 class ShardsFailed(CisrayError):
     """Some shards failed for good; each is named with its reason, the others are kept."""
 

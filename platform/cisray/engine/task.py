@@ -25,8 +25,8 @@ class ShardTask(Protocol):
     def open(self) -> ShardWork:
         """Load once per worker what is heavy (model, genome) and return what does one shard.
 
-        An `InputError` raised here or in a shard stops the whole run; any other exception counts
-        as a failed start or a failed attempt.
+        An `InputError` raised here or in a shard stops the whole run, and so does a
+        `SelfCheckFailed`; any other exception counts as a failed start or a failed attempt.
         """
         ...
 
@@ -100,6 +100,7 @@ class Executor(Protocol):
 
         Raises:
             InputError: raised by the task, of the class that the task raised.
+            SelfCheckFailed: raised by the task, whose results cannot be trusted.
             StorageError: no space is left; nothing more is scheduled.
             EngineError: workers do not start, or were lost and did not come back.
             ValueError: a shard number is negative or occurs twice.

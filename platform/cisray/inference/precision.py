@@ -5,6 +5,7 @@ Knows what a device can do; knows nothing of models.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -13,6 +14,19 @@ from torch.overrides import TorchFunctionMode
 from cisray.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
+Purpose = Literal["tracks", "effects"]
+
+_NATIVE_BFLOAT16 = (8, 0)  # CUDA's compute capability since Ampere
+# torch keeps what it knows of a CPU under private names; one that is gone counts as a no.
+_CPU_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+
+
+@dataclass(frozen=True, slots=True)
+class PrecisionChoice:
+    """The number format of products, and why."""
+
+    precision: Precision
+    reason: str
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -38,13 +52,40 @@ def resolve_device(wanted: str) -> torch.device:
     return device
 
 
-def resolve_precision(wanted: str) -> Precision:
-    """Turn `auto` into a precision: float32, until a faster one is proven for the purpose."""
-    if wanted == "auto":
-        return "float32"
-    if wanted not in ("float32", "bfloat16"):
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Tell whether a device of this machine has instructions for products of bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= _NATIVE_BFLOAT16
+    probes = (getattr(torch.cpu, name, None) for name in _CPU_BFLOAT16)
+    return any(bool(probe()) for probe in probes if probe is not None)
+
+
+def choose_precision(
+    wanted: str, device: torch.device, purpose: Purpose, *, here: bool = True
+) -> PrecisionChoice:
+    """Turn `auto` into a precision by device and purpose, and say why.
+
+    For tracks: float32 on a CPU, whose values can be held to 1e-4; bfloat16 on a CUDA device that
+    multiplies it. For effects, where bfloat16 means the products of differences alone: wherever it
+    is multiplied natively. `here` is False for devices of other machines, which are not asked: a
+    CUDA device is then taken for one that multiplies bfloat16, a CPU for one that does not, so
+    that the choice follows from the options alone. Raises ConfigError for an unknown name.
+    """
+    if wanted in ("float32", "bfloat16"):
+        return PrecisionChoice("bfloat16" if wanted == "bfloat16" else "float32", "as asked for")
+    if wanted != "auto":
         raise ConfigError(f"Unknown precision {wanted!r}: use auto, float32 or bfloat16.")
-    return "bfloat16" if wanted == "bfloat16" else "float32"
+    if device.type == "cpu" and purpose == "tracks":
+        return PrecisionChoice("float32", "auto, for tracks on a CPU")
+    if here:
+        native = multiplies_bfloat16(device)
+        told = f"the {device.type} here {'multiplies' if native else 'does not multiply'} bfloat16"
+    else:
+        native = device.type == "cuda"
+        told = f"{device.type} elsewhere is taken {'' if native else 'not '}to multiply bfloat16"
+    return PrecisionChoice(
+        "bfloat16" if native else "float32", f"auto, for {purpose}: {told} in hardware"
+    )
 
 
 _WITH_BIAS: Mapping[Callable[..., torch.Tensor], int] = {

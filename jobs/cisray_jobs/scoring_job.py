@@ -1,0 +1,249 @@
+"""What every scoring job has in common: its options, how they are settled, and how it runs.
+
+Knows models, devices and run directories; knows nothing of what is scored. A job adds its own
+inputs and options to `ScoringJob`, and a plan of shards.
+"""
+
+import logging
+import platform
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field, JsonValue, ValidationInfo, field_validator
+
+from cisray.engine.address import EMBEDDED, choose_address
+from cisray.engine.progress import Display
+from cisray.engine.task import Executor, ShardTask
+from cisray.errors import RunNotFound, StorageError
+from cisray.inference.choose import Method, MethodChoice, choose_method
+from cisray.inference.precision import PrecisionChoice, Purpose, choose_precision
+from cisray.inference.selfcheck import SampleSize
+from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.model.registry import model_from_checkpoint
+from cisray.store.directory import read_manifest
+from cisray.store.encode import FLOAT32_MANTISSA_BITS
+from cisray.store.files import free_bytes
+from cisray.store.layout import RunLayout
+from cisray.store.run import ShardSink
+from cisray_jobs.config import JobConfig, split_names
+from cisray_jobs.devices import settle_device
+from cisray_jobs.execute import open_executor, run_shards, shards_failed
+from cisray_jobs.plan import Resources, spread, stored_bytes
+from cisray_jobs.units import size
+
+Auto = Literal["auto"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """How a run predicts, and why so; the choices, not the reasons, are part of its identity."""
+
+    predictor: MethodChoice
+    precision: PrecisionChoice
+
+    @property
+    def reasons(self) -> dict[str, JsonValue]:
+        """Why, for the manifest's provenance."""
+        return {"predictor": self.predictor.reason, "precision": self.precision.reason}
+
+    def log(self) -> None:
+        """Tell both choices."""
+        for name, value, reason in (
+            ("predictor", self.predictor.method, self.predictor.reason),
+            ("precision", self.precision.precision, self.precision.reason),
+        ):
+            log.info("%s: %s (%s)", name, value, reason)
+
+
+class ScoringJob(JobConfig):
+    """What to score with, into which run; and how to spread the work.
+
+    The first group of fields defines the results and so the identity of the run; the second may
+    differ between a run and its resumption.
+    """
+
+    model: Path
+    fasta: Path
+    out: Path
+    head: str = "human"
+    tracks: tuple[str, ...] = ()
+    predictor: Method = "fast"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    mantissa_bits: int = Field(10, ge=1, le=FLOAT32_MANTISSA_BITS)
+
+    workers: int | Auto = "auto"
+    device: str = "auto"
+    num_gpus: float | None = Field(None, ge=0, allow_inf_nan=False)
+    threads: int | Auto = "auto"
+    batch_size: int | Auto = "auto"
+    self_check: SampleSize = "auto"
+    shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
+    address: str | None = None
+    restart: bool = False
+
+    @field_validator("tracks", "chromosomes", mode="before", check_fields=False)
+    @classmethod
+    def _one_or_several(cls, value: object, info: ValidationInfo) -> object:
+        """Take one name for a list of one, chromosomes with commas between, and numbers as names.
+
+        Chromosomes are often called 1 or 22, and tracks by their index.
+        """
+        if isinstance(value, str) and info.field_name == "chromosomes":
+            return split_names(value)
+        if isinstance(value, str) or type(value) is int:
+            return (str(value),)
+        if isinstance(value, list | tuple):
+            return tuple(str(v) if type(v) is int else v for v in value)
+        return value
+
+    @field_validator(
+        "tiles_per_shard", "threads", "batch_size", "workers", mode="before", check_fields=False
+    )
+    @classmethod
+    def _number_or_auto(cls, value: object) -> object:
+        """Say in one sentence what pydantic says once for each of the two types."""
+        if value == "auto" or _is_whole(value):
+            return value
+        raise ValueError("must be a whole number or auto")
+
+    @field_validator("self_check", mode="before")
+    @classmethod
+    def _number_auto_or_off(cls, value: object) -> object:
+        """Take YAML's bare off, which it reads as false, for what it says."""
+        if value is False:
+            return "off"
+        if value in ("auto", "off") or (_is_whole(value) and int(str(value)) > 0):
+            return value
+        raise ValueError("must be a whole number of tiles, at least 1, or auto, or off")
+
+    @field_validator("tiles_per_shard", "threads", "batch_size", check_fields=False)
+    @classmethod
+    def _at_least_one(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError("must be at least 1, or auto")
+        return value
+
+    @field_validator("workers")
+    @classmethod
+    def _not_negative(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 0:
+            raise ValueError("must be 0 (this process), 1 or more, or auto")
+        return value
+
+    def settled_device(self) -> str:
+        """Resolve the device of the workers; refuse options that contradict each other."""
+        return settle_device(
+            self.device,
+            self.workers,
+            num_gpus=self.num_gpus,
+            address=self.address,
+            shard_timeout=self.shard_timeout,
+        )
+
+    def spread_over(self, device: str) -> Resources:
+        """Choose workers, threads and batches where that was left to us."""
+        return spread(
+            device=device,
+            workers=given(self.workers),
+            threads=given(self.threads),
+            num_gpus=self.num_gpus,
+            batch=given(self.batch_size),
+        )
+
+    def approach(self, checkpoint: Checkpoint, device: str, purpose: Purpose) -> Approach:
+        """Choose predictor and precision; a run that is resumed keeps the precision it has.
+
+        What a cluster's devices can do is not asked: it follows from the kind of device.
+        """
+        method = choose_method(model_from_checkpoint(checkpoint), self.predictor)
+        is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
+        kept = self.setting_there("precision") if self.precision == "auto" else None
+        wanted = kept if isinstance(kept, str) else self.precision
+        precision = choose_precision(wanted, torch.device(device), purpose, here=is_here)
+        if kept is not None:
+            precision = replace(precision, reason="auto: that of the run to resume")
+        return Approach(method, precision)
+
+    def setting_there(self, name: str) -> JsonValue:
+        """Look up a setting of the run that is being resumed; None where there is none."""
+        if self.restart:
+            return None
+        try:
+            return read_manifest(RunLayout(self.out)).config.get(name)
+        except RunNotFound:
+            return None
+
+    def open_executor(self, resources: Resources, shards: int) -> AbstractContextManager[Executor]:
+        """Be ready to do so many shards."""
+        return open_executor(
+            resources,
+            shards=shards,
+            address=self.address,
+            shard_timeout_s=self.shard_timeout,
+        )
+
+    def score_shards(
+        self,
+        executor: Executor,
+        task: ShardTask,
+        sink: ShardSink,
+        pending: list[int],
+        display: Display,
+    ) -> None:
+        """Do the pending shards; put those that fail on record, and raise ShardsFailed for them."""
+        outcome = run_shards(executor, task, pending, display=display)
+        for failure in outcome.failed:
+            try:
+                sink.record_failure(failure.shard, failure.reason, failure.attempts)
+            except StorageError as error:
+                # What failed is said below; a note of it that cannot be kept must not replace it.
+                log.warning("the failure of shard %d is not on record: %s", failure.shard, error)
+        if outcome.failed:
+            raise shards_failed(outcome, self.out)
+
+    def check_space(self, rows: int, columns: int, *, reclaimed: int = 0) -> None:
+        """Raise StorageError if the disk cannot hold what is still to be written.
+
+        `reclaimed` bytes of the disk will have become free when it is.
+        """
+        needed = stored_bytes(rows * columns, self.mantissa_bits)
+        free = free_bytes(self.out) + reclaimed
+        if needed > free:
+            raise StorageError(
+                f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} tracks), "
+                f"but {self.out} has {size(free)} free. Make space, select fewer --tracks or "
+                "--chromosomes, lower --mantissa-bits, or write to another disk."
+            )
+
+    def history(
+        self, checkpoint: Checkpoint, more: Mapping[str, JsonValue]
+    ) -> dict[str, JsonValue]:
+        """Tell where the results come from, for the manifest's provenance."""
+        return {
+            "command": self.model_dump(mode="json", exclude_defaults=True),
+            "model": dict(checkpoint.provenance),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            **more,
+        }
+
+
+def data_bytes(out: Path) -> int:
+    """Count the bytes of the data files of a run."""
+    return sum(file.stat().st_size for file in RunLayout(out).data.rglob("*.parquet"))
+
+
+def given(value: int | str) -> int | None:
+    """Return a number that was given, or None where it was left to us."""
+    return value if isinstance(value, int) else None
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, str | int) and bool(re.fullmatch(r"[+-]?\d+", str(value)))

@@ -1,0 +1,152 @@
+"""The self-check of a scoring run: sampled tiles, predicted once more the plain way.
+
+Knows which tiles of a plan are sampled and where a tile's values stand in its shard; how far apart
+two predictions may lie is `cisray.inference.selfcheck`'s business.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import JsonValue
+
+from cisray.errors import SelfCheckFailed
+from cisray.genome.reference import Genome
+from cisray.genome.windows import Window
+from cisray.inference.precision import Precision
+from cisray.inference.predictor import PlainPredictor
+from cisray.inference.selfcheck import TOLERANCES, Deviation, SampleSize, draw, measure, sample_size
+from cisray.locus import format_locus
+from cisray.scoring.tiles import TileScores
+from cisray.store.manifest import RunManifest
+from cisray.store.plan import ShardPlan
+from cisray.store.receipt import Receipt
+
+FACT = "self_check"  # the key of what was checked in the receipt of a shard
+
+
+@dataclass(frozen=True, slots=True)
+class TileSample:
+    """The tiles of a run that are checked, each as chromosome:start, 0-based.
+
+    They follow from plan and weights: a run that is interrupted, and resumed anywhere, checks the
+    tiles that an undisturbed one checks. Resuming it with another number adds or removes some.
+    """
+
+    tiles: frozenset[str]
+    seed: str
+    tolerance: float
+
+    @classmethod
+    def draw(
+        cls, plan: ShardPlan, model_sha256: str, wanted: SampleSize, precision: Precision
+    ) -> Self:
+        """Draw from all tiles that the plan scores."""
+        seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
+        scored = plan.table.filter(plan.table["scored"])
+        names = [
+            _name(chrom, start)
+            for chrom, start in zip(
+                scored["chrom"].to_pylist(), scored["start"].to_pylist(), strict=True
+            )
+        ]
+        count = sample_size(wanted, len(names))
+        return cls(draw(names, count, seed), seed, TOLERANCES[precision])
+
+    def holds(self, window: Window) -> bool:
+        """Tell whether a tile is among them."""
+        return _name(window.target.chrom, window.target.start) in self.tiles
+
+    def told(self) -> dict[str, JsonValue]:
+        """Describe the sample for the manifest's provenance."""
+        return {"tiles": len(self.tiles), "seed": self.seed, "tolerance": self.tolerance}
+
+
+class SelfCheck:
+    """Compare a shard's values, before they are rounded, with those of the plain predictor."""
+
+    def __init__(self, plain: PlainPredictor, genome: Genome, sample: TileSample) -> None:
+        self._plain = plain
+        self._genome = genome
+        self._sample = sample
+
+    def check(
+        self, shard: int, tiles: Sequence[tuple[Window, int]], scores: TileScores
+    ) -> dict[str, JsonValue]:
+        """Check the sampled tiles of a scored shard; return what was found, for its receipt.
+
+        Raises SelfCheckFailed beyond the tolerance, and for values that are not finite.
+        """
+        found: list[Deviation] = []
+        row = 0
+        for window, bins in tiles:
+            values_TM = scores.values_TM[:, row : row + bins]
+            row += bins
+            if not self._sample.holds(window):
+                continue
+            codes_BL = self._genome.fetch_padded(window.input)[None]
+            plain_TM = self._plain.predict(codes_BL)[0, :bins].T
+            deviation = measure(values_TM, plain_TM)
+            if not deviation.is_within(self._sample.tolerance):
+                raise SelfCheckFailed(self._complaint(shard, window, deviation))
+            found.append(deviation)
+        if not found:
+            return {}
+        return {
+            FACT: {
+                "tiles": len(found),
+                "worst": max(deviation.error for deviation in found),
+                "largest_relative": max(deviation.largest_relative for deviation in found),
+                "tolerance": self._sample.tolerance,
+            }
+        }
+
+    def _complaint(self, shard: int, window: Window, deviation: Deviation) -> str:
+        tile, bin_ = window.target, window.bin_interval(deviation.bin)
+        column = self._plain.tracks.columns[deviation.track]
+        return (
+            f"The self-check failed: in the tile {format_locus(tile.chrom, tile.start, tile.end)} "
+            f"of shard {shard}, track {column} of the fast predictor is off by "
+            f"{deviation.error:.2g} of its norm from the plain one's, and "
+            f"{self._sample.tolerance:g} is tolerated; at "
+            f"{format_locus(bin_.chrom, bin_.start, bin_.end)} it says {deviation.value:.6g}, the "
+            f"plain one {deviation.plain:.6g}. Nothing of the shard is stored and the run has "
+            "stopped. Do not use what it has stored before: score anew with --predictor plain "
+            "--restart, and please report this with the machine and the model."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheckSummary:
+    """What was checked in a whole run: tiles, and the worst error of each kind; None without any.
+
+    `worst` is the largest norm-wise error of a track in a tile, `largest_relative` that of a single
+    value that is not faint.
+    """
+
+    tiles: int
+    worst: float | None
+    largest_relative: float | None
+    note: str
+
+
+def summarise(receipts: Iterable[Receipt], manifest: RunManifest) -> SelfCheckSummary:
+    """Gather what the shards of a run found out, whichever session scored them."""
+    facts = [fact for receipt in receipts if isinstance(fact := receipt.info.get(FACT), dict)]
+    if not facts:
+        plain = manifest.config.get("predictor") == "plain"
+        note = "the plain predictor has nothing to be checked against" if plain else "none checked"
+        return SelfCheckSummary(0, None, None, note)
+
+    def numbers(name: str) -> list[float]:
+        return [float(n) for fact in facts if isinstance(n := fact.get(name), int | float)]
+
+    worst, relative = max(numbers("worst")), max(numbers("largest_relative"))
+    tiles, tolerance = int(sum(numbers("tiles"))), max(numbers("tolerance"))
+    note = f"the worst track of a tile is off by {worst:.1e}, tolerated {tolerance:g}"
+    return SelfCheckSummary(tiles, worst, relative, note)
+
+
+def _name(chrom: str, start: int) -> str:
+    return f"{chrom}:{start}"
