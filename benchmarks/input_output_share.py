@@ -37,7 +37,6 @@ from measuring import (
 
 from cisray.genome.reference import Genome
 from cisray.genome.windows import WindowSpec, num_tiles
-from cisray.inference.precision import resolve_precision
 from cisray.scoring.plan import plan_tiles
 from cisray.store.run import ShardSink
 from cisray_jobs.models import SIZES
@@ -97,7 +96,7 @@ def write_chromosome(path: Path) -> None:
 
 def read_before(fasta: Path, prepared: PreparedGenome) -> float:
     """Time what the driver reads of the whole chromosome; return the part of one tile."""
-    model = prepared.checkpoint.config
+    model = prepared.costs.checkpoint.config
     spec = WindowSpec(model.input_bp, model.bin_bp, model.target_bins)
     with Genome.open(fasta) as genome:
         counting = timed(lambda: list(plan_tiles(genome, spec, {CHROM: None})))
@@ -125,17 +124,9 @@ def measure(config: ScoreGenome, threads: int) -> Shares:
     """Run the job with one worker of its own process; the first tile only warms up."""
     prepared = config.prepare()
     before = read_before(config.fasta, prepared)
-    task = TileTask(
-        run=config.out,
-        model=config.model,
-        fasta=config.fasta,
-        device=prepared.resources.device,
-        precision=resolve_precision(config.precision),
-        batch_size=1,
-    )
     with prepared.begin(restart=False) as sink, process() as worker:
         shards = sink.pending()
-        fetch, peak = worker.submit(work, task, shards, threads).result()
+        fetch, peak = worker.submit(work, prepared.task, shards, threads).result()
         receipts = sink.receipts()[1:]
         sealing = timed(sink.seal)
     score = statistics.median(float(str(receipt.info["score_s"])) for receipt in receipts)
@@ -197,6 +188,8 @@ def main() -> None:
                 tiles_per_shard=1,
                 threads=options.threads,
                 device="cpu",
+                batch_size=1,
+                self_check="off",
             )
             runs.append(measure(config, options.threads))
     facts = {

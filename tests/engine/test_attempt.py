@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from cisray.engine.attempt import Fault, fault_of, try_shard
-from cisray.errors import CheckpointError, InputError, StorageError
+from cisray.errors import CheckpointError, InputError, SelfCheckFailed, StorageError
 
 
 def caught(error: Exception, cause: Exception | None = None) -> Exception:
@@ -23,6 +23,7 @@ def caught(error: Exception, cause: Exception | None = None) -> Exception:
     [
         (caught(CheckpointError("bad")), CheckpointError),
         (caught(InputError("bad")), InputError),
+        (caught(SelfCheckFailed("apart")), SelfCheckFailed),
         (caught(OSError(errno.ENOSPC, "full")), StorageError),
         (caught(OSError(errno.EDQUOT, "quota")), StorageError),
         (caught(StorageError("part"), caught(OSError(errno.ENOSPC, "full"))), StorageError),

@@ -5,7 +5,13 @@ import torch
 from torch.nn import functional
 
 from cisray.errors import ConfigError
-from cisray.inference.precision import arithmetic, resolve_device, resolve_precision
+from cisray.inference import precision
+from cisray.inference.precision import (
+    arithmetic,
+    choose_precision,
+    multiplies_bfloat16,
+    resolve_device,
+)
 
 HAS_CUDA = torch.cuda.is_available()
 
@@ -13,7 +19,6 @@ HAS_CUDA = torch.cuda.is_available()
 def test_auto_is_what_there_is() -> None:
     assert resolve_device("auto").type == ("cuda" if HAS_CUDA else "cpu")
     assert resolve_device("cpu") == torch.device("cpu")
-    assert resolve_precision("auto") == "float32"
 
 
 @pytest.mark.parametrize("wanted", ["tpu", "mps", "meta", "", "cuda:x", "gpu", "CPU ", "xla"])
@@ -39,7 +44,78 @@ def test_a_cuda_device_that_is_not_there() -> None:
 @pytest.mark.parametrize("wanted", ["float16", "tf32", "bf16", "", "FLOAT32"])
 def test_what_is_no_precision(wanted: str) -> None:
     with pytest.raises(ConfigError, match=f"'{wanted}'.*float32 or bfloat16"):
-        resolve_precision(wanted)
+        choose_precision(wanted, torch.device("cpu"), "tracks")
+
+
+@pytest.mark.parametrize("purpose", ["tracks", "effects"])
+@pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_precision_asked_for_is_the_one(device: str, wanted: str, purpose: str) -> None:
+    for here in (True, False):
+        choice = choose_precision(wanted, torch.device(device), purpose, here=here)
+        assert (choice.precision, choice.reason) == (wanted, "as asked for")
+
+
+@pytest.mark.parametrize(
+    ("device", "purpose", "native", "chosen"),
+    [
+        ("cpu", "tracks", True, "float32"),
+        ("cpu", "tracks", False, "float32"),
+        ("cpu", "effects", True, "bfloat16"),
+        ("cpu", "effects", False, "float32"),
+        ("cuda", "tracks", True, "bfloat16"),
+        ("cuda", "tracks", False, "float32"),
+        ("cuda:1", "effects", True, "bfloat16"),
+        ("cuda", "effects", False, "float32"),
+    ],
+)
+def test_auto_follows_device_and_purpose(monkeypatch, device, purpose, native, chosen) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", lambda _: native)
+    choice = choose_precision("auto", torch.device(device), purpose)
+    assert choice.precision == chosen
+    for word in ("auto", purpose, device.removesuffix(":1").upper() if purpose == "tracks" else ""):
+        assert word.lower() in choice.reason.lower()
+
+
+@pytest.mark.parametrize(
+    ("device", "purpose", "chosen"),
+    [
+        ("cpu", "tracks", "float32"),
+        ("cpu", "effects", "float32"),
+        ("cuda", "tracks", "bfloat16"),
+        ("cuda", "effects", "bfloat16"),
+    ],
+)
+def test_devices_elsewhere_are_not_asked(monkeypatch, device, purpose, chosen) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", None)
+    assert choose_precision("auto", torch.device(device), purpose, here=False).precision == chosen
+
+
+@pytest.mark.parametrize(
+    ("capability", "native"), [((7, 5), False), ((8, 0), True), ((9, 0), True)]
+)
+def test_what_multiplies_bfloat16_on_cuda(monkeypatch, capability, native: bool) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert multiplies_bfloat16(torch.device("cuda")) is native
+
+
+def test_what_multiplies_bfloat16_on_a_cpu(monkeypatch) -> None:
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    cpu = torch.device("cpu")
+    for name in names:
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert not multiplies_bfloat16(cpu)
+    monkeypatch.setattr(torch.cpu, names[1], lambda: True)
+    assert multiplies_bfloat16(cpu)
+    # A torch that knows neither name: no, rather than an error.
+    for name in names:
+        monkeypatch.delattr(torch.cpu, name)
+    assert not multiplies_bfloat16(cpu)
+
+
+def test_the_private_names_are_those_of_this_torch() -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        assert getattr(torch.cpu, name)() in (True, False)
 
 
 def settings() -> dict[str, str]:

@@ -99,7 +99,7 @@ def _deviation(
 
 
 def _norm(x_TM: NDArray[np.float32]) -> NDArray[np.float64]:
-    norm_T: NDArray[np.float64] = np.sqrt(np.square(x_TM).sum(axis=1, dtype=np.float64))
+    norm_T: NDArray[np.float64] = np.linalg.norm(x_TM.astype(np.float64), axis=1)
     return norm_T
 
 
