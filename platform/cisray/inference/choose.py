@@ -1,0 +1,84 @@
+"""Which way a model is run: fast where it has a fast form, the plain way otherwise, never silently.
+
+Knows both ways and which models have which; knows nothing of how either works, nor of jobs. Every
+choice comes with its reason, which is logged.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from cisray.errors import ConfigError
+from cisray.inference.effects import EffectPredictor, PlainEffects
+from cisray.inference.precision import Precision
+from cisray.inference.predictor import PlainPredictor, Predictor
+from cisray.model.protocol import SequenceModel
+from cisray.tracks import TrackSet
+
+Method = Literal["fast", "plain"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodChoice:
+    """The way that a model is run, and why."""
+
+    method: Method
+    reason: str
+
+
+def choose_method(model: SequenceModel, wanted: Method) -> MethodChoice:
+    """Decide how to run a model: `plain` on demand, or where it has no fast form."""
+    if wanted == "plain":
+        return MethodChoice("plain", "the plain way was asked for")
+    return MethodChoice("plain", f"{type(model).__name__} has no fast form")
+
+
+def tile_predictor(
+    model: SequenceModel,
+    tracks: TrackSet,
+    *,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int,
+    method: Method,
+) -> Predictor:
+    """Build what predicts whole windows, for a model on its device; log the way and the reason."""
+    choice = choose_method(model, method)
+    _log("tracks", choice, device, precision)
+    return PlainPredictor(model, tracks, device=device, precision=precision, batch_size=batch_size)
+
+
+def effect_predictor(
+    model: SequenceModel,
+    tracks: TrackSet,
+    *,
+    device: torch.device,
+    precision: Precision,
+    batch_size: int,
+    method: Method,
+) -> EffectPredictor:
+    """Build what computes effects, for a model on its device; log the way and the reason.
+
+    `precision` is that of the products of differences; the plain way has none, and subtracts two
+    float32 predictions. Raises ConfigError if it would have to do so in bfloat16.
+    """
+    choice = choose_method(model, method)
+    if choice.method == "plain" and precision != "float32":
+        raise ConfigError(
+            f"Effects cannot be computed in {precision} here: {choice.reason}, and the plain way "
+            f"subtracts two predictions, whose rounding in {precision} is larger than most "
+            "effects. Use float32."
+        )
+    _log("effects", choice, device, precision)
+    return PlainEffects(model, tracks, device=device)
+
+
+def _log(purpose: str, choice: MethodChoice, device: torch.device, precision: Precision) -> None:
+    log.info(
+        "%s: the %s way in %s on %s, because %s",
+        *(purpose, choice.method, precision, device, choice.reason),
+    )
