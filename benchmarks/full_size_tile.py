@@ -8,7 +8,6 @@ busier minute of the machine does not meet only one of them.
 Both compute all 5,313 human tracks in float32 under inference mode. cisray is timed from base
 codes to a numpy array (one-hot encoding and selection included), enformer-pytorch from a ready
 one-hot tensor to its output tensor; it also computes the mouse head, as its forward always does.
-Weights are random, so the gamma convention is free: enformer-pytorch's default serves both.
 
     python benchmarks/full_size_tile.py [--rounds 3] [--threads N] [--size enformer]
 """
@@ -25,10 +24,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from enformer_pytorch import Enformer as TheirEnformer
-from enformer_pytorch.config_enformer import EnformerConfig as TheirConfig
 from measuring import (
     FULL_SIZE,
+    HEAD,
     load_average,
     machine_facts,
     process,
@@ -39,16 +37,14 @@ from measuring import (
     write_random_model,
 )
 from numpy.typing import NDArray
+from peers import PEER, their_pass
 
 from cisray.inference.predictor import PlainPredictor
-from cisray.model.checkpoints.native import read_native
-from cisray.model.enformer.config import EnformerConfig
 from cisray.model.registry import load_model
 from cisray_jobs.models import SIZES
 from cisray_jobs.tile_task import peak_rss_bytes
 
-HEAD = "human"
-SIDES = ("cisray", "enformer-pytorch")
+SIDES = ("cisray", PEER)
 
 
 def our_pass(weights: Path) -> Callable[[], NDArray[np.float32]]:
@@ -57,44 +53,6 @@ def our_pass(weights: Path) -> Callable[[], NDArray[np.float32]]:
     predictor = PlainPredictor(model, model.tracks[HEAD], device=torch.device("cpu"))
     codes_BL = random_codes(model.input_bp)[None]
     return lambda: predictor.predict(codes_BL)[0]
-
-
-def their_pass(weights: Path) -> Callable[[], NDArray[np.float32]]:
-    """Load the same weights into enformer-pytorch; return one prediction, pred_NT."""
-    checkpoint = read_native(weights, verify=False)
-    model = TheirEnformer(their_config(checkpoint.config))
-    outcome = model.load_state_dict(dict(checkpoint.state), strict=False)
-    # Its state dict lists the trunk a second time, as views of the tensors that were loaded.
-    absent = [name for name in outcome.missing_keys if not name.startswith("_trunk.")]
-    assert not absent, absent
-    assert not outcome.unexpected_keys, outcome.unexpected_keys
-    model.eval()
-    codes_L = torch.from_numpy(random_codes(checkpoint.config.input_bp)).long()
-    onehot_BLA = torch.nn.functional.one_hot(codes_L, 4).float()[None]
-
-    def predict() -> NDArray[np.float32]:
-        with torch.inference_mode():
-            pred_BNT: torch.Tensor = model(onehot_BLA, head=HEAD)
-        return pred_BNT[0].numpy()
-
-    return predict
-
-
-def their_config(config: EnformerConfig) -> TheirConfig:
-    """Say the same hyperparameters in enformer-pytorch's words."""
-    assert config.gamma_normalisation == "per_position"
-    assert config.pooling == "attention"
-    return TheirConfig(
-        dim=config.channels,
-        depth=config.num_transformer_layers,
-        heads=config.num_heads,
-        attn_dim_key=config.key_size,
-        num_downsamples=config.num_downsamples,
-        dim_divisible_by=config.channels_divisible_by,
-        target_length=config.target_bins,
-        output_heads=dict(config.heads),
-        use_tf_gamma=False,
-    )
 
 
 @cache
@@ -223,8 +181,7 @@ def main() -> None:
         "input_bp": SIZES[options.size].input_bp,
         "sides": {side: asdict(measured) for side, measured in sides.items()},
         "differences": asdict(compared),
-        "machine": machine_facts(options.threads)
-        | {"enformer-pytorch": version("enformer-pytorch")},
+        "machine": machine_facts(options.threads) | {PEER: version(PEER)},
         "load_average": [before, load_average()],
     }
     text = report(sides, compared, options.size)

@@ -28,6 +28,7 @@ from cisray_jobs.models import SIZES
 
 RESULTS = Path(__file__).parent / "results"
 FULL_SIZE = "enformer"
+HEAD = "human"
 SEED = 0
 
 

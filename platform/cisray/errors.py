@@ -70,6 +70,10 @@ class RunNotFound(InputError):
     """A path holds no run, or a run that is not sealed."""
 
 
+class DeviceTooSmall(InputError):
+    """Not even one sequence fits into the memory of the device that was chosen."""
+
+
 class StorageError(CisrayError):
     """Bytes cannot be written or read back: permissions, disk space, damage."""
 

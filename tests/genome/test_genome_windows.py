@@ -1,4 +1,5 @@
 import gzip
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,71 @@ def test_around_places_the_first_base_left_of_the_middle(
     assert window.input == Interval("a", start, start + 1).resize(spec.input_bp)
 
 
-def test_around_needs_a_base() -> None:
-    with pytest.raises(CoordinateError, match="no bases"):
-        Window.around(Interval("a", 500, 500), ENFORMER)
+@pytest.mark.parametrize(
+    ("start", "input_start", "index"),
+    [
+        # Enformer's centre index is 98,303 = 196,608 / 2 - 1, and 98,304 = 768 x 128.
+        # 25,000,000 = 195,312 x 128 + 64: its centred start, 24,901,697, is 194,544 x 128 + 65,
+        # so that the next multiple, 194,545 x 128 = 24,901,760, is nearer, by 63 against 65.
+        (25_000_000, 24_901_760, 98_303 - 63),
+        # One base earlier the centred start is 194,544 x 128 + 64, a tie: 24,901,632, the earlier.
+        (24_999_999, 24_901_632, 98_303 + 64),
+        # The whole cell of 128 bases from 25,000,000 on shares a window.
+        (25_000_127, 24_901_760, 98_303 + 64),
+        (25_000_128, 24_901_888, 98_303 - 63),
+        # Near a chromosome's start windows overhang: 40 - 98,303 = -98,263 = -768 x 128 + 41.
+        (40, -98_304, 98_344),
+    ],
+)
+def test_a_variant_on_the_grid(start: int, input_start: int, index: int) -> None:
+    window = Window.on_grid(Interval("chr21", start, start + 1), ENFORMER)
+    assert window.input == Interval("chr21", input_start, input_start + 196_608)
+    assert window.target.start == input_start + 40_960
+    assert start - window.input.start == index
+
+
+@given(st.integers(-1000, 1000), st.integers(1, 30), specs())
+def test_the_grid_window_is_the_nearest_that_starts_on_a_multiple(
+    start: int, width: int, spec: WindowSpec
+) -> None:
+    interval = Interval("a", start, start + width)
+    window = Window.on_grid(interval, spec)
+    centred = Window.around(interval, spec).input.start
+    around_it = range(-2000, 2001)
+    nearest = min(
+        (k * spec.bin_bp for k in around_it), key=lambda begin: (abs(begin - centred), begin)
+    )
+    assert window.input.start == nearest
+    assert abs(nearest - centred) <= spec.bin_bp // 2
+    assert window == Window.for_target("a", nearest + spec.crop_bp, spec)
+    assert window.target.start % spec.bin_bp == 0
+
+
+@given(st.integers(-1000, 1000), specs())
+def test_every_cell_of_the_grid_shares_one_window(first: int, spec: WindowSpec) -> None:
+    """Neighbouring bases share a window, or the next has the window one bin on, every bin_bp."""
+    starts = [
+        Window.on_grid(Interval("a", base, base + 1), spec).input.start
+        for base in range(first, first + 3 * spec.bin_bp + 1)
+    ]
+    steps = [after - before for before, after in pairwise(starts)]
+    assert set(steps) <= {0, spec.bin_bp}
+    changes = [i for i, step in enumerate(steps) if step]
+    assert len(changes) == 3
+    assert {b - a for a, b in pairwise(changes)} == {spec.bin_bp}
+
+
+@given(st.integers(-1000, 1000), specs())
+def test_placements_by_name(start: int, spec: WindowSpec) -> None:
+    interval = Interval("a", start, start + 2)
+    assert Window.placed(interval, spec, "centered") == Window.around(interval, spec)
+    assert Window.placed(interval, spec, "grid") == Window.on_grid(interval, spec)
+
+
+@pytest.mark.parametrize("placement", ["centered", "grid"])
+def test_an_insertion_point_cannot_be_placed(placement) -> None:
+    with pytest.raises(CoordinateError, match="Give the base beside it"):
+        Window.placed(Interval("a", 500, 500), ENFORMER, placement)
 
 
 @given(st.integers(-500, 500), specs())

@@ -6,10 +6,12 @@ overhang its chromosome; `missing_bp` tells by how much.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from cisray.errors import CoordinateError, OutsideTarget
 from cisray.genome.interval import Interval
+
+Placement = Literal["centered", "grid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,33 @@ class Window:
         The placement of the published Enformer variant scores: index 98,303 of 196,608, target
         bin 447 of 896. Raises `CoordinateError` for an insertion point, which has no first base.
         """
-        if interval.width == 0:
-            raise CoordinateError(
-                f"no window can be centred on {interval}: it has no bases. Give the base beside it."
-            )
-        input_start = interval.start - (spec.input_bp // 2 - 1)
+        centred_start = _centred_start(interval, spec)
+        return cls.for_target(interval.chrom, centred_start + spec.crop_bp, spec)
+
+    @classmethod
+    def on_grid(cls, interval: Interval, spec: WindowSpec) -> Self:
+        """Move the window `around` an interval to the nearest multiple of `bin_bp`.
+
+        Of two that are equally near, the earlier is taken. The interval's first base is then at
+        most bin_bp // 2 bases off the centre, all intervals that begin in one cell of bin_bp bases
+        share a window, and all windows of a chromosome share its bins. For Enformer the cells are
+        [128 k - 64, 128 k + 64). Raises `CoordinateError` for an insertion point.
+
+        >>> snv = Interval("chr21", 25_000_000, 25_000_001)
+        >>> Window.on_grid(snv, WindowSpec()).input.start / 128
+        194545.0
+        """
+        centred_start = _centred_start(interval, spec)
+        bin_bp = spec.bin_bp
+        # ceil(centred_start / bin_bp - 1/2): rounded, and halves go down.
+        input_start = -((bin_bp - 2 * centred_start) // (2 * bin_bp)) * bin_bp
         return cls.for_target(interval.chrom, input_start + spec.crop_bp, spec)
+
+    @classmethod
+    def placed(cls, interval: Interval, spec: WindowSpec, placement: Placement) -> Self:
+        """Place a window `around` an interval for `centered`, or `on_grid` for `grid`."""
+        place = cls.around if placement == "centered" else cls.on_grid
+        return place(interval, spec)
 
     @classmethod
     def for_target(cls, chrom: str, target_start: int, spec: WindowSpec) -> Self:
@@ -145,6 +168,15 @@ class Window:
         before = min(max(-self.input.start, 0), self.input.width)
         after = min(max(self.input.end - chrom_length, 0), self.input.width)
         return before, after
+
+
+def _centred_start(interval: Interval, spec: WindowSpec) -> int:
+    """Give the input start that puts an interval's first base at index input_bp // 2 - 1."""
+    if interval.width == 0:
+        raise CoordinateError(
+            f"no window can be centred on {interval}: it has no bases. Give the base beside it."
+        )
+    return interval.start - (spec.input_bp // 2 - 1)
 
 
 @dataclass(frozen=True, slots=True, order=True)

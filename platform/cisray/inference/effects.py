@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from cisray.genome.windows import WindowSpec
 from cisray.inference.precision import arithmetic
-from cisray.inference.predictor import check_codes, check_stretch, onehot_table, window_spec
+from cisray.inference.predictor import (
+    check_codes,
+    check_stretch,
+    codes_on,
+    onehot_table,
+    window_spec,
+)
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
 
@@ -102,7 +108,7 @@ class PlainEffects:
 
     def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
         """Predict the chosen bins and tracks of one window, (N, T), in the model's type."""
-        codes = torch.from_numpy(np.ascontiguousarray(codes_L)).to(self.device)
+        codes = codes_on(self.device, codes_L)
         with arithmetic(self.device, "float32"):
             pred_BNT = self._model(self._onehot[codes.int()][None], head=self.tracks.head)
             return pred_BNT[0, bins.start : bins.stop].index_select(-1, self._columns)

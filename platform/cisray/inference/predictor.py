@@ -64,6 +64,14 @@ def check_stretch(codes_S: NDArray[np.uint8], starts: Sequence[int], spec: Windo
         raise ValueError(f"base codes run from 0 to {UNKNOWN_CODE}, got {codes_S.max()}")
 
 
+def codes_on(device: torch.device, codes: NDArray[np.uint8]) -> torch.Tensor:
+    """Copy base codes to a device; to CUDA from pinned memory, without waiting for the copy."""
+    held = torch.from_numpy(np.ascontiguousarray(codes))
+    if device.type == "cuda":
+        return held.pin_memory().to(device, non_blocking=True)
+    return held.to(device)
+
+
 def onehot_table(device: torch.device, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """Map codes to one-hot rows, (5, 4): A, C, G, T, and zeros for any other base."""
     return torch.eye(UNKNOWN_CODE + 1, ALPHABET, device=device, dtype=dtype)
@@ -121,7 +129,7 @@ class PlainPredictor:
             )
 
     def _predict_batch(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
-        codes = torch.from_numpy(np.ascontiguousarray(codes_BL)).to(self.device)
+        codes = codes_on(self.device, codes_BL)
         pred_BNT = self._model(self._onehot[codes.int()], head=self.tracks.head)
         selected: NDArray[np.float32] = (
             pred_BNT.index_select(-1, self._columns).float().cpu().numpy()

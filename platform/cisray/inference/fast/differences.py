@@ -79,3 +79,19 @@ def pool_difference(
     (even, odd), (d_even, d_odd) = pair, change
     moved = torch.addcmul(d_odd, torch.sigmoid(logit + logit_change), d_even - d_odd)
     return torch.addcmul(moved, sigmoid_difference(logit, logit_change), even - odd)
+
+
+def max_difference(
+    pair: tuple[torch.Tensor, torch.Tensor], change: tuple[torch.Tensor, torch.Tensor]
+) -> torch.Tensor:
+    """Compute the change of max(even, odd) for a pair (even, odd).
+
+    It is the change of the larger one, if that stays the larger. If the other takes over, the gap
+    between them is added to or taken from the other's change.
+    """
+    (even, odd), (d_even, d_odd) = pair, change
+    gap = even - odd
+    led = gap >= 0
+    kept = torch.where(led, d_even, d_odd)
+    taken_over = torch.where(led, d_odd - gap, d_even + gap)
+    return torch.where((gap + (d_even - d_odd) >= 0) == led, kept, taken_over)

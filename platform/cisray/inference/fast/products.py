@@ -59,5 +59,12 @@ def convolve(x_BLC: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | Non
     return out[:, :, 0, :].transpose(1, 2)
 
 
+def cross(a_GXC: torch.Tensor, b_GYC: torch.Tensor) -> torch.Tensor:
+    """Multiply the rows of a (G, X, C) with those of b (G, Y, C): a b^T, (G, X, Y)."""
+    if len(a_GXC) == 1:
+        return linear(a_GXC[0], b_GYC[0])[None]
+    return a_GXC @ b_GYC.mT
+
+
 def _by_onednn(x: torch.Tensor) -> bool:
     return _ONEDNN is not None and x.device.type == "cpu" and x.dtype in _ONEDNN_TYPES

@@ -2,14 +2,15 @@
 
 Knows the modules of `cisray.model.enformer`; knows nothing of how the passes go. All tensors of a
 result have one type: float32 or bfloat16, or float64, in which tests compare algebra without
-rounding. What needs no change shares memory with the model.
+rounding; `round_block` and `round_tail` then lower that of the factors of products alone. What
+needs no change shares memory with the model.
 
 Two things are folded. An eval-mode batch norm is one multiply-add, a x + c. And Enformer's GELU is
 z sigmoid(1.702 z): with g = 1.702, silu(g a x + g c) is g GELU(a x + c), so that g goes into the
 multiply-add before and 1/g into the weights after, and one standard function is left between.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -128,6 +129,33 @@ def fold_tail(model: Enformer, head: str, columns: torch.Tensor, dtype: torch.dt
             rows.bias.detach()[columns].to(dtype),
         ),
     )
+
+
+def round_block(block: Block, dtype: torch.dtype) -> Block:
+    """Lower the type of what is multiplied; norms and biases keep theirs."""
+    return replace(
+        block,
+        query=block.query.to(dtype),
+        key=block.key.to(dtype),
+        value=block.value.to(dtype),
+        position_keys_HPd=block.position_keys_HPd.to(dtype),
+        out=_round_linear(block.out, dtype),
+        up=_round_linear(block.up, dtype),
+        down=_round_linear(block.down, dtype),
+    )
+
+
+def round_tail(tail: Tail, dtype: torch.dtype) -> Tail:
+    """Lower the type of what is multiplied; the batch norm and biases keep theirs."""
+    return replace(
+        tail,
+        pointwise=_round_linear(tail.pointwise, dtype),
+        head=_round_linear(tail.head, dtype),
+    )
+
+
+def _round_linear(linear: Linear, dtype: torch.dtype) -> Linear:
+    return Linear(linear.weight.to(dtype), linear.bias)
 
 
 def _level(

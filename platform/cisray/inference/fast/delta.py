@@ -1,0 +1,201 @@
+"""Differences through a transformer: what changed tokens change in every track.
+
+Knows the record of a reference's pass and the differences of trunk tokens; knows nothing of DNA.
+Each step maps a difference of its input to the difference of its output, f(x + d) - f(x), without
+forming either large number (see `differences`), so that rounding is relative to the difference,
+however small that is. This is what allows products in bfloat16 here.
+
+Attention of one head. The reference's logits are l = (q + u) k^T + (q + v) r, with the scaled query
+q, and its weights are P = softmax(l). The alternate's logits differ by
+
+    dl = dq (k + dk)^T + (q + u) dk^T + dq r = [dq, q + u] [k + dk, dk]^T + dq r
+
+and its weights are P' = P exp(dl) / sum P exp(dl). Weights do not change when a number m is taken
+from all logits of a query: with e = exp(dl - m) - 1 and z = sum P e, P' = P (1 + e) / (1 + z).
+The mixed values o = P v become P' (v + dv), and the difference is
+
+    P' (v + dv) - o = ((P e) (v + dv) + P dv - z o) / (1 + z).
+
+Any m is right in exact arithmetic. m = sum P dl makes z small of second order and, as the
+exponential is convex, 1 + z at least 1: no division blows rounding errors up.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from cisray.inference.fast.differences import (
+    norm_difference,
+    relu_difference,
+    silu_difference,
+    softplus_difference,
+)
+from cisray.inference.fast.products import cross, linear
+from cisray.inference.fast.reference import ReferencePass
+from cisray.inference.fast.transformer import (
+    BlockRecord,
+    columns_of,
+    distance_logits,
+    head_groups,
+    merge_heads,
+    split_heads,
+    steps,
+)
+from cisray.inference.fast.weights import Block, Norm, Tail
+
+# exp(60) = 1e26, and the smallest normal float32 is 1e-38: a weight that was flushed to zero in the
+# reference can be missing from an alternate's 1 with 1e-12 at most.
+LARGEST_RISE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """Differences of tracks, and for each lane how far a logit rose above its query's mean.
+
+    A lane whose rise is above LARGEST_RISE, or not a number, is not to be trusted: too large for
+    this arithmetic, it is no small difference and can be had by subtraction.
+    """
+
+    difference_BNT: torch.Tensor
+    rise_B: torch.Tensor
+
+
+class DeltaTransformer:
+    """Blocks and tail of differences. Factors of products may be rounded (`round_block`)."""
+
+    def __init__(self, blocks: Sequence[Block], tail: Tail) -> None:
+        self.blocks = tuple(blocks)
+        self.tail = tail
+
+    def differences(self, reference: ReferencePass, d_BKD: torch.Tensor) -> Differences:
+        """Propagate differences of trunk tokens (B, K, D) to the reference's wanted bins."""
+        rise_B = d_BKD.new_zeros(len(d_BKD))
+        for index, block in enumerate(self.blocks):
+            layer = _Layer(
+                block, reference.inputs_KD[index], reference.record(index), reference.queries(index)
+            )
+            lanes = [_block_difference(layer, d_KD, rise_B[i]) for i, d_KD in enumerate(d_BKD)]
+            d_BKD = torch.stack(lanes)
+        return Differences(self._tail(reference, d_BKD), rise_B)
+
+    def _tail(self, reference: ReferencePass, d_BND: torch.Tensor) -> torch.Tensor:
+        tail, record = self.tail, reference.tail
+        out_BNT = d_BND.new_empty(*d_BND.shape[:2], record.head_NT.shape[1])
+        for lane, d_ND in enumerate(d_BND):
+            for rows in steps(len(d_ND), d_ND.device):
+                d = d_ND[rows] * tail.before.scale
+                d = silu_difference(record.first_ND[rows], d)
+                d = _multiply(d, tail.pointwise.weight)
+                d = silu_difference(record.second_NM[rows], d)
+                d = _multiply(d, tail.head.weight)
+                out_BNT[lane, rows] = softplus_difference(record.head_NT[rows], d)
+        return out_BNT
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A block and its pass over the reference."""
+
+    block: Block
+    x_KD: torch.Tensor
+    record: BlockRecord
+    queries: range
+
+
+def _multiply(d: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Map a difference by a weight (O, I), in the weight's type, and come back to its own."""
+    return linear(d.to(weight.dtype), weight).to(d.dtype)
+
+
+def _block_difference(layer: _Layer, d_KD: torch.Tensor, rise: torch.Tensor) -> torch.Tensor:
+    """Propagate one lane through one block: (K, D) to (Q, D)."""
+    block, record = layer.block, layer.record
+    mixed_QC = _attention_difference(layer, d_KD, rise)
+    out_QD = d_KD[layer.queries.start : layer.queries.stop].clone()
+    for rows in steps(len(out_QD), out_QD.device):
+        d = out_QD[rows]
+        d += linear(mixed_QC[rows], block.out.weight)
+        dy = _norm(record.middle_QD[rows], d, block.mlp_norm)
+        dh = _multiply(dy, block.up.weight)
+        dg = relu_difference(record.hidden_QM[rows].to(dh.dtype), dh)
+        d += linear(dg.to(block.down.weight.dtype), block.down.weight)
+    return out_QD
+
+
+def _norm(x: torch.Tensor, d: torch.Tensor, norm: Norm) -> torch.Tensor:
+    return norm_difference(x, d, norm.weight, norm.eps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What the logits and values of an alternate are made of, beside the reference's."""
+
+    queries_HQd: torch.Tensor  # dq
+    left_HQd: torch.Tensor  # [dq, q + u]
+    right_HKd: torch.Tensor  # [k + dk, dk]
+    values_HvK: torch.Tensor  # dv
+    moved_HvK: torch.Tensor  # v + dv
+
+
+def _changes(layer: _Layer, d_KD: torch.Tensor) -> _Changes:
+    block, record, queries = layer.block, layer.record, layer.queries
+    heads = len(block.content_bias_Hd)
+    y_KD = torch.empty_like(d_KD, dtype=block.query.dtype)
+    for rows in steps(len(d_KD), d_KD.device):
+        y_KD[rows] = _norm(layer.x_KD[rows], d_KD[rows], block.attention_norm)
+    dq = split_heads(linear(y_KD[queries.start : queries.stop], block.query), heads) * block.scale
+    dk = split_heads(linear(y_KD, block.key), heads)
+    dv = linear(block.value, y_KD).unflatten(0, (heads, -1))
+    return _Changes(
+        queries_HQd=dq,
+        left_HQd=torch.cat([dq, record.contents_HQd], dim=-1),
+        right_HKd=torch.cat([record.keys_HKd + dk, dk], dim=-1),
+        values_HvK=dv,
+        moved_HvK=record.values_HvK + dv,
+    )
+
+
+def _attention_difference(layer: _Layer, d_KD: torch.Tensor, rise: torch.Tensor) -> torch.Tensor:
+    """Compute the difference of the mixed values of one lane, (Q, C), in the products' type."""
+    block, record = layer.block, layer.record
+    changes = _changes(layer, d_KD)
+    out_QC = changes.queries_HQd.new_empty(record.mixed_QC.shape)
+    for group in head_groups(len(changes.queries_HQd), d_KD.device):
+        columns = columns_of(group, changes.values_HvK.shape[1])
+        for rows in steps(len(layer.queries), d_KD.device):
+            dl = cross(changes.left_HQd[group, rows], changes.right_HKd[group]).to(d_KD.dtype)
+            dl += distance_logits(
+                changes.queries_HQd[group, rows],
+                block.position_keys_HPd[group],
+                layer.queries.start + rows.start,
+            )
+            mixed_GRv, highest = _mix(
+                dl,
+                record.weights_HQK[group, rows],
+                split_heads(record.mixed_QC[rows, columns], len(dl)),
+                (changes.values_HvK[group], changes.moved_HvK[group]),
+            )
+            out_QC[rows, columns] = merge_heads(mixed_GRv)
+            torch.maximum(rise, highest, out=rise)
+    return out_QC
+
+
+def _mix(
+    dl_GRK: torch.Tensor,
+    weights_GRK: torch.Tensor,
+    mixed_GRv: torch.Tensor,
+    values_GvK: tuple[torch.Tensor, torch.Tensor],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Apply the formula above to dl, which is overwritten, P, o and (dv, v + dv).
+
+    Returns the difference (G, R, v), and the largest dl - m.
+    """
+    dv, moved = values_GvK
+    dl_GRK -= (weights_GRK * dl_GRK).sum(dim=-1, keepdim=True)
+    highest = dl_GRK.amax()
+    pe_GRK = dl_GRK.expm1_().mul_(weights_GRK)
+    z_GR1 = pe_GRK.sum(dim=-1, keepdim=True)
+    out_GRv = cross(pe_GRK.to(moved.dtype), moved).to(dl_GRK.dtype)
+    out_GRv += cross(weights_GRK, dv)
+    return torch.addcmul(out_GRv, z_GR1, mixed_GRv, value=-1).div_(1 + z_GR1), highest
