@@ -52,5 +52,12 @@ def score(inputs: Inputs) -> Score:
 
 @pytest.fixture(scope="session")
 def whole(score: Score, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The whole genome at full precision, scored in this process, undisturbed."""
+    """The whole genome at full precision, scored in this process, undisturbed, the fast way."""
     return score(tmp_path_factory.mktemp("whole") / "run", mantissa_bits=23, tiles_per_shard=4)
+
+
+@pytest.fixture(scope="session")
+def plain(score: Score, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The same with the plain predictor."""
+    out = tmp_path_factory.mktemp("plain") / "run"
+    return score(out, mantissa_bits=23, tiles_per_shard=4, predictor="plain")

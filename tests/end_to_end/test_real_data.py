@@ -76,7 +76,7 @@ def test_an_assembly_gap_at_full_width(score, chr22: Path, small: Path, tmp_path
     for index, tile in enumerate((4, 5)):
         first = tile * TILE - CROP
         theirs = direct(small, text[first : first + INPUT], "human")
-        np.testing.assert_array_equal(ours[896 * index : 896 * (index + 1)], theirs)
+        np.testing.assert_allclose(ours[896 * index : 896 * (index + 1)], theirs, rtol=1e-5)
 
 
 def test_windows_inside_a_gap_are_counted_and_not_scored(
@@ -144,7 +144,7 @@ def test_one_window_of_chr21(score, shared: Path, small: Path, tmp_path: Path) -
     window = text[8 * TILE - CROP :].ljust(INPUT, "N")
     ours = values(run)
     assert ours.shape == (760, 8)
-    np.testing.assert_array_equal(ours, direct(small, window, "mouse")[:760])
+    np.testing.assert_allclose(ours, direct(small, window, "mouse")[:760], rtol=1e-5)
 
 
 def test_all_contigs_of_a_mouse_genome(score, shared: Path, inputs, tmp_path: Path) -> None:
@@ -166,4 +166,4 @@ def test_all_contigs_of_a_mouse_genome(score, shared: Path, inputs, tmp_path: Pa
         here = (pl.col("chrom") == contig) & (pl.col("start") >= 2048 * tile)
         ours = run.scan().filter(here).select(pl.col("^t.*$")).collect().to_numpy()
         assert 1 <= len(ours) <= 16
-        np.testing.assert_allclose(ours, theirs[: len(ours)], rtol=1e-6)
+        np.testing.assert_allclose(ours, theirs[: len(ours)], rtol=1e-5)

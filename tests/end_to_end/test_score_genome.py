@@ -14,12 +14,13 @@ from cisray.genome.encode import onehot
 from cisray.store.scan import Run
 from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
-from cisray_jobs.tile_task import TileTask
 
 BIN = 128
 TILE = 16 * BIN  # 2,048 bp
 CROP = (4096 - TILE) // 2  # 1,024 bp on each side
 LENGTHS = {"chrA": 150_000, "chrB": 61_234, "chrC": 40_001}
+# How far a float32 value may be from one whose sums were taken in another order.
+ROUNDING = 1e-5
 
 
 def direct_call(fasta: Path, model_path: Path, chrom: str, tile: int) -> np.ndarray:
@@ -54,18 +55,31 @@ def direct_call(fasta: Path, model_path: Path, chrom: str, tile: int) -> np.ndar
     ],
 )
 def test_values_are_those_of_a_direct_call(
-    inputs, whole: Run, chrom: str, tile: int, bins: int
+    inputs, whole: Run, plain: Run, chrom: str, tile: int, bins: int
 ) -> None:
-    rows = whole.scan().filter(
+    here = (
         (pl.col("chrom") == chrom)
         & (pl.col("start") >= tile * TILE)
         & (pl.col("start") < (tile + 1) * TILE)
     )
-    frame = rows.collect()
-    assert frame["start"].to_list() == [tile * TILE + i * BIN for i in range(bins)]
+    frames = [run.scan().filter(here).collect() for run in (plain, whole)]
+    for frame in frames:
+        assert frame["start"].to_list() == [tile * TILE + i * BIN for i in range(bins)]
     theirs = direct_call(inputs.fasta, inputs.model, chrom, tile)[:bins]
+    exact, fast = (frame.select(pl.col("^t.*$")).to_numpy() for frame in frames)
     # Bit for bit: the same arithmetic, the same batch size, the same number of threads.
-    np.testing.assert_array_equal(frame.select(pl.col("^t.*$")).to_numpy(), theirs)
+    np.testing.assert_array_equal(exact, theirs)
+    np.testing.assert_allclose(fast, theirs, rtol=ROUNDING)
+
+
+def test_both_ways_are_told_and_make_different_runs(whole: Run, plain: Run) -> None:
+    assert (whole.manifest.config["predictor"], plain.manifest.config["predictor"]) == (
+        "fast",
+        "plain",
+    )
+    ours, theirs = whole.scan().collect(), plain.scan().collect()
+    assert_frame_equal(ours, theirs, rel_tol=ROUNDING)
+    assert not ours.equals(theirs)  # or the fast way was not taken
 
 
 def test_every_bin_of_the_genome_is_there_or_accounted_for(whole: Run) -> None:
@@ -99,15 +113,20 @@ def test_rounding_stays_within_its_bound_and_changes_nothing_else(
 @pytest.mark.parametrize("options", [{"batch_size": 5}, {"tiles_per_shard": 64}])
 def test_batches_and_shards_change_nothing(score, whole: Run, tmp_path: Path, options) -> None:
     run = score(tmp_path / "run", **{"mantissa_bits": 23, "tiles_per_shard": 4, **options})
-    assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=1e-6)
+    assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=ROUNDING)
 
 
-def test_a_selection_of_tracks_is_a_slice_bit_for_bit(score, whole: Run, tmp_path: Path) -> None:
-    run = score(tmp_path / "run", mantissa_bits=23, tracks=("CAGE:*", "1"))
-    # The tiny model's assays repeat DNASE, ATAC, CHIP, CAGE: tracks 3 and 7 are CAGE.
-    assert run.tracks.indices.tolist() == [1, 3, 7]
+def test_a_selection_of_tracks_is_a_slice(score, whole: Run, plain: Run, tmp_path: Path) -> None:
+    """Bit for bit the plain way; the fast one computes the selected rows of the head alone."""
     columns = ["chrom", "start", "end", "t0001", "t0003", "t0007"]
-    assert_frame_equal(run.scan().collect(), whole.scan().select(columns).collect())
+    for predictor, every in (("fast", whole), ("plain", plain)):
+        options = {"mantissa_bits": 23, "tiles_per_shard": 4, "predictor": predictor}
+        run = score(tmp_path / predictor, tracks=("CAGE:*", "1"), **options)
+        # The tiny model's assays repeat DNASE, ATAC, CHIP, CAGE: tracks 3 and 7 are CAGE.
+        assert run.tracks.indices.tolist() == [1, 3, 7]
+        tolerance = 0 if predictor == "plain" else ROUNDING
+        expected = every.scan().select(columns).collect()
+        assert_frame_equal(run.scan().collect(), expected, rel_tol=tolerance, abs_tol=0)
 
 
 def test_a_bed_selects_tiles_of_the_same_grid(score, whole: Run, tmp_path: Path) -> None:
@@ -121,7 +140,7 @@ def test_a_bed_selects_tiles_of_the_same_grid(score, whole: Run, tmp_path: Path)
         | ((pl.col("chrom") == "chrB") & (pl.col("start") >= 29 * TILE))
     )
     ours, theirs = run.scan().collect(), expected.collect()
-    assert_frame_equal(ours.drop("chrom"), theirs.drop("chrom"))
+    assert_frame_equal(ours.drop("chrom"), theirs.drop("chrom"), rel_tol=ROUNDING)
     assert ours["chrom"].cast(str).to_list() == theirs["chrom"].cast(str).to_list()
 
 
@@ -155,7 +174,7 @@ def test_plain_readers_see_the_same_rows(whole: Run) -> None:
 @pytest.mark.ray
 def test_a_pool_of_workers_changes_nothing(score, whole: Run, tmp_path: Path) -> None:
     run = score(tmp_path / "run", mantissa_bits=23, tiles_per_shard=4, workers=2)
-    assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=1e-6)
+    assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=ROUNDING)
 
 
 def test_a_sealed_run_is_left_as_it_is(score, tmp_path: Path) -> None:
@@ -207,7 +226,7 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
     job = ScoreGenome(**mine, out=tmp_path / "run", workers=0)
     prepared = job.prepare()
     prepared.begin(restart=False).close()
-    task = TileTask(run=job.out, **mine, device="cpu", precision="float32", batch_size=1)
+    task = prepared.task
     assert callable(task.open())
     if changed == "model":
         init_model(mine["model"], "tiny", seed=8, randomise_all=True, overwrite=True)

@@ -1,13 +1,17 @@
 """What a plan says a run will cost: the spread of the work, time, tiles that are left, memory."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
+from cisray.inference.fast.costs import copied_bytes, tile_flops
+from cisray.model.enformer.config import EnformerConfig
 from cisray_jobs import plan
-from cisray_jobs.plan import Resources, fit_memory, seconds_per_tile, spread, worker_bytes
+from cisray_jobs.models import SIZES
+from cisray_jobs.plan import Resources, fit_memory, plain_bytes, speed, spread, worker_bytes
 
 
 @pytest.fixture
@@ -53,26 +57,32 @@ def test_the_spread_over_gpus(cores, monkeypatch, share: float | None, workers: 
     assert chosen("cuda", batch=7).batch_size == 7
 
 
-def test_the_time_of_a_tile() -> None:
-    # 4e9 operations at 40e9 a second and thread: 0.1 s on one thread, 0.025 s on four.
-    assert seconds_per_tile(4e9, Resources("cpu", 1, 1, 0, 1)) == pytest.approx(0.1)
-    assert seconds_per_tile(4e9, Resources("cpu", 9, 4, 0, 1)) == pytest.approx(0.025)
-    # 25e12 a second, whatever the threads.
-    assert seconds_per_tile(5e12, Resources("cuda:1", 1, 4, 1, 1)) == pytest.approx(0.2)
+def test_the_speed_of_a_worker() -> None:
+    one, four = Resources("cpu", 1, 1, 0, 1), Resources("cpu", 9, 4, 0, 1)
+    for method in ("plain", "fast"):
+        for precision in ("float32", "bfloat16"):
+            assert speed(four, method, precision) == 4 * speed(one, method, precision)
+    assert speed(one, "plain", "float32") < speed(one, "fast", "float32")
+    assert speed(one, "fast", "float32") < speed(one, "fast", "bfloat16")
+    # A GPU's does not depend on the threads that feed it.
+    on_gpu = [Resources("cuda:1", 1, threads, 1, 1) for threads in (1, 4)]
+    assert speed(on_gpu[0], "fast", "float32") == speed(on_gpu[1], "fast", "float32") > 1e12
 
 
 def test_the_memory_of_a_worker() -> None:
     # The published model: 4 x 251,251,002 of weights, 5 x 4 x 196,608 x 768 of activations and
     # 0.4e9 are 4.42e9; benchmarks/results measured 4.0e9.
-    stem = 196_608 * 768
-    one = worker_bytes(weights=251_251_002, stem_values=stem, shard_values=0)
+    def of(weights: int, channels: int, *, batch: int = 1, copied: int = 0, rows: int = 0) -> int:
+        passing = plain_bytes(batch=batch, input_bp=196_608, stem_channels=channels)
+        return worker_bytes(weights=weights, copied=copied, passing=passing, shard_values=rows)
+
+    one = of(251_251_002, 768)
     assert one == pytest.approx(4.0e9, rel=0.15)
     # The small one, of 48 channels after the stem: 0.59e9, and 0.66e9 were measured.
-    small = worker_bytes(weights=500_000, stem_values=196_608 * 48, shard_values=0)
-    assert small == pytest.approx(0.66e9, rel=0.15)
+    assert of(500_000, 48) == pytest.approx(0.66e9, rel=0.15)
     # A window more in a batch costs 5 x 4 bytes per value after the stem; a shard twice 4.
-    two = worker_bytes(weights=251_251_002, stem_values=2 * stem, shard_values=1000)
-    assert two - one == 20 * stem + 8000
+    two = of(251_251_002, 768, batch=2, copied=77, rows=1000)
+    assert two - one == 20 * 196_608 * 768 + 8000 + 77
 
 
 @pytest.mark.parametrize(
@@ -100,6 +110,7 @@ def test_short_contigs_cost_a_tile_each(cisray, inputs, tmp_path: Path) -> None:
     # bins to a tile the work would look like 60 / 16, four tiles.
     fasta = contigs(tmp_path / "contigs.fa", 20)
     options = inputs.options(tmp_path / "run", "--fasta", fasta)
+    options = (*options, "--self-check", "off")
     every = told(cisray, *options)
     one = told(cisray, *options, "--chromosomes", "c7")
     assert (every["rows_left"], one["rows_left"]) == (60, 3)
@@ -111,7 +122,7 @@ def test_short_contigs_cost_a_tile_each(cisray, inputs, tmp_path: Path) -> None:
 
 
 def test_the_memory_is_told(cisray, inputs, tmp_path: Path) -> None:
-    options = inputs.options(tmp_path / "run", "--plan")
+    options = inputs.options(tmp_path / "run", "--plan", "--predictor", "plain")
     # The tiny model reads 4,096 bp and has 24 channels after the stem: 20 x 98,304 bytes for each
     # window of a batch.
     one, nine = (told(cisray, *options, "--batch-size", size)["worker_bytes"] for size in (1, 9))
@@ -129,3 +140,65 @@ def test_auto_workers_fit_into_memory(cisray, inputs, tmp_path, cores, monkeypat
     assert told(cisray, *options, "--workers", "auto")["resources"]["workers"] == 2
     # Who says a number gets it.
     assert told(cisray, *options, "--workers", 9)["resources"]["workers"] == 9
+
+
+def test_a_plan_counts_what_neighbours_share(cisray, inputs, tmp_path: Path) -> None:
+    """The first tile of a shard costs its whole trunk, the others what is new of theirs."""
+    options = inputs.options(tmp_path / "run", "--chromosomes", "chrA", "--self-check", "off")
+    single, five, plain = (
+        told(cisray, *options, *more)["teraflop"]
+        for more in (
+            ("--tiles-per-shard", 1),
+            ("--tiles-per-shard", 5),
+            ("--predictor", "plain"),
+        )
+    )
+    costs = tile_flops(SIZES["tiny"], tracks=8)
+    # chrA has 5 tiles.
+    assert single * 1e12 == pytest.approx(5 * costs.first)
+    assert five * 1e12 == pytest.approx(costs.first + 4 * costs.following)
+    assert plain * 1e12 == pytest.approx(5 * SIZES["tiny"].forward_flops("human"))
+    assert five < single < plain
+
+
+def test_a_plan_counts_the_self_check(cisray, inputs, tmp_path: Path) -> None:
+    """Tiles that are predicted both ways, in time and memory; none of finished shards."""
+    options = inputs.options(tmp_path / "run", "--tiles-per-shard", 1)
+    off, auto, seven = (
+        told(cisray, *options, "--self-check", wanted) for wanted in ("off", "auto", 99)
+    )
+    # chrA and chrB have 7 tiles.
+    assert [plan["tiles_to_check"] for plan in (off, auto, seven)] == [0, 3, 7]
+    plain = SIZES["tiny"].forward_flops("human") / 1e12
+    assert auto["teraflop"] - off["teraflop"] == pytest.approx(3 * plain)
+    assert seven["teraflop"] - off["teraflop"] == pytest.approx(7 * plain)
+    assert off["estimated_seconds"] < auto["estimated_seconds"] < seven["estimated_seconds"]
+    assert cisray(*options).code == 0
+    assert told(cisray, *options)["tiles_to_check"] == 0
+
+
+def test_the_memory_of_a_fast_worker() -> None:
+    """At the published size: what is added to 0.4e9 and the weights, in words of the passes."""
+    config = EnformerConfig()
+    # Trunk: the stem's 4 x 15 x 768 and two squares of 768 for its other layers; then
+    # 5 a b + 2 b b for the tower's widths 768, 768, 896, 1024, 1152, 1280, 1536.
+    widths = [768, 768, 896, 1024, 1152, 1280, 1536]
+    trunk = 60 * 768 + 2 * 768**2
+    trunk += sum(5 * a * b + 2 * b * b for a, b in pairwise(widths))
+    # Keys of 3,071 distances for 8 heads of 64 in 11 blocks; pointwise 1536 x 3072; 2 tracks.
+    folded = trunk + 11 * 512 * 3071 + 1536 * 3072 + 3072 * 2
+    assert copied_bytes(config, 2, "float32") == 4 * folded
+    # bfloat16 rounds the blocks as well: q and k, v and out, and twice 1536 x 3072 between.
+    blocks = 11 * (2 * 512 * 1536 + 2 * 1536**2 + 2 * 1536 * 3072)
+    assert copied_bytes(config, 2, "bfloat16") == 2 * (folded + blocks)
+
+
+def test_a_plan_says_why(cisray, inputs, tmp_path: Path) -> None:
+    options = inputs.options(tmp_path / "run", "--plan", "--device", "cpu")
+    fast = cisray(*options).out
+    for words in ("fast: Enformer has a fast form", "float32: auto, for tracks on a CPU"):
+        assert words in fast
+    assert "3 tiles left to predict both ways" in fast
+    plain = cisray(*options, "--predictor", "plain", "--precision", "bfloat16").out
+    for words in ("plain: the plain way was asked for", "bfloat16: as asked for", "0 tiles left"):
+        assert words in plain
