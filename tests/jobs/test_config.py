@@ -64,6 +64,20 @@ def test_a_file_without_settings(text: str, tmp_path: Path) -> None:
             load(text, tmp_path, **NEEDED)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("off", "off"), ("'off'", "off"), ("auto", "auto"), ("7", 7), ("'7'", 7)]
+)
+def test_a_self_check_is_off_without_quotes(text: str, value: str | int, tmp_path: Path) -> None:
+    """YAML reads a bare off as false."""
+    assert load(f"self-check: {text}\n", tmp_path, **NEEDED).self_check == value
+
+
+@pytest.mark.parametrize("text", ["on", "yes", "true", "0", "2.5", "[1]"])
+def test_what_is_no_self_check(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--self-check: must"):
+        load(f"self-check: {text}\n", tmp_path, **NEEDED)
+
+
 def test_every_problem_is_told_at_once() -> None:
     given = {"model": "m", "out": "r", "workers": "-1", "mantissa_bits": 99, "precision": "half"}
     with pytest.raises(ConfigError) as caught:
