@@ -6,14 +6,17 @@ choice comes with its reason, which is logged.
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 
 from cisray.errors import ConfigError
 from cisray.inference.effects import EffectPredictor, PlainEffects
+from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.precision import Precision
 from cisray.inference.predictor import PlainPredictor, Predictor
+from cisray.model.enformer.network import Enformer
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
 
@@ -30,11 +33,19 @@ class MethodChoice:
     reason: str
 
 
+def has_fast_form(model: SequenceModel) -> TypeGuard[Enformer]:
+    """Tell whether the fast passes know this model's layers."""
+    return isinstance(model, Enformer)
+
+
 def choose_method(model: SequenceModel, wanted: Method) -> MethodChoice:
-    """Decide how to run a model: `plain` on demand, or where it has no fast form."""
+    """Decide how to run a model: fast, or plain on demand and where it has no fast form."""
+    name = type(model).__name__
     if wanted == "plain":
         return MethodChoice("plain", "the plain way was asked for")
-    return MethodChoice("plain", f"{type(model).__name__} has no fast form")
+    if not has_fast_form(model):
+        return MethodChoice("plain", f"{name} has no fast form")
+    return MethodChoice("fast", f"{name} has a fast form, equal to the plain one within rounding")
 
 
 def tile_predictor(
@@ -49,6 +60,10 @@ def tile_predictor(
     """Build what predicts whole windows, for a model on its device; log the way and the reason."""
     choice = choose_method(model, method)
     _log("tracks", choice, device, precision)
+    if choice.method == "fast" and has_fast_form(model):
+        return FastPredictor(
+            model, tracks, device=device, precision=precision, batch_size=batch_size
+        )
     return PlainPredictor(model, tracks, device=device, precision=precision, batch_size=batch_size)
 
 
@@ -67,7 +82,12 @@ def effect_predictor(
     float32 predictions. Raises ConfigError if it would have to do so in bfloat16.
     """
     choice = choose_method(model, method)
-    if choice.method == "plain" and precision != "float32":
+    if choice.method == "fast" and has_fast_form(model):
+        _log("effects", choice, device, precision)
+        return DeltaEffects(
+            model, tracks, device=device, precision=precision, batch_size=batch_size
+        )
+    if precision != "float32":
         raise ConfigError(
             f"Effects cannot be computed in {precision} here: {choice.reason}, and the plain way "
             f"subtracts two predictions, whose rounding in {precision} is larger than most "
