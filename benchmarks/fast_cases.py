@@ -30,7 +30,9 @@ from cisray.model.enformer.network import Enformer
 
 CPU = torch.device("cpu")
 SPACING_BP = 40  # between the variants of a dense region
-FIRST_SNV = 1_000_037  # somewhere on a chromosome, and on no boundary
+# The first base of a cell of 128 bases that share a window on the grid: 7,813 x 128 - 64. From here
+# on, cells hold 4, 3, 3, 3, 3, 4 variants: after the first window, 16 in five, which is 128 / 40.
+FIRST_SNV = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Workload:
     compared_tiles: int = 2
     positions: int = 8  # of a saturation run, with three alternates each
     sites: int = 2  # far from one another, each with a window of its own
-    dense_snvs: int = 16
+    dense_snvs: int = 20
     batch_size: int = 4  # alternates at once
 
 
