@@ -10,7 +10,13 @@ from engine_tasks import BadReceipt, Scripted, pids, tries, wait_until_gone
 from cisray.engine.inline import InlineExecutor
 from cisray.engine.pool import RayExecutor
 from cisray.engine.task import Executor, PoolPolicy, Progress, Receipt
-from cisray.errors import CheckpointError, EngineError, RegionsError, StorageError
+from cisray.errors import (
+    CheckpointError,
+    EngineError,
+    RegionsError,
+    SelfCheckFailed,
+    StorageError,
+)
 
 Make = Callable[[int], Executor]
 
@@ -98,6 +104,13 @@ def test_bad_input_found_in_a_shard_ends_the_run(make: Make, tmp_path: Path) -> 
         make(1).run(Scripted(str(tmp_path), {2: "input"}, pause_s=0.1), range(1, 50))
     assert tries(tmp_path)[2] == 1
     assert max(tries(tmp_path)) <= 4  # at most the one that was queued behind it
+
+
+def test_a_failed_self_check_ends_the_run_at_the_first_try(make: Make, tmp_path: Path) -> None:
+    task = Scripted(str(tmp_path), {3: "self-check"}, pause_s=0.1)
+    with pytest.raises(SelfCheckFailed, match=r"^t0005 is off by 0\.2$"):
+        make(1).run(task, range(40))
+    assert tries(tmp_path)[3] == 1
 
 
 def test_a_full_disk_ends_the_run(make: Make, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cisray.errors import CheckpointError, RegionsError, StorageError
+from cisray.errors import CheckpointError, RegionsError, SelfCheckFailed, StorageError
 
 
 class UnpicklableError(Exception):
@@ -65,6 +65,7 @@ ACTS: dict[str, Callable[[], None]] = {
     "raise": lambda: fail(ValueError("bin 7 is not finite")),
     "unpicklable": lambda: fail(UnpicklableError(1, 2)),
     "input": lambda: fail(RegionsError("peaks.bed:3: end 5 is before start 9")),
+    "self-check": lambda: fail(SelfCheckFailed("t0005 is off by 0.2")),
     "full disk": fill_disk,
     "flaky store": lambda: fail(StorageError("PUT answered 503")),
     "cuda error": lambda: fail(RuntimeError("CUDA error: device-side assert triggered")),
