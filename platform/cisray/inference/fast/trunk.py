@@ -27,7 +27,7 @@ from cisray.inference.predictor import onehot_table
 
 # Blocks that one chunk of tokens has at the stem. Chunks bound the stem's output (302 MB for all
 # of 196,608 bp), and each computes the rows within reach of its borders again.
-_BLOCKS_PER_CHUNK = 16
+_BLOCKS_PER_CHUNK = 8
 
 # Tokens through which differences are carried in one go: bounds memory to some 200 MB.
 _CARRIED_TOKENS = 32
