@@ -1,4 +1,4 @@
-"""Blocks and tail in chunks, held to the model's own modules in float64, and what a pass records."""
+"""Blocks and tail in chunks, held to the model's own modules in float64; what a pass records."""
 
 import pytest
 import torch
