@@ -24,13 +24,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Tokens that lanes change.
+    """Tokens that lanes change, and perhaps some between them.
 
-    `changed_BK` says which. `groups` hold those whose differences are to be carried through the
-    trunk, `rewritten` those that are to be computed anew, lane by lane.
+    `groups` hold those whose differences are to be carried through the trunk. `rewritten` are runs
+    to be computed anew, lane by lane; every token of them is changed.
     """
 
-    changed_BK: torch.Tensor
     groups: tuple[Group, ...]
     rewritten: tuple[tuple[int, range], ...]
 
@@ -65,7 +64,7 @@ def find_edits(
                 rewritten.append((lane, run))
             else:
                 short += [(lane, run[at : at + longest]) for at in range(0, len(run), longest)]
-    return Edits(changed_BK, tuple(_join(short, reading.margin)), tuple(rewritten))
+    return Edits(tuple(_join(short, reading.margin)), tuple(rewritten))
 
 
 def _count_before(differs_BL: torch.Tensor) -> torch.Tensor:
