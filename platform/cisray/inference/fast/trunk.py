@@ -84,9 +84,7 @@ class Trunk:
                 f"{count} tokens from base {first_base} on depend on the bases {first} to {stop} "
                 f"of a stretch that has 0 to {len(codes_S)}"
             )
-        return self._compute(codes_S[None, first_base - self.reach_bp : stop], range(count), None)[
-            0
-        ]
+        return self._compute(codes_S[None, first:stop], range(count), None)[0]
 
     def differences(
         self, codes_L: torch.Tensor, alternates_BL: torch.Tensor, tokens_KD: torch.Tensor
