@@ -21,7 +21,7 @@ def numbers(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=str)
 @pytest.mark.parametrize("with_bias", [True, False])
-@pytest.mark.parametrize(("lanes", "rows"), [(1, 1), (3, 40), (1, 512), (2, 257), (1, 2000)])
+@pytest.mark.parametrize(("lanes", "rows"), [(1, 1), (3, 40), (1, 1024), (2, 513), (1, 2000)])
 def test_convolutions(
     lanes: int, rows: int, with_bias: bool, layout: torch.memory_format, dtype: torch.dtype
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cisray.inference.fast.differences import max_difference
-from cisray.inference.fast.edits import Reading, find_edits
+from cisray.inference.fast.edits import Group, Reading, find_edits
 from cisray.inference.fast.level import Step
 from cisray.inference.fast.trunk import Trunk
 from cisray.inference.fast.weights import Affine, Level, Linear, fold_trunk
@@ -174,6 +174,8 @@ def test_a_base_changes_exactly_the_tokens_that_read_it(
     reference = trunk.tokens(codes[:1])[0]
     moved = (plain(exact, alternates) - plain(exact, codes[:1]))[0].abs().amax(dim=1)
     assert (moved > 1e-12).nonzero()[:, 0].tolist() == list(changed)
+    found = find_edits(codes[0], alternates, Reading(BIN, REACH), longest=32)
+    assert found.groups == (Group(changed, (0,)),)
     carried = trunk.differences(codes[0], alternates, reference)[0]
     assert carried.any(dim=1).nonzero()[:, 0].tolist() == list(changed)
 
