@@ -16,6 +16,8 @@ from cisray.errors import ConfigError
 from cisray.genome.encode import encode, reverse_complement
 from cisray.inference.effects import PlainEffects
 from cisray.inference.ensemble import Ensemble, EnsembleEffects, EnsemblePredictor, Member
+from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.predictor import PlainPredictor
 
 CPU = torch.device("cpu")
@@ -278,3 +280,32 @@ def test_effects_of_the_tiny_enformer_by_hand_and_the_other_way_round(tiny) -> N
     # The same passes, subtracted the other way round: the same bits but for the sign.
     assert torch.equal(back.difference_BNT, -there.difference_BNT)
     assert torch.equal(back.difference_std_BNT, there.difference_std_BNT)
+
+
+def test_fast_and_plain_ensembles_agree(tiny) -> None:
+    tracks = tiny.tracks["human"].select(["1", "6"])
+    ensemble = Ensemble(True, (-64, 0, 17))
+    codes_BS = np.random.default_rng(6).integers(0, 5, (3, 4096 + 2 * 64)).astype(np.uint8)
+    fast, plain = (
+        EnsemblePredictor(kind(tiny, tracks, device=CPU, batch_size=4), ensemble).predict(codes_BS)
+        for kind in (FastPredictor, PlainPredictor)
+    )
+    for ours, theirs in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * plain[0].max())
+    alternates_BS = np.repeat(codes_BS[:1], 3, axis=0)
+    alternates_BS[0, 2100:2120] = (alternates_BS[0, 2100:2120] + 1) % 4
+    alternates_BS[1, 2101:] = alternates_BS[1, 2100:-1].copy()  # one base inserted
+    bins = range(5, 12)
+    delta, subtracted = (
+        EnsembleEffects(predictor, ensemble).effects(codes_BS[0], alternates_BS, bins)
+        for predictor in (
+            DeltaEffects(tiny, tracks, device=CPU, batch_size=2),
+            PlainEffects(tiny, tracks, device=CPU),
+        )
+    )
+    near = {"rtol": 0, "atol": 5e-6 * float(subtracted.prediction_NT.max())}
+    torch.testing.assert_close(delta.prediction_NT, subtracted.prediction_NT, **near)
+    torch.testing.assert_close(delta.difference_BNT, subtracted.difference_BNT, **near)
+    torch.testing.assert_close(delta.difference_std_BNT, subtracted.difference_std_BNT, **near)
+    assert subtracted.difference_BNT[:2].abs().amax(dim=(1, 2)).min() > 2e-4
+    assert not delta.difference_BNT[2].any()  # equals the reference

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from cisray.errors import UnknownHead
+from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.predictor import PlainPredictor, window_spec
 from cisray.tracks import TrackSet
 
-PREDICTORS = {"plain": PlainPredictor}
+PREDICTORS = {"plain": PlainPredictor, "fast": FastPredictor}
 EXACT = {"plain"}
 CLOSE = 1e-5
 CPU = torch.device("cpu")
@@ -64,12 +65,17 @@ def test_the_batch_size_changes_nothing(build, codes_BL, batch_size: int) -> Non
 
 @pytest.mark.parametrize("indices", [[0], [7], [1, 3, 7], [2, 5], list(range(8))])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_selection_is_a_slice_bit_for_bit(build, tiny, codes_BL, indices, precision) -> None:
+def test_a_selection_is_a_slice(kind, build, tiny, codes_BL, indices, precision) -> None:
+    """Bit for bit where all tracks are computed; else a product of other rows may round anew."""
     every = build(precision=precision).predict(codes_BL[:2])
     chosen = tiny.tracks["human"].select([str(i) for i in indices])
     assert chosen.indices.tolist() == indices
     some = build(chosen, precision=precision).predict(codes_BL[:2])
-    np.testing.assert_array_equal(some, every[:, :, indices])
+    if kind in EXACT or precision == "float32":
+        assert_as_direct(kind, some, every[:, :, indices])
+    else:
+        # The last product gives bfloat16: one unit of its last place, 2**-8, of a logit up to 4.
+        np.testing.assert_allclose(some, every[:, :, indices], rtol=0, atol=4 / 256)
 
 
 def test_a_window_does_not_depend_on_its_neighbours(build, codes_BL) -> None:

@@ -146,7 +146,7 @@ def _changes(layer: _Layer, d_KD: torch.Tensor) -> _Changes:
         y_KD[rows] = _norm(layer.x_KD[rows], d_KD[rows], block.attention_norm)
     dq = split_heads(linear(y_KD[queries.start : queries.stop], block.query), heads) * block.scale
     dk = split_heads(linear(y_KD, block.key), heads)
-    dv = linear(block.value, y_KD).unflatten(0, (heads, -1))
+    dv = linear(block.value, y_KD).view(heads, -1, len(y_KD))
     return _Changes(
         queries_HQd=dq,
         left_HQd=torch.cat([dq, record.contents_HQd], dim=-1),

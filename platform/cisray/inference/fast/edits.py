@@ -24,13 +24,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Tokens that lanes change.
+    """Tokens that lanes change, and perhaps some between them.
 
-    `changed_BK` says which. `groups` hold those whose differences are to be carried through the
-    trunk, `rewritten` those that are to be computed anew, lane by lane.
+    `groups` hold those whose differences are to be carried through the trunk. `rewritten` are runs
+    to be computed anew, lane by lane; every token of them is changed.
     """
 
-    changed_BK: torch.Tensor
     groups: tuple[Group, ...]
     rewritten: tuple[tuple[int, range], ...]
 
@@ -65,12 +64,12 @@ def find_edits(
                 rewritten.append((lane, run))
             else:
                 short += [(lane, run[at : at + longest]) for at in range(0, len(run), longest)]
-    return Edits(changed_BK, tuple(_join(short, reading.margin)), tuple(rewritten))
+    return Edits(tuple(_join(short, reading.margin)), tuple(rewritten))
 
 
 def _count_before(differs_BL: torch.Tensor) -> torch.Tensor:
     """Count the changed bases before each base and, last, all of them: (B, L + 1)."""
-    return torch.nn.functional.pad(differs_BL.cumsum(dim=1), (1, 0))
+    return torch.nn.functional.pad(differs_BL.cumsum(dim=1, dtype=torch.int32), (1, 0))
 
 
 def _changed_tokens(before_BL: torch.Tensor, reading: Reading) -> torch.Tensor:
@@ -112,7 +111,7 @@ def _runs(tokens: Sequence[int], gap: int, longest: int) -> list[range]:
 def _join(runs: Iterable[tuple[int, range]], slack: int) -> list[Group]:
     """Let lanes whose runs nearly coincide share one range of tokens.
 
-    A group is at most `slack` tokens longer than its first and longest run.
+    A group is at most `slack` tokens longer than its first run.
 
     >>> _join([(0, range(7, 12)), (1, range(8, 13)), (2, range(40, 45))], slack=3)
     [Group(tokens=range(7, 13), lanes=(0, 1)), Group(tokens=range(40, 45), lanes=(2,))]

@@ -67,14 +67,11 @@ class ReferencePass:
         return self.tokens if last else range(len(self.inputs_KD[0]))
 
     def record(self, index: int) -> BlockRecord:
-        """Return what a block left, computed again if it was not kept; valid until the next call."""
+        """Return what a block left, computed again if it was not kept; valid for one call."""
         if index < len(self._kept):
             return self._kept[index]
-        block, x_KD, queries = (
-            self.transformer.blocks[index],
-            self.inputs_KD[index],
-            self.queries(index),
-        )
+        block, queries = self.transformer.blocks[index], self.queries(index)
+        x_KD = self.inputs_KD[index]
         if self._scratch is None or len(self._scratch.mixed_QC) != len(queries):
             self._scratch = BlockRecord.empty(block, x_KD, queries, self._products)
         run_block(block, x_KD[None], queries, self._scratch)

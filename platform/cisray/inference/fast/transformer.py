@@ -144,7 +144,7 @@ def project(x: torch.Tensor, layer: Linear) -> torch.Tensor:
 
 def split_heads(x_KC: torch.Tensor, heads: int) -> torch.Tensor:
     """Bring (K, H d), head-major, to (H, K, d)."""
-    return x_KC.unflatten(-1, (heads, -1)).transpose(0, 1)
+    return x_KC.reshape(len(x_KC), heads, -1).transpose(0, 1)
 
 
 def merge_heads(x_GRv: torch.Tensor) -> torch.Tensor:
@@ -188,7 +188,7 @@ def _attend(
     contents_HQd = (scaled + block.content_bias_Hd[:, None]).to(narrow)
     positions_HQd = (scaled + block.position_bias_Hd[:, None]).to(narrow)
     keys_HKd = split_heads(linear(y_KD, block.key), heads).contiguous()
-    values_HvK = linear(block.value, y_KD).unflatten(0, (heads, -1))
+    values_HvK = linear(block.value, y_KD).view(heads, -1, len(y_KD))
     for group in head_groups(heads, y_KD.device):
         for rows in steps(len(queries), y_KD.device):
             logits_GRK = cross(contents_HQd[group, rows], keys_HKd[group]).to(scaled.dtype)
@@ -199,9 +199,7 @@ def _attend(
             )
             weights_GRK = logits_GRK.softmax(dim=-1)
             columns = columns_of(group, values_HvK.shape[1])
-            mixed_QC[rows, columns] = merge_heads(
-                cross(weights_GRK.to(narrow), values_HvK[group])
-            )
+            mixed_QC[rows, columns] = merge_heads(cross(weights_GRK.to(narrow), values_HvK[group]))
             if record is not None:
                 record.weights_HQK[group, rows] = weights_GRK
     if record is not None:

@@ -27,7 +27,7 @@ from cisray.inference.predictor import onehot_table
 
 # Blocks that one chunk of tokens has at the stem. Chunks bound the stem's output (302 MB for all
 # of 196,608 bp), and each computes the rows within reach of its borders again.
-_BLOCKS_PER_CHUNK = 16
+_BLOCKS_PER_CHUNK = 8
 
 # Tokens through which differences are carried in one go: bounds memory to some 200 MB.
 _CARRIED_TOKENS = 32
@@ -84,9 +84,7 @@ class Trunk:
                 f"{count} tokens from base {first_base} on depend on the bases {first} to {stop} "
                 f"of a stretch that has 0 to {len(codes_S)}"
             )
-        return self._compute(codes_S[None, first_base - self.reach_bp : stop], range(count), None)[
-            0
-        ]
+        return self._compute(codes_S[None, first:stop], range(count), None)[0]
 
     def differences(
         self, codes_L: torch.Tensor, alternates_BL: torch.Tensor, tokens_KD: torch.Tensor
@@ -108,8 +106,8 @@ class Trunk:
         out_BKD = torch.zeros(shape, dtype=self.dtype, device=self.device)
         for lane, run in edits.rewritten:
             part = slice(run.start, run.stop)
-            rewritten_KD = self.tokens(alternates_BL[lane : lane + 1], run)[0] - tokens_KD[part]
-            out_BKD[lane, part] = rewritten_KD * edits.changed_BK[lane, part, None]
+            rewritten_KD = self.tokens(alternates_BL[lane : lane + 1], run)[0]
+            out_BKD[lane, part] = rewritten_KD - tokens_KD[part]
         for group in edits.groups:
             for lanes, change in self._carried(codes_L, alternates_BL, group):
                 out_BKD[lanes, change.rows.start : change.rows.stop] = change.d
