@@ -61,6 +61,7 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/stored_size.py
 	.venv-bench/bin/python benchmarks/full_size_tile.py
 	.venv-bench/bin/python benchmarks/input_output_share.py
+	.venv-bench/bin/python benchmarks/effect_accuracy.py --keep
 
 # Freeze what the current environment holds, after its tests pass.
 lock: $(VENV)
