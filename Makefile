@@ -62,6 +62,7 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/full_size_tile.py
 	.venv-bench/bin/python benchmarks/input_output_share.py
 	.venv-bench/bin/python benchmarks/fast_engine.py
+	.venv-bench/bin/python benchmarks/effect_accuracy.py --keep
 
 # Freeze what the current environment holds, after its tests pass.
 lock: $(VENV)

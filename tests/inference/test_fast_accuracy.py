@@ -23,7 +23,7 @@ from cisray.model.enformer.network import Enformer
 from cisray_jobs.models import SIZES
 
 
-def judge(rows: list[Row]) -> None:
+def judge(rows: list[Row], float32: float) -> None:
     """Whatever the size of the effect: rounded products cost 2 %, and float32 next to nothing.
 
     A float32 difference may be off by more than its last digits where a unit of a feed-forward
@@ -31,23 +31,24 @@ def judge(rows: list[Row]) -> None:
     """
     assert min(row.size for row in rows) < 1e-8
     for row in rows:
-        assert row.errors[DELTA_32] < 1e-3, row
+        assert row.errors[DELTA_32] < float32, row
         assert row.errors[DELTA_16] < 0.02, row
         if row.size < 1e-4:
             assert row.errors[TWO_PASSES_PRODUCTS] >= 1, row
             assert row.errors[TWO_PASSES_16] >= 1, row
-            assert row.errors[TWO_PASSES_32] > 10 * row.errors[DELTA_32], row
+        if row.size < 1e-5:
+            assert row.errors[TWO_PASSES_32] > 4 * row.errors[DELTA_32], row
     assert rows[-1].errors[TWO_PASSES_32] >= 1
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_error_of_an_effect_is_relative_to_the_effect(seed: int) -> None:
     deep = SIZES["tiny"].model_copy(update={"num_transformer_layers": 4})
-    judge(measure(initialise(Enformer(deep), seed, randomise_all=True).eval()))
+    judge(measure(initialise(Enformer(deep), seed, randomise_all=True).eval()), 1e-4)
 
 
 def test_the_table_is_not_blind(tiny) -> None:
-    """One wrong factor, 1 % too large, shows in every row of its way and in no other."""
+    """A truth that is 5 % larger shows in every row, whatever the size of the effect."""
     wrong = copy.deepcopy(tiny)
 
     class Louder(torch.nn.Module):
@@ -64,4 +65,4 @@ def test_the_table_is_not_blind(tiny) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_it_holds_for_the_published_size() -> None:
-    judge(measure(initialise(Enformer(SIZES["enformer"]), 0, randomise_all=True).eval()))
+    judge(measure(initialise(Enformer(SIZES["enformer"]), 0, randomise_all=True).eval()), 5e-3)
