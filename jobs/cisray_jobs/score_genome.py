@@ -49,7 +49,7 @@ from cisray_jobs.plan import (
     stored_bytes,
 )
 from cisray_jobs.scoring_job import Auto, ScoringJob, data_bytes, given
-from cisray_jobs.self_check import SelfCheckSummary, TileSample, summarise
+from cisray_jobs.tile_check import SelfCheckSummary, TileSample, summarise
 from cisray_jobs.tile_costs import TileCosts
 from cisray_jobs.tile_task import TileTask, planned_windows
 from cisray_schemas.genome_tracks import GENOME_TRACKS

@@ -27,7 +27,7 @@ from cisray.scoring.tiles import TileScorer, TileScores
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
-from cisray_jobs.self_check import SelfCheck, TileSample
+from cisray_jobs.tile_check import SelfCheck, TileSample
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from cisray.scoring.tiles import TileScorer
 from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.score_genome import ScoreGenome
-from cisray_jobs.self_check import SelfCheck, TileSample
+from cisray_jobs.tile_check import SelfCheck, TileSample
 from cisray_jobs.tile_task import planned_windows
 
 TILES = 7  # of the fixtures' genome: chrA 5, chrB 2
