@@ -47,8 +47,8 @@ class TileCosts:
     def worker_bytes(self, resources: Resources, rows: int, *, checks: bool) -> int:
         """Estimate the memory of a worker whose largest shard has so many rows.
 
-        One that checks itself does a plain pass of a single window, after the fast one. A batch that
-        the worker is to choose counts as one window.
+        One that checks itself does a plain pass of a single window, after the fast one. A batch
+        that the worker is to choose counts as one window.
         """
         config, precision = self.checkpoint.config, self.approach.precision.precision
         batch = resources.batch_size or 1

@@ -80,8 +80,8 @@ def choose_batch_size(
 ) -> Choice:
     """Choose for a device; `run(n)` does the work once with n sequences, on CUDA only.
 
-    `sequence_bytes` estimates what one more sequence takes, for effects on a CPU; for all else it is
-    not looked at.
+    `sequence_bytes` estimates what one more sequence takes, for effects on a CPU; for all else it
+    is not looked at.
     """
     if device.type == "cuda":
         return probe(run, CudaMeter(device), limit=limit)

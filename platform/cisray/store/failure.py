@@ -10,7 +10,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-
 FailureKind = Literal["work", "self-check"]
 
 
