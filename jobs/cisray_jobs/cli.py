@@ -293,14 +293,21 @@ def score_genome(
         typer.Option(help="Bits kept of each stored value, 23 is exact. [default: 10]"),
     ] = None,
     batch_size: Annotated[
-        str | None, typer.Option(help="Windows per forward pass. [default: auto]")
+        str | None,
+        typer.Option(
+            help="Windows per forward pass; auto is 1 on a CPU and on a shared GPU, and on a GPU "
+            "of its own what a worker finds to fit. [default: auto]"
+        ),
     ] = None,
     tiles_per_shard: Annotated[
         str | None, typer.Option(help="Tiles per unit of work. [default: auto]")
     ] = None,
     shard_timeout: Annotated[
         float | None,
-        typer.Option(help="Seconds after which a shard's worker is killed and the shard retried."),
+        typer.Option(
+            help="Seconds after which a shard's worker is killed and the shard retried; the plain "
+            "passes of its self-check count."
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")

@@ -80,6 +80,7 @@ def plan(told: RunPlan) -> None:
             "self-check": f"{counted(told.tiles_to_check, 'tile')} left to predict both ways",
             "arithmetic": f"{told.teraflop:,.1f} TFLOP on {r.device}",
             "workers": f"{where}, {counted(r.threads, 'thread')} each{gpus}",
+            "batches": "auto" if r.batch_size is None else f"of {counted(r.batch_size, 'window')}",
             "memory": f"about {size(told.worker_bytes)} per worker",
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
@@ -88,6 +89,7 @@ def plan(told: RunPlan) -> None:
 
 def run(summary: ScoredGenome) -> None:
     """Print what a sealed run consists of, and how to read it."""
+    check = summary.self_check
     facts(
         f"Sealed {summary.path}",
         {
@@ -96,7 +98,8 @@ def run(summary: ScoredGenome) -> None:
             "A, C, G or T skipped",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
             f"{size(summary.bytes)}",
-            "self-check": f"{counted(summary.self_check.tiles, 'tile')}: {summary.self_check.note}",
+            "self-check": f"{check.tiles:,} of {counted(check.sampled, 'sampled tile')}: "
+            f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
         },
     )

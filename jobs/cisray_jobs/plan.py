@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from cisray.inference.batching import physical_memory
 from cisray.inference.choose import Method
 from cisray.inference.precision import Precision
 
@@ -23,34 +24,39 @@ CPU_FLOPS_PER_THREAD: Mapping[tuple[Method, Precision], float] = {
     ("fast", "bfloat16"): 350e9,
 }
 CUDA_FLOPS: Mapping[Precision, float] = {"float32": 25e12, "bfloat16": 150e12}
+# A processor without instructions for products of bfloat16 does so little of what one with them
+# does: assumed, an order of magnitude.
+EMULATED_BFLOAT16 = 0.1
 
 # Of a stored float the kept mantissa does not compress, and sign and exponent come to about 3.3
 # bits of their nine (docs/decisions/0005-physical-layout.md).
 EXPONENT_BITS = 3.3
 FLOAT32_BYTES = 4
 
-# Memory of a worker at its fullest: Python with torch, the weights, what a pass needs, and the
-# shard's values twice, as they are scored and as they are encoded. A plain pass holds about five
-# activations of the stem's width at full length: within 15 % of the peaks in benchmarks/results
-# (full_size_tile).
+# Memory of a worker at its fullest: Python with torch, the weights, and either a pass, beside which
+# the shard's values are held once, or the values twice, as they are scored and as they are encoded.
+# A plain pass holds about five activations of the stem's width at full length: within 15 % of the
+# peaks in benchmarks/results (full_size_tile).
 BASE_BYTES = 400_000_000
 STEM_ACTIVATIONS = 5
-SHARD_COPIES = 2
 MEMORY_SHARE = 0.8
 
 MAX_THREADS_PER_WORKER = 4
-BATCH_SIZE = {"cpu": 1, "cuda": 4}
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """How the work is spread: `workers` 0 is this process; `threads` are torch's, per worker."""
+    """How the work is spread: `workers` 0 is this process; `threads` are torch's, per worker.
+
+    A `batch_size` of None is for each worker to choose when it has its device. Costs count it as 1:
+    on a CPU it is, and on a GPU, whose memory is measured, a plan has nothing to say about it.
+    """
 
     device: str
     workers: int
     threads: int
     num_gpus: float
-    batch_size: int
+    batch_size: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,8 @@ def spread(
 ) -> Resources:
     """Choose what was left to us: one worker per GPU, or up to four threads per CPU worker.
 
-    None means auto. On CUDA a worker takes a whole GPU unless told otherwise.
+    None means auto. On CUDA a worker takes a whole GPU unless told otherwise; those that share one
+    would each measure memory that is the others' too, so that their batches are of one window.
     """
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -106,8 +113,9 @@ def spread(
     if workers is None:
         local = torch.cuda.device_count() / share if on_gpu and share else cores / threads
         workers = max(1, int(local))
-    kind = "cuda" if on_gpu else "cpu"
-    return Resources(device, workers, threads, share, batch or BATCH_SIZE[kind])
+    if on_gpu and share < 1:
+        batch = batch or 1
+    return Resources(device, workers, threads, share, batch)
 
 
 def worker_bytes(*, weights: int, copied: int, passing: int, shard_values: int) -> int:
@@ -117,12 +125,14 @@ def worker_bytes(*, weights: int, copied: int, passing: int, shard_values: int) 
     `passing` the bytes of the activations of a pass; `shard_values` counts the float32 of the
     largest shard, rows x tracks.
 
+    No pass runs while values are encoded, which is when there are two copies of them.
+
     >>> plain = plain_bytes(batch=1, input_bp=196_608, stem_channels=768)
     >>> worker_bytes(weights=251_251_002, copied=0, passing=plain, shard_values=0)
     4424902888
     """
-    values = weights + SHARD_COPIES * shard_values
-    return BASE_BYTES + FLOAT32_BYTES * values + copied + passing
+    held = FLOAT32_BYTES * shard_values
+    return BASE_BYTES + FLOAT32_BYTES * weights + copied + max(passing + held, 2 * held)
 
 
 def plain_bytes(*, batch: int, input_bp: int, stem_channels: int) -> int:
@@ -136,16 +146,17 @@ def fit_memory(resources: Resources, bytes_each: int) -> Resources:
     return replace(resources, workers=max(1, min(resources.workers, room)))
 
 
-def physical_memory() -> int:
-    """Count the bytes of this machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def speed(
+    resources: Resources, method: Method, precision: Precision, *, native: bool = True
+) -> float:
+    """Estimate the operations that one worker does in a second.
 
-
-def speed(resources: Resources, method: Method, precision: Precision) -> float:
-    """Estimate the operations that one worker does in a second."""
+    `native`: the device has instructions for products of that precision.
+    """
+    share = 1.0 if native else EMULATED_BFLOAT16
     if resources.device.startswith("cuda"):
-        return CUDA_FLOPS[precision]
-    return CPU_FLOPS_PER_THREAD[method, precision] * resources.threads
+        return share * CUDA_FLOPS[precision]
+    return share * CPU_FLOPS_PER_THREAD[method, precision] * resources.threads
 
 
 def stored_bytes(values: int, mantissa_bits: int) -> int:

@@ -6,19 +6,19 @@ again, finishes what an earlier run left.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from cisray.engine.progress import Display
 from cisray.engine.task import Executor
-from cisray.errors import ConfigError
+from cisray.errors import ConfigError, RunConflict
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_bed
@@ -31,7 +31,9 @@ from cisray.scoring.plan import (
     plan_tiles,
     tiles_per_shard,
 )
+from cisray.scoring.tiles import stretches
 from cisray.store.directory import check_free, has_run, read_manifest, require_same
+from cisray.store.failure import read_failures
 from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
@@ -41,6 +43,7 @@ from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
 from cisray.tracks import TrackSet
 from cisray.version import __version__
+from cisray_jobs.config import split_names
 from cisray_jobs.plan import (
     Resources,
     RunPlan,
@@ -48,8 +51,16 @@ from cisray_jobs.plan import (
     speed,
     stored_bytes,
 )
-from cisray_jobs.scoring_job import Auto, ScoringJob, data_bytes, given
-from cisray_jobs.self_check import SelfCheckSummary, TileSample, summarise
+from cisray_jobs.scoring_job import (
+    Auto,
+    ScoringJob,
+    at_least_one,
+    data_bytes,
+    given,
+    one_or_several,
+    whole_or_auto,
+)
+from cisray_jobs.tile_check import SelfCheckSummary, TileSample, summarise
 from cisray_jobs.tile_costs import TileCosts
 from cisray_jobs.tile_task import TileTask, planned_windows
 from cisray_schemas.genome_tracks import GENOME_TRACKS
@@ -65,9 +76,27 @@ class ScoredGenome(RunSummary):
 class ScoreGenome(ScoringJob):
     """Which tiles to score, besides what every scoring job is told."""
 
+    narrowed_by: ClassVar[str] = "--tracks, --chromosomes or --bed"
+
     chromosomes: tuple[str, ...] = ()
     bed: Path | None = None
     tiles_per_shard: Annotated[int, Field(le=MAX_TILES_PER_SHARD)] | Auto = "auto"
+
+    @field_validator("chromosomes", mode="before")
+    @classmethod
+    def _one_or_several_names(cls, value: object) -> object:
+        """Take names with commas between, and numbers: chromosomes are often called 1 or 22."""
+        return split_names(value) if isinstance(value, str) else one_or_several(value)
+
+    @field_validator("tiles_per_shard", mode="before")
+    @classmethod
+    def _whole_tiles(cls, value: object) -> object:
+        return whole_or_auto(value)
+
+    @field_validator("tiles_per_shard")
+    @classmethod
+    def _a_tile_at_least(cls, value: int | str) -> int | str:
+        return at_least_one(value)
 
     @model_validator(mode="after")
     def _one_selection(self) -> Self:
@@ -80,6 +109,7 @@ class ScoreGenome(ScoringJob):
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
         device = self.settled_device()
+        check_free(RunLayout(self.out))
         checkpoint = read_model(self.model)
         config = checkpoint.config
         config.check_head(self.head)
@@ -90,7 +120,7 @@ class ScoreGenome(ScoringJob):
         costs = TileCosts(checkpoint, tracks, self.approach(checkpoint, device, "tracks"))
         resources = self.spread_over(device)
         size = given(self.tiles_per_shard) or self._size_of_run_there()
-        size = size or tiles_per_shard(costs.tile.following / costs.speed(resources))
+        size = size or tiles_per_shard(lambda n: costs.tile.of(n) / costs.speed(resources))
         tiles = plan_tiles(genome, spec, self._wanted(genome))
         prepared = PreparedGenome(
             config=self,
@@ -120,7 +150,8 @@ class ScoreGenome(ScoringJob):
                 prepared.check_space(every, reclaimed=data_bytes(self.out))
                 executor = engine.enter_context(self.open_executor(prepared.resources, len(every)))
             sink = opened.enter_context(prepared.begin(restart=self.restart))
-            pending = sink.pending()
+            prepared.refuse_unchecked()
+            pending = prepared.checked_first(sink.pending())
             if pending:
                 if executor is None:
                     prepared.check_space(pending)
@@ -130,7 +161,7 @@ class ScoreGenome(ScoringJob):
                 self.score_shards(executor, prepared.task, sink, pending, display)
             engine.close()
             sealed = sink.seal()
-            checked = summarise(sink.receipts(), sink.manifest)
+            checked = summarise(sink.receipts(), sink.manifest, prepared.sampled)
             return ScoredGenome(**asdict(sealed), self_check=checked)
 
     def _wanted(self, genome: Genome) -> dict[str, list[Interval] | None]:
@@ -209,6 +240,29 @@ class PreparedGenome:
             self.costs.approach.precision.precision,
         )
 
+    @cached_property
+    def sampled(self) -> Mapping[int, int]:
+        """Count the tiles to check of each shard that has some."""
+        return self.sample.by_shard(self.plan)
+
+    def checked_first(self, shards: Sequence[int]) -> list[int]:
+        """Put shards with tiles to check first: a fast way that is wrong is found early."""
+        return sorted(shards, key=lambda shard: shard not in self.sampled)
+
+    def refuse_unchecked(self) -> None:
+        """Refuse to go on where a check has failed unless the shard will be checked again.
+
+        Raises RunConflict naming the record.
+        """
+        layout = RunLayout(self.config.out)
+        for record in read_failures(layout.failures):
+            if record.kind == "self-check" and record.shard not in self.sampled:
+                raise RunConflict(
+                    f"The self-check of shard {record.shard} has failed, as "
+                    f"{layout.failure(record.shard)} says, and with this --self-check none of its "
+                    "tiles would be checked again. Score anew with --restart --predictor plain."
+                )
+
     @property
     def task(self) -> TileTask:
         """What the workers do."""
@@ -257,7 +311,7 @@ class PreparedGenome:
         rows_left = sum(self.plan.spans[shard].rows for shard in left)
         checks = sum(self.sample.holds(window) for shard in windows for window, _ in shard)
         costs, table = self.costs, self.plan.table
-        flops = sum(costs.tile.of(len(shard)) for shard in windows)
+        flops = sum(costs.tile.of(len(s)) for shard in windows for s in stretches(shard))
         plain_speed = speed(self.resources, "plain", "float32")
         seconds = flops / costs.speed(self.resources) + checks * costs.plain_flops / plain_speed
         return RunPlan(
@@ -294,4 +348,5 @@ class PreparedGenome:
         if self.config.restart or not has_run(layout):
             return set()
         require_same(layout, read_manifest(layout), self.manifest)
+        self.refuse_unchecked()
         return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())

@@ -11,17 +11,22 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import Field, JsonValue, ValidationInfo, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
 from cisray.engine.task import Executor, ShardTask
 from cisray.errors import RunNotFound, StorageError
 from cisray.inference.choose import Method, MethodChoice, choose_method
-from cisray.inference.precision import PrecisionChoice, Purpose, choose_precision
+from cisray.inference.precision import (
+    PrecisionChoice,
+    Purpose,
+    choose_precision,
+    multiplies_bfloat16,
+)
 from cisray.inference.selfcheck import SampleSize
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import model_from_checkpoint
@@ -30,7 +35,7 @@ from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout
 from cisray.store.run import ShardSink
-from cisray_jobs.config import JobConfig, split_names
+from cisray_jobs.config import JobConfig
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, spread, stored_bytes
@@ -43,10 +48,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Approach:
-    """How a run predicts, and why so; the choices, not the reasons, are part of its identity."""
+    """How a run predicts, and why so; the choices, not the reasons, are part of its identity.
+
+    `native`: the device has instructions for products of that precision.
+    """
 
     predictor: MethodChoice
     precision: PrecisionChoice
+    native: bool = True
 
     @property
     def reasons(self) -> dict[str, JsonValue]:
@@ -69,6 +78,8 @@ class ScoringJob(JobConfig):
     differ between a run and its resumption.
     """
 
+    narrowed_by: ClassVar[str] = "--tracks"  # the options that make a run smaller
+
     model: Path
     fasta: Path
     out: Path
@@ -88,30 +99,15 @@ class ScoringJob(JobConfig):
     address: str | None = None
     restart: bool = False
 
-    @field_validator("tracks", "chromosomes", mode="before", check_fields=False)
+    @field_validator("tracks", mode="before")
     @classmethod
-    def _one_or_several(cls, value: object, info: ValidationInfo) -> object:
-        """Take one name for a list of one, chromosomes with commas between, and numbers as names.
+    def _one_or_several_tracks(cls, value: object) -> object:
+        return one_or_several(value)
 
-        Chromosomes are often called 1 or 22, and tracks by their index.
-        """
-        if isinstance(value, str) and info.field_name == "chromosomes":
-            return split_names(value)
-        if isinstance(value, str) or type(value) is int:
-            return (str(value),)
-        if isinstance(value, list | tuple):
-            return tuple(str(v) if type(v) is int else v for v in value)
-        return value
-
-    @field_validator(
-        "tiles_per_shard", "threads", "batch_size", "workers", mode="before", check_fields=False
-    )
+    @field_validator("threads", "batch_size", "workers", mode="before")
     @classmethod
     def _number_or_auto(cls, value: object) -> object:
-        """Say in one sentence what pydantic says once for each of the two types."""
-        if value == "auto" or _is_whole(value):
-            return value
-        raise ValueError("must be a whole number or auto")
+        return whole_or_auto(value)
 
     @field_validator("self_check", mode="before")
     @classmethod
@@ -123,12 +119,10 @@ class ScoringJob(JobConfig):
             return value
         raise ValueError("must be a whole number of tiles, at least 1, or auto, or off")
 
-    @field_validator("tiles_per_shard", "threads", "batch_size", check_fields=False)
+    @field_validator("threads", "batch_size")
     @classmethod
     def _at_least_one(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and value < 1:
-            raise ValueError("must be at least 1, or auto")
-        return value
+        return at_least_one(value)
 
     @field_validator("workers")
     @classmethod
@@ -160,16 +154,24 @@ class ScoringJob(JobConfig):
     def approach(self, checkpoint: Checkpoint, device: str, purpose: Purpose) -> Approach:
         """Choose predictor and precision; a run that is resumed keeps the precision it has.
 
-        What a cluster's devices can do is not asked: it follows from the kind of device.
+        What a cluster's devices can do is not asked: it follows from the kind of device. Where
+        bfloat16 is not multiplied natively, the reason warns of it.
         """
+        settled = torch.device(device)
         method = choose_method(model_from_checkpoint(checkpoint), self.predictor)
         is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
         kept = self.setting_there("precision") if self.precision == "auto" else None
         wanted = kept if isinstance(kept, str) else self.precision
-        precision = choose_precision(wanted, torch.device(device), purpose, here=is_here)
+        precision = choose_precision(wanted, settled, purpose, here=is_here)
         if kept is not None:
             precision = replace(precision, reason="auto: that of the run to resume")
-        return Approach(method, precision)
+        if precision.precision == "float32":
+            return Approach(method, precision)
+        native = multiplies_bfloat16(settled) if is_here else settled.type == "cuda"
+        if not native:
+            slow = f"{precision.reason}; without instructions for it on the {settled.type}, so slow"
+            precision = replace(precision, reason=slow)
+        return Approach(method, precision, native)
 
     def setting_there(self, name: str) -> JsonValue:
         """Look up a setting of the run that is being resumed; None where there is none."""
@@ -218,8 +220,8 @@ class ScoringJob(JobConfig):
         if needed > free:
             raise StorageError(
                 f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} tracks), "
-                f"but {self.out} has {size(free)} free. Make space, select fewer --tracks or "
-                "--chromosomes, lower --mantissa-bits, or write to another disk."
+                f"but {self.out} has {size(free)} free. Make space, select less with "
+                f"{self.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )
 
     def history(
@@ -243,6 +245,36 @@ def data_bytes(out: Path) -> int:
 def given(value: int | str) -> int | None:
     """Return a number that was given, or None where it was left to us."""
     return value if isinstance(value, int) else None
+
+
+def one_or_several(value: object) -> object:
+    """Take one name for a list of one, and numbers as names: tracks are called by their index.
+
+    >>> one_or_several("CAGE"), one_or_several([4828, "5111"]), one_or_several(7)
+    (('CAGE',), ('4828', '5111'), ('7',))
+    """
+    if isinstance(value, str) or type(value) is int:
+        return (str(value),)
+    if isinstance(value, list | tuple):
+        return tuple(str(v) if type(v) is int else v for v in value)
+    return value
+
+
+def whole_or_auto(value: object) -> object:
+    """Let whole numbers and auto pass; say in one sentence what pydantic says for each type.
+
+    Raises ValueError for anything else.
+    """
+    if value == "auto" or _is_whole(value):
+        return value
+    raise ValueError("must be a whole number or auto")
+
+
+def at_least_one(value: int | str) -> int | str:
+    """Let numbers from 1 on and auto pass. Raises ValueError for others."""
+    if isinstance(value, int) and value < 1:
+        raise ValueError("must be at least 1, or auto")
+    return value
 
 
 def _is_whole(value: object) -> bool:

@@ -41,21 +41,25 @@ class TileCosts:
     def speed(self, resources: Resources) -> float:
         """Operations that a worker does in a second."""
         chosen = self.approach
-        return speed(resources, chosen.predictor.method, chosen.precision.precision)
+        method, precision = chosen.predictor.method, chosen.precision.precision
+        return speed(resources, method, precision, native=chosen.native)
 
     def worker_bytes(self, resources: Resources, rows: int, *, checks: bool) -> int:
         """Estimate the memory of a worker whose largest shard has so many rows.
 
-        One that checks itself does a plain pass of a single window, after the fast one.
+        One that checks itself does a plain pass of a single window, after the fast one. A batch
+        that the worker is to choose counts as one window.
         """
         config, precision = self.checkpoint.config, self.approach.precision.precision
-        batch = 1 if self.is_fast else resources.batch_size
+        batch = resources.batch_size or 1
         passing = plain_bytes(
-            batch=batch, input_bp=config.input_bp, stem_channels=config.stem_channels
+            batch=1 if self.is_fast else batch,
+            input_bp=config.input_bp,
+            stem_channels=config.stem_channels,
         )
         copied = 0
         if self.is_fast:
-            working = working_bytes(config, precision, resources.batch_size)
+            working = working_bytes(config, precision, batch)
             passing = max(working, passing) if checks else working
             copied = copied_bytes(config, len(self.tracks), precision)
         return worker_bytes(

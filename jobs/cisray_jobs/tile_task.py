@@ -4,22 +4,29 @@ Knows predictors and run directories; knows nothing of Ray or of the other worke
 writes its own results; what it returns is a few numbers.
 """
 
+import logging
+import math
 import os
 import platform
 import resource
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import torch
 from pydantic import JsonValue
 
-from cisray.errors import RunConflict
+from cisray.errors import RunConflict, SelfCheckFailed, StorageError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.windows import Window
+from cisray.inference.batching import LARGEST, Choice, choose_batch_size
 from cisray.inference.choose import Method, tile_predictor
+from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.precision import Precision, resolve_device
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.registry import load_model
@@ -27,7 +34,9 @@ from cisray.scoring.tiles import TileScorer, TileScores
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
-from cisray_jobs.self_check import SelfCheck, TileSample
+from cisray_jobs.tile_check import SelfCheck, TileSample
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +49,7 @@ class TileTask:
     device: str
     method: Method
     precision: Precision
-    batch_size: int
+    batch_size: int | None
     sample: TileSample
 
     def open(self) -> Callable[[int], dict[str, object]]:
@@ -60,9 +69,10 @@ class TileTask:
             sink.tracks,
             device=device,
             precision=self.precision,
-            batch_size=self.batch_size,
+            batch_size=1,
             method=self.method,
         )
+        batch = settle_batch(predictor, device, self.batch_size, limit=_most_tiles(sink, predictor))
         scorer = TileScorer(predictor, genome)
         plain = PlainPredictor(model, sink.tracks, device=device)
         check = SelfCheck(plain, genome, self.sample)
@@ -70,6 +80,8 @@ class TileTask:
             "host": platform.node(),
             "pid": os.getpid(),
             "device": str(device),
+            "batch_size": batch.batch_size,
+            "batch_size_reason": batch.reason,
         }
 
         def score(shard: int) -> dict[str, object]:
@@ -77,7 +89,8 @@ class TileTask:
             windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
             scores = scorer.score(windows)
             scored = time.monotonic()
-            checked = check.check(shard, windows, scores)
+            with _on_record(sink, shard):
+                checked = check.check(shard, windows, scores)
             facts = {
                 **here,
                 **checked,
@@ -90,6 +103,52 @@ class TileTask:
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
 
         return score
+
+
+def settle_batch(
+    predictor: FastPredictor | PlainPredictor,
+    device: torch.device,
+    wanted: int | None,
+    *,
+    limit: int,
+) -> Choice:
+    """Set a predictor's batch size: as wanted, or up to `limit` as the device has memory for.
+
+    Raises DeviceTooSmall where not even one window fits.
+    """
+
+    def predict(windows: int) -> None:
+        predictor.batch_size = windows
+        shape = (windows, predictor.spec.input_bp)
+        predictor.predict(np.random.default_rng(0).integers(0, 4, shape, np.uint8))
+
+    if wanted is None:
+        choice = choose_batch_size(device, "tracks", predict, sequence_bytes=0, limit=limit)
+    else:
+        choice = Choice(wanted, "settled when the run was planned")
+    predictor.batch_size = choice.batch_size
+    log.info("batch size: %d (%s)", choice.batch_size, choice.reason)
+    return choice
+
+
+def _most_tiles(sink: ShardSink, predictor: FastPredictor | PlainPredictor) -> int:
+    """Count the tiles of the largest shard: larger batches would never be filled."""
+    rows = max((span.rows for span in sink.plan.spans.values()), default=1)
+    return min(LARGEST, math.ceil(rows / predictor.spec.target_bins))
+
+
+@contextmanager
+def _on_record(sink: ShardSink, shard: int) -> Iterator[None]:
+    """Put a failed check on record, so that the run cannot be resumed as if nothing had been."""
+    try:
+        yield
+    except SelfCheckFailed as error:
+        try:
+            sink.record_failure(shard, str(error), 1, kind="self-check")
+        except StorageError as trouble:
+            # The failure itself must not be replaced by that of noting it.
+            log.warning("the failed check of shard %d is not on record: %s", shard, trouble)
+        raise
 
 
 def _check_same(path: Path, found: str, begun_with: str) -> None:

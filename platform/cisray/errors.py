@@ -8,18 +8,24 @@ and the way out.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
 
 class CisrayError(Exception):
-    """A failure that cisray understands; the command line prints it without a traceback."""
+    """A failure that cisray understands; the command line prints it without a traceback.
 
-    exit_code = 1
+    `ends_run`: met in one shard, it would be met again in every other and at every attempt.
+    """
+
+    exit_code: ClassVar[int] = 1
+    ends_run: ClassVar[bool] = False
 
 
 class InputError(CisrayError):
     """Something in the input, the options or the files handed over is wrong."""
 
     exit_code = 2
+    ends_run = True
 
 
 class ConfigError(InputError):
@@ -92,6 +98,8 @@ class RunIncomplete(CisrayError):
 
 class SelfCheckFailed(CisrayError):
     """Fast and plain predictions of a sampled tile disagree: the fast ones cannot be trusted."""
+
+    ends_run = True
 
 
 class ShardsFailed(CisrayError):

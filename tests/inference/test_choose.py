@@ -1,7 +1,6 @@
 """The way a model is run: fast where it can be, plain otherwise, and always with a reason."""
 
 import copy
-import logging
 
 import numpy as np
 import pytest
@@ -57,20 +56,6 @@ def test_the_reasons(tiny) -> None:
     assert choose_method(tiny, "plain").reason == "the plain way was asked for"
     other = choose_method(CountingModel(), "fast")
     assert (other.method, other.reason) == ("plain", "CountingModel has no fast form")
-
-
-@pytest.mark.parametrize(
-    ("choose", "method", "said"),
-    [
-        (tile_predictor, "fast", "tracks: the fast way in float32 on cpu, because Enformer has"),
-        (effect_predictor, "plain", "effects: the plain way in float32 on cpu, because the plain"),
-    ],
-)
-def test_the_choice_is_logged(tiny, caplog, choose, method: str, said: str) -> None:
-    with caplog.at_level(logging.INFO, logger="cisray.inference.choose"):
-        build(choose, tiny, method=method)
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith(said)
 
 
 def test_both_ways_predict_the_same(tiny, codes_BL) -> None:

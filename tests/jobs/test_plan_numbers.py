@@ -44,7 +44,7 @@ def test_the_spread_over_cores(cores, number, given, workers: int, threads: int)
     cores(number)
     resources = chosen(**given)
     assert (resources.workers, resources.threads, resources.num_gpus) == (workers, threads, 0)
-    assert resources.batch_size == 1
+    assert resources.batch_size is None
 
 
 @pytest.mark.parametrize(("share", "workers"), [(None, 2), (1.0, 2), (0.5, 4), (2.0, 1), (4.0, 1)])
@@ -53,8 +53,9 @@ def test_the_spread_over_gpus(cores, monkeypatch, share: float | None, workers: 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     resources = chosen("cuda", num_gpus=share)
     assert (resources.workers, resources.num_gpus) == (workers, 1.0 if share is None else share)
-    assert resources.batch_size == 4
-    assert chosen("cuda", batch=7).batch_size == 7
+    # Workers that share a GPU would measure each other's memory.
+    assert resources.batch_size == (1 if share == 0.5 else None)
+    assert chosen("cuda", num_gpus=share, batch=7).batch_size == 7
 
 
 def test_the_speed_of_a_worker() -> None:
@@ -80,9 +81,27 @@ def test_the_memory_of_a_worker() -> None:
     assert one == pytest.approx(4.0e9, rel=0.15)
     # The small one, of 48 channels after the stem: 0.59e9, and 0.66e9 were measured.
     assert of(500_000, 48) == pytest.approx(0.66e9, rel=0.15)
-    # A window more in a batch costs 5 x 4 bytes per value after the stem; a shard twice 4.
+    # A window more in a batch costs 5 x 4 bytes per value after the stem; a shard's values 4 each.
     two = of(251_251_002, 768, batch=2, copied=77, rows=1000)
-    assert two - one == 20 * 196_608 * 768 + 8000 + 77
+    assert two - one == 20 * 196_608 * 768 + 4000 + 77
+
+
+def test_no_pass_runs_while_values_are_encoded() -> None:
+    def of(passing: int, values: int) -> int:
+        return worker_bytes(weights=0, copied=0, passing=passing, shard_values=values) - 400_000_000
+
+    # A pass of 1000 bytes beside one copy of 100 x 4; two copies of 300 x 4 without it.
+    assert of(1000, 100) == 1000 + 400
+    assert of(1000, 250) == 1000 + 1000 == 2 * 1000
+    assert of(1000, 300) == 2 * 1200
+
+
+@pytest.mark.parametrize("method", ["plain", "fast"])
+def test_bfloat16_without_instructions_is_slow(method: str) -> None:
+    one = Resources("cpu", 1, 3, 0, None)
+    emulated = speed(one, method, "bfloat16", native=False)
+    assert emulated == pytest.approx(0.1 * speed(one, method, "bfloat16"))
+    assert emulated < speed(one, method, "float32")
 
 
 @pytest.mark.parametrize(

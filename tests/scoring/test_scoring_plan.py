@@ -145,12 +145,12 @@ times = st.floats(1e-6, 1e6)
 @given(times, times)
 def test_slower_tiles_never_make_larger_shards(one: float, other: float) -> None:
     fast, slow = sorted((one, other))
-    assert tiles_per_shard(slow) <= tiles_per_shard(fast)
+    assert tiles_per_shard(lambda n: slow * n) <= tiles_per_shard(lambda n: fast * n)
 
 
 @given(times)
 def test_shards_take_a_minute_at_most_where_they_can(seconds: float) -> None:
-    size = tiles_per_shard(seconds)
+    size = tiles_per_shard(lambda n: seconds * n)
     assert 1 <= size <= MAX_TILES_PER_SHARD
     assert size & (size - 1) == 0
     assert size == 1 or size * seconds <= SHARD_SECONDS
@@ -160,4 +160,10 @@ def test_shards_take_a_minute_at_most_where_they_can(seconds: float) -> None:
 @pytest.mark.parametrize(("seconds", "size"), [(0.9375, 64), (0.9376, 32), (30.0, 2), (30.1, 1)])
 def test_the_bounds_of_a_shard(seconds: float, size: int) -> None:
     # 64 x 0.9375 s = 60 s; 2 x 30 s = 60 s.
-    assert tiles_per_shard(seconds) == size
+    assert tiles_per_shard(lambda n: n * seconds) == size
+
+
+def test_the_first_tile_of_a_shard_may_cost_more() -> None:
+    # 15 + 3 x 15 s = 60 s; with a first tile of 16 s four take 61 s, and two 31 s.
+    assert tiles_per_shard(lambda n: 15.0 + (n - 1) * 15.0) == 4
+    assert tiles_per_shard(lambda n: 16.0 + (n - 1) * 15.0) == 2

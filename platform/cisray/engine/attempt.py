@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from cisray.engine.task import Receipt, ShardTask, ShardWork
-from cisray.errors import CisrayError, InputError, SelfCheckFailed, StorageError
+from cisray.errors import CisrayError, StorageError
 
 MAX_RECEIPT_BYTES = 16_384
-# What another attempt would meet again, in every shard: the run ends with it.
-_STOPPING = (InputError, SelfCheckFailed)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # After these the CUDA context of the process is lost: every later call in it fails too.
 _CUDA_MARKS = ("CUDA error", "CUBLAS_STATUS_", "cuDNN error", "CUDNN_STATUS_")
@@ -69,7 +67,7 @@ def fault_of(error: Exception) -> Fault:
     trace = "".join(traceback.format_exception(error))
     reason = f"{type(error).__name__}: {error}{_place(error)}"
     chain = list(_chain(error))
-    if isinstance(error, _STOPPING):
+    if isinstance(error, CisrayError) and error.ends_run:
         return Fault(reason, trace, stops=type(error), message=str(error))
     if any(isinstance(link, OSError) and link.errno in _NO_SPACE for link in chain):
         stops = type(error) if isinstance(error, StorageError) else StorageError

@@ -10,13 +10,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 
 from cisray.errors import DeviceTooSmall
-
-Purpose = Literal["tracks", "effects"]
+from cisray.inference.precision import Purpose
 
 # What is left free is for fragmentation, and for what the work allocates only now and then.
 SHARE = 0.8
@@ -81,7 +80,8 @@ def choose_batch_size(
 ) -> Choice:
     """Choose for a device; `run(n)` does the work once with n sequences, on CUDA only.
 
-    `sequence_bytes` estimates what one more sequence takes, where it is not measured.
+    `sequence_bytes` estimates what one more sequence takes, for effects on a CPU; for all else it
+    is not looked at.
     """
     if device.type == "cuda":
         return probe(run, CudaMeter(device), limit=limit)
@@ -160,6 +160,11 @@ def host_free_bytes() -> int:
             name, _, value = line.partition(":")
             if name == "MemAvailable":
                 return int(value.removesuffix("kB")) * 1024
+    return physical_memory()
+
+
+def physical_memory() -> int:
+    """Count the bytes of this machine's memory, used or not."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 

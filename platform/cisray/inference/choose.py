@@ -1,10 +1,9 @@
 """Which way a model is run: fast where it has a fast form, the plain way otherwise, never silently.
 
 Knows both ways and which models have which; knows nothing of how either works, nor of jobs. Every
-choice comes with its reason, which is logged.
+choice comes with its reason, which is for the caller to tell.
 """
 
-import logging
 from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
@@ -15,14 +14,12 @@ from cisray.inference.effects import EffectPredictor, PlainEffects
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.precision import Precision
-from cisray.inference.predictor import PlainPredictor, Predictor
+from cisray.inference.predictor import PlainPredictor
 from cisray.model.enformer.network import Enformer
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
 
 Method = Literal["fast", "plain"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +53,9 @@ def tile_predictor(
     precision: Precision,
     batch_size: int,
     method: Method,
-) -> Predictor:
-    """Build what predicts whole windows, for a model on its device; log the way and the reason."""
+) -> FastPredictor | PlainPredictor:
+    """Build what predicts whole windows, for a model on its device."""
     choice = choose_method(model, method)
-    _log("tracks", choice, device, precision)
     if choice.method == "fast" and has_fast_form(model):
         return FastPredictor(
             model, tracks, device=device, precision=precision, batch_size=batch_size
@@ -76,14 +72,13 @@ def effect_predictor(
     batch_size: int,
     method: Method,
 ) -> EffectPredictor:
-    """Build what computes effects, for a model on its device; log the way and the reason.
+    """Build what computes effects, for a model on its device.
 
     `precision` is that of the products of differences; the plain way has none, and subtracts two
     float32 predictions. Raises ConfigError if it would have to do so in bfloat16.
     """
     choice = choose_method(model, method)
     if choice.method == "fast" and has_fast_form(model):
-        _log("effects", choice, device, precision)
         return DeltaEffects(
             model, tracks, device=device, precision=precision, batch_size=batch_size
         )
@@ -93,12 +88,4 @@ def effect_predictor(
             f"subtracts two predictions, whose rounding in {precision} is larger than most "
             "effects. Use float32."
         )
-    _log("effects", choice, device, precision)
     return PlainEffects(model, tracks, device=device)
-
-
-def _log(purpose: str, choice: MethodChoice, device: torch.device, precision: Precision) -> None:
-    log.info(
-        "%s: the %s way in %s on %s, because %s",
-        *(purpose, choice.method, precision, device, choice.reason),
-    )

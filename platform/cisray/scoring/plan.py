@@ -5,7 +5,7 @@ results. The grid starts at base 0 of each chromosome and is the same whatever i
 bin has the same value in a run over a few regions as in a run over the whole genome.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -76,16 +76,19 @@ def cut_shards(planned: Iterable[PlannedTile], tiles_per_shard: int) -> pa.Table
     return pa.Table.from_pylist(rows, schema=WINDOWS.schema)
 
 
-def tiles_per_shard(seconds_per_tile: float) -> int:
+def tiles_per_shard(seconds: Callable[[int], float]) -> int:
     """Choose the size of a shard: 64 tiles, or fewer where those would take over a minute.
 
-    A power of two, so that a small change of the estimate seldom changes the plan.
+    `seconds(n)` is what n neighbouring tiles take. A power of two, so that a small change of the
+    estimate seldom changes the plan.
 
-    >>> tiles_per_shard(0.1), tiles_per_shard(7.0), tiles_per_shard(40.0), tiles_per_shard(90.0)
-    (64, 8, 1, 1)
+    >>> [tiles_per_shard(lambda n: n * each) for each in (0.1, 7.0, 40.0, 90.0)]
+    [64, 8, 1, 1]
+    >>> tiles_per_shard(lambda n: 12.0 + (n - 1) * 7.0)
+    4
     """
     size = MAX_TILES_PER_SHARD
-    while size > 1 and size * seconds_per_tile > SHARD_SECONDS:
+    while size > 1 and seconds(size) > SHARD_SECONDS:
         size //= 2
     return size
 

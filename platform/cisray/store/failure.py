@@ -6,18 +6,22 @@ tried again.
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+FailureKind = Literal["work", "self-check"]
+
 
 class ShardFailureRecord(BaseModel):
-    """One shard that was given up after so many attempts."""
+    """One shard that was given up after so many attempts, or because its values were wrong."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shard: int
     reason: str
     attempts: int
+    kind: FailureKind = "work"
 
 
 def read_failures(folder: Path) -> list[ShardFailureRecord]:

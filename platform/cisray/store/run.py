@@ -33,7 +33,7 @@ from cisray.store.directory import (
     run_metadata,
 )
 from cisray.store.encode import encode_tracks
-from cisray.store.failure import ShardFailureRecord
+from cisray.store.failure import FailureKind, ShardFailureRecord
 from cisray.store.files import make_folder, publish, remove_if_there, writing_to
 from cisray.store.layout import RunLayout, data_path, run_root
 from cisray.store.lock import RunLock
@@ -193,9 +193,11 @@ class ShardSink:
         remove_if_there(self.layout.failure(shard))
         return winner
 
-    def record_failure(self, shard: int, reason: str, attempts: int) -> None:
+    def record_failure(
+        self, shard: int, reason: str, attempts: int, *, kind: FailureKind = "work"
+    ) -> None:
         """Keep why a shard was given up, until it is committed after all."""
-        record = ShardFailureRecord(shard=shard, reason=reason, attempts=attempts)
+        record = ShardFailureRecord(shard=shard, reason=reason, attempts=attempts, kind=kind)
         publish(
             record.model_dump_json().encode(),
             self.layout.failure(shard),

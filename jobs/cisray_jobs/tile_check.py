@@ -5,7 +5,8 @@ two predictions may lie is `cisray.inference.selfcheck`'s business.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,9 +59,21 @@ class TileSample:
         """Tell whether a tile is among them."""
         return _name(window.target.chrom, window.target.start) in self.tiles
 
+    def by_shard(self, plan: ShardPlan) -> Counter[int]:
+        """Count the sampled tiles of each shard that has some."""
+        columns = (plan.table[name].to_pylist() for name in ("shard", "chrom", "start"))
+        return Counter(
+            shard
+            for shard, chrom, start in zip(*columns, strict=True)
+            if _name(chrom, start) in self.tiles
+        )
+
     def told(self) -> dict[str, JsonValue]:
-        """Describe the sample for the manifest's provenance."""
-        return {"tiles": len(self.tiles), "seed": self.seed, "tolerance": self.tolerance}
+        """Describe the sample for the manifest's provenance.
+
+        Its size is left out: a session that resumes the run may ask for another one.
+        """
+        return {"seed": self.seed, "tolerance": self.tolerance}
 
 
 class SelfCheck:
@@ -121,31 +134,57 @@ class SelfCheck:
 class SelfCheckSummary:
     """What was checked in a whole run: tiles, and the worst error of each kind; None without any.
 
+    `sampled` tiles should have been: those that were, whoever asked for them, and those of this
+    session's sample. `unchecked` of them lie in shards that were finished before without a check.
     `worst` is the largest norm-wise error of a track in a tile, `largest_relative` that of a single
     value that is not faint.
     """
 
     tiles: int
+    sampled: int
+    unchecked: int
     worst: float | None
     largest_relative: float | None
     note: str
 
 
-def summarise(receipts: Iterable[Receipt], manifest: RunManifest) -> SelfCheckSummary:
-    """Gather what the shards of a run found out, whichever session scored them."""
-    facts = [fact for receipt in receipts if isinstance(fact := receipt.info.get(FACT), dict)]
-    if not facts:
-        plain = manifest.config.get("predictor") == "plain"
-        note = "the plain predictor has nothing to be checked against" if plain else "none checked"
-        return SelfCheckSummary(0, None, None, note)
+def summarise(
+    receipts: Iterable[Receipt], manifest: RunManifest, sampled: Mapping[int, int]
+) -> SelfCheckSummary:
+    """Gather what the shards of a run found out, whichever session scored them.
 
-    def numbers(name: str) -> list[float]:
-        return [float(n) for fact in facts if isinstance(n := fact.get(name), int | float)]
-
-    worst, relative = max(numbers("worst")), max(numbers("largest_relative"))
-    tiles, tolerance = int(sum(numbers("tiles"))), max(numbers("tolerance"))
+    `sampled` counts the tiles of each shard that this session's sample holds.
+    """
+    found: dict[int, dict[str, JsonValue]] = {}
+    due = tiles = 0
+    for receipt in receipts:
+        fact = receipt.info.get(FACT)
+        checked = 0
+        if isinstance(fact, dict):
+            found[receipt.shard] = fact
+            checked = int(_number(fact, "tiles"))
+        tiles += checked
+        # Of two samples of a run the smaller is part of the larger.
+        due += max(checked, sampled.get(receipt.shard, 0))
+    if manifest.config.get("predictor") == "plain":
+        note = "the plain predictor has nothing to be checked against"
+        return SelfCheckSummary(0, 0, 0, None, None, note)
+    missed = due - tiles
+    left = f"{missed} in shards finished before without a check" if missed else ""
+    if not found:
+        return SelfCheckSummary(0, due, missed, None, None, left or "none checked")
+    worst, relative, tolerance = (
+        max(_number(fact, name) for fact in found.values())
+        for name in ("worst", "largest_relative", "tolerance")
+    )
     note = f"the worst track of a tile is off by {worst:.1e}, tolerated {tolerance:g}"
-    return SelfCheckSummary(tiles, worst, relative, note)
+    note = f"{note}; {left}" if left else note
+    return SelfCheckSummary(tiles, due, missed, worst, relative, note)
+
+
+def _number(fact: Mapping[str, JsonValue], name: str) -> float:
+    value = fact.get(name)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _name(chrom: str, start: int) -> str:

@@ -18,7 +18,7 @@ from cisray.scoring.tiles import TileScorer
 from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.score_genome import ScoreGenome
-from cisray_jobs.self_check import SelfCheck, TileSample
+from cisray_jobs.tile_check import SelfCheck, TileSample
 from cisray_jobs.tile_task import planned_windows
 
 TILES = 7  # of the fixtures' genome: chrA 5, chrB 2
@@ -70,19 +70,20 @@ def test_three_tiles_are_checked_by_default(cisray, inputs, tmp_path: Path) -> N
     told = json.loads(answer.out)["self_check"]
     found = [info["self_check"] for info in commits(out).values() if "self_check" in info]
     assert [fact["tiles"] for fact in found] == [1, 1, 1]
-    assert told["tiles"] == 3
+    assert (told["tiles"], told["sampled"], told["unchecked"]) == (3, 3, 0)
     assert told["worst"] == max(fact["worst"] for fact in found)
     # Two ways of summing float32 are not the same, and near.
     assert 0 < told["worst"] < 1e-5
     assert 0 < told["largest_relative"] < 1e-4
     kept = open_run(out).manifest.provenance["self_check"]
-    assert (kept["tiles"], kept["tolerance"]) == (3, 1e-4)
+    assert kept.keys() == {"seed", "tolerance"}
+    assert kept["tolerance"] == 1e-4
     assert set(kept["seed"]) <= set("0123456789abcdef")
 
 
 def test_the_result_tells_people(cisray, inputs, tmp_path: Path) -> None:
     answer = cisray(*inputs.options(tmp_path / "run"))
-    assert "self-check  3 tiles: the worst track of a tile is off by " in answer.out
+    assert "self-check  3 of 3 sampled tiles: the worst track of a tile is off by " in answer.out
     assert "tolerated 0.0001" in answer.out
 
 
@@ -170,9 +171,12 @@ def test_a_failed_check_is_not_tried_again(
     out = tmp_path / "run"
     given = ("--self-check", 1, "--tiles-per-shard", 1, "--quiet")
     assert cisray(*inputs.options(out, *given)).code == 1
-    assert checked == list(range(len(checked)))
-    assert list(commits(out)) == [f"{shard:06}" for shard in checked[:-1]]
-    assert not list((out / "_failed").glob("*"))
+    # The shard of the only sampled tile is scored first, whatever its number.
+    (shard,) = checked
+    assert commits(out) == {}
+    record = json.loads((out / "_failed" / f"{shard:06}.json").read_text())
+    assert (record["shard"], record["attempts"], record["kind"]) == (shard, 1, "self-check")
+    assert "self-check failed" in record["reason"]
 
 
 def test_a_resumed_run_checks_the_tiles_of_an_undisturbed_one(
