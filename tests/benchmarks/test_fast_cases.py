@@ -156,10 +156,8 @@ def test_the_report_divides_medians(tiny) -> None:
 def test_goals_of_tiles_stand_on_the_mean_of_a_shard_as_planned() -> None:
     two_threads = Resources(device="cpu", workers=1, threads=2, num_gpus=0, batch_size=1)
     full = SIZES["enformer"]
-    seconds = tile_flops(full, full.heads["human"]).following / speed(
-        two_threads, "fast", "float32"
-    )
-    assert Workload().tiles == tiles_per_shard(seconds)
+    flops, rate = tile_flops(full, full.heads["human"]), speed(two_threads, "fast", "float32")
+    assert Workload().tiles == tiles_per_shard(lambda tiles: flops.of(tiles) / rate)
     # (9 + 7 x 1) / 8 = 2 s for a tile; 8 s a pass of the peer.
     measured = Measured([{"first tile": 9.0, "next tile": 1.0}], {}, [8.0], 0)
     cases = {"tiles_float32": measured, "tiles_bfloat16": measured}
