@@ -9,6 +9,7 @@ from campaign import start
 
 from cisray.inference import precision
 from cisray.store.scan import open_run
+from cisray_jobs import scoring_job
 from cisray_jobs.config import load_config
 from cisray_jobs.score_genome import ScoreGenome
 
@@ -78,3 +79,16 @@ def test_on_a_cluster_auto_follows_from_the_options(
     cluster = ("--workers", 3, "--device", device, "--address", "10.0.0.1:6379")
     answer = cisray(*inputs.options(tmp_path / "run", *cluster, "--plan", "--json"))
     assert json.loads(answer.out)["precision"] == chosen
+
+
+@pytest.mark.parametrize(("native", "warned"), [(True, False), (False, True)])
+def test_bfloat16_without_instructions_is_warned_of(
+    cisray, inputs, tmp_path: Path, monkeypatch, native: bool, warned: bool
+) -> None:
+    monkeypatch.setattr(scoring_job, "multiplies_bfloat16", lambda _: native)
+    options = inputs.options(tmp_path / "run", "--device", "cpu", "--plan", "--json")
+    plan = json.loads(cisray(*options, "--precision", "bfloat16", "--self-check", "off").out)
+    assert ("without instructions for it on the cpu" in plan["precision_reason"]) is warned
+    exact = json.loads(cisray(*options, "--precision", "float32", "--self-check", "off").out)
+    assert (plan["estimated_seconds"] > exact["estimated_seconds"]) is warned
+    assert exact["precision_reason"] == "as asked for"

@@ -361,3 +361,12 @@ def test_a_seed_out_of_range(cisray, tmp_path: Path, seed: int) -> None:
     assert "--seed" in answer.told
     assert "Traceback" not in answer.err
     assert not out.exists()
+
+
+def test_a_stranger_s_run_json_is_no_run(cisray, inputs, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "run.json").write_text('{"format": "another tool", "shards": 3}')
+    for more in ((), ("--plan",), ("--restart",)):
+        cisray(*inputs.options(out, *more)).assert_one_paragraph(str(out), "--out")
+    assert [path.name for path in out.iterdir()] == ["run.json"]

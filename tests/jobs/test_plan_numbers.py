@@ -180,6 +180,20 @@ def test_a_plan_counts_what_neighbours_share(cisray, inputs, tmp_path: Path) -> 
     assert five < single < plain
 
 
+def test_a_plan_counts_stretches(cisray, inputs, tmp_path: Path) -> None:
+    """A shard of tiles that lie apart shares nothing: each costs its whole trunk."""
+    # 20,480 bp are 10 tiles of 2,048; tile 0 reads up to base 3,072, tile 6 from 11,264 on.
+    fasta = tmp_path / "long.fa"
+    fasta.write_text(f">chrC\n{'ACGTTGCAAC' * 2048}\n")
+    bed = tmp_path / "apart.bed"
+    bed.write_text("chrC\t100\t200\nchrC\t12400\t12500\nchrC\t14400\t14500\n")
+    options = inputs.options(tmp_path / "run", "--fasta", fasta, "--bed", bed)
+    found = told(cisray, *options, "--tiles-per-shard", 5, "--self-check", "off")
+    assert (found["shards"], found["tiles"]) == (1, 3)
+    costs = tile_flops(SIZES["tiny"], tracks=8)
+    assert found["teraflop"] * 1e12 == pytest.approx(2 * costs.first + costs.following)
+
+
 def test_a_plan_counts_the_self_check(cisray, inputs, tmp_path: Path) -> None:
     """Tiles that are predicted both ways, in time and memory; none of finished shards."""
     options = inputs.options(tmp_path / "run", "--tiles-per-shard", 1)

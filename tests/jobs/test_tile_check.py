@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from cisray.errors import SelfCheckFailed
+from cisray.errors import SelfCheckFailed, StorageError
 from cisray.genome.reference import Genome
 from cisray.inference.fast import predictor as fast
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.registry import load_model
 from cisray.scoring.tiles import TileScorer
+from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.score_genome import ScoreGenome
@@ -158,7 +159,7 @@ def test_both_values_are_told(cisray, inputs, tmp_path: Path, corrupt) -> None:
 def test_a_failed_check_is_not_tried_again(
     cisray, inputs, tmp_path: Path, corrupt, monkeypatch
 ) -> None:
-    """And the shards that passed before it are kept, as those of a run that is not sealed."""
+    """It stands on record instead, and nothing of its shard is committed."""
     corrupt("fold_tail", one_bias_of_the_head(0.01))
     checked: list[int] = []
     whole = SelfCheck.check
@@ -177,6 +178,96 @@ def test_a_failed_check_is_not_tried_again(
     record = json.loads((out / "_failed" / f"{shard:06}.json").read_text())
     assert (record["shard"], record["attempts"], record["kind"]) == (shard, 1, "self-check")
     assert "self-check failed" in record["reason"]
+
+
+def test_what_failed_its_check_is_not_finished_without_one(
+    cisray, inputs, tmp_path: Path, monkeypatch
+) -> None:
+    out = tmp_path / "run"
+    options = inputs.options(out, "--tiles-per-shard", 1, "--quiet")
+    with monkeypatch.context() as patch:
+        whole = fast.fold_tail
+        patch.setattr(fast, "fold_tail", lambda *x: one_bias_of_the_head(0.01)(whole(*x)))
+        assert cisray(*options, "--self-check", 2).code == 1
+    (record,) = (out / "_failed").glob("*.json")
+    words = ("self-check of shard", str(record), "--restart --predictor plain")
+    cisray(*options, "--self-check", "off").assert_one_paragraph(*words)
+    cisray(*options, "--self-check", "off", "--plan").assert_one_paragraph(*words)
+    assert record.exists()
+    # Checked again, and right this time, as on another machine.
+    assert cisray(*options, "--self-check", 2).code == 0
+    assert cisray(*options, "--self-check", "off").code == 0
+
+
+def test_a_record_of_other_failures_refuses_nothing(
+    cisray, inputs, tmp_path: Path, monkeypatch
+) -> None:
+    out = tmp_path / "run"
+    options = inputs.options(out, "--tiles-per-shard", 1, "--self-check", "off", "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(TileScorer, "score", lambda *_: 1 / 0)
+        assert cisray(*options).code == 1
+    assert len(list((out / "_failed").glob("*.json"))) == TILES
+    assert cisray(*options).code == 0
+
+
+def test_a_record_that_cannot_be_kept_does_not_hide_the_failure(
+    cisray, inputs, tmp_path: Path, corrupt, monkeypatch
+) -> None:
+    def refuse(*given, **more):
+        raise StorageError("no space for a note")
+
+    corrupt("fold_tail", one_bias_of_the_head(0.01))
+    monkeypatch.setattr(ShardSink, "record_failure", refuse)
+    answer = cisray(*inputs.options(tmp_path / "run", "--self-check", 1, "--quiet"))
+    assert answer.code == 1
+    assert "The self-check failed" in answer.told
+
+
+def test_sampled_tiles_are_scored_first(cisray, inputs, tmp_path: Path, monkeypatch) -> None:
+    """And whatever the order, the values are those of another one, bit for bit."""
+    scored: list[tuple[str, int]] = []
+    whole = TileScorer.score
+
+    def note(self, tiles):
+        scored.extend((window.target.chrom, window.target.start) for window, _ in tiles)
+        return whole(self, tiles)
+
+    monkeypatch.setattr(TileScorer, "score", note)
+    options = ("--tiles-per-shard", 1, "--quiet", "--self-check")
+    assert cisray(*inputs.options(tmp_path / "two", *options, 2)).code == 0
+    assert cisray(*inputs.options(tmp_path / "off", *options, "off")).code == 0
+    sampled_first, in_turn = scored[:TILES], scored[TILES:]
+    # Tiles of 2,048 bp.
+    assert in_turn == [("chrA", 2048 * tile) for tile in range(5)] + [("chrB", 0), ("chrB", 2048)]
+    assert sorted(sampled_first) == in_turn
+    checked = [n for n, info in commits(tmp_path / "two").items() if "self_check" in info]
+    assert sampled_first[:2] == [in_turn[int(name)] for name in checked]
+    assert sampled_first[2:] == [tile for tile in in_turn if tile not in sampled_first[:2]]
+    frames = [open_run(tmp_path / name).scan().collect() for name in ("two", "off")]
+    assert frames[0].equals(frames[1])
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "counts", "words"),
+    [
+        # Nested samples: three of seven tiles, then all; everything was finished by then.
+        ("3", "7", (3, 7, 4), "; 4 in shards finished before without a check"),
+        ("off", "3", (0, 3, 3), "3 in shards finished before without a check"),
+        ("3", "2", (3, 3, 0), "tolerated 0.0001"),
+        ("3", "off", (3, 3, 0), "tolerated 0.0001"),
+    ],
+)
+def test_what_was_finished_without_a_check_is_told(
+    cisray, inputs, tmp_path: Path, before: str, now: str, counts, words: str
+) -> None:
+    options = inputs.options(tmp_path / "run", "--tiles-per-shard", 1)
+    assert cisray(*options, "--self-check", before).code == 0
+    told = json.loads(cisray(*options, "--self-check", now, "--json").out)["self_check"]
+    assert (told["tiles"], told["sampled"], told["unchecked"]) == counts
+    assert told["note"].endswith(words)
+    text = cisray(*options, "--self-check", now).out
+    assert f"self-check  {counts[0]} of {counts[1]} sampled tiles: " in text
 
 
 def test_a_resumed_run_checks_the_tiles_of_an_undisturbed_one(
