@@ -206,7 +206,8 @@ class AlleleChecker:
     def _mismatch(self, record: Record, place: Interval, ref: str, found: str) -> Mismatch:
         where = f":{record.line}" if record.line else f", record {record.record + 1:,}"
         return Mismatch(
-            f"{self._file}{where}: {record.chrom}:{record.pos} has REF {_show(ref)}, the FASTA {_show(found)}",
+            f"{self._file}{where}: {record.chrom}:{record.pos} has REF {_show(ref)}, the FASTA "
+            f"{_show(found)}",
             fits_next=self._holds(place.shift(1), ref),
             fits_alt=any(
                 self._holds(interval_at(place.chrom, record.pos, len(alt)), alt.upper())

@@ -16,6 +16,7 @@ Positions are 1-based in all of them.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -206,17 +207,20 @@ def _bcf_records(path: Path) -> Iterator[Record]:
 
 def _iterate_bcf(path: Path, file: "pysam.VariantFile") -> Iterator[Record]:
     record = -1
-    with file:
-        try:
-            for record, found in enumerate(file):
-                alts = tuple(found.alts or (".",))
-                ref = found.ref or "."
-                yield Record(record, None, found.chrom, found.pos, found.id or "", ref, alts)
-        except _PYSAM_ERRORS as error:
-            raise VariantsError(
-                f"{path}, record {record + 2:,}: the file is damaged or cut short there: {error}. "
-                "Fetch it again."
-            ) from error
+    try:
+        for record, found in enumerate(file):
+            alts = tuple(found.alts or (".",))
+            ref = found.ref or "."
+            yield Record(record, None, found.chrom, found.pos, found.id or "", ref, alts)
+    except _PYSAM_ERRORS as error:
+        raise VariantsError(
+            f"{path}, record {record + 2:,}: the file is damaged or cut short there: {error}. "
+            "Fetch it again."
+        ) from error
+    finally:
+        # Closing a file that htslib failed to read fails as well, and would hide why.
+        with suppress(OSError):
+            file.close()
 
 
 def _show(text: bytes) -> str:
