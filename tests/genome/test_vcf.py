@@ -3,6 +3,7 @@
 import gzip
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import pysam
@@ -313,3 +314,20 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     path = written(tmp_path, "chr2:50:A:G\n" + "A" * 5000)
     with pytest.raises(VariantsError, match=":2: this line is longer than 1,000 bytes"):
         list(read_records(path))
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Records of 10 and of 80 blocks of 256 kB, most of it INFO, have the same peak."""
+    peaks = []
+    for blocks in (10, 80):
+        info = "AC=1;" * 200  # 1,000 bytes, so that 256 records are a block
+        rows = "".join(f"chr2\t{5000 + i}\t.\tA\tG\t.\t.\t{info}\n" for i in range(blocks * 256))
+        path = bgzf(tmp_path / "x", (HEADER + COLUMNS + rows).encode())
+        del rows
+        tracemalloc.start()
+        count = sum(1 for _ in read_records(path))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert count == blocks * 256
+    assert peaks[1] < 1.1 * peaks[0]
+    assert peaks[1] < 3_000_000  # a few blocks; the text of the larger file has 21 million bytes

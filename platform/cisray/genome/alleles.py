@@ -189,8 +189,8 @@ class AlleleChecker:
         if place.start < 0 or place.end > length:
             return _Fault(
                 Reason.POSITION_OUT_OF_RANGE,
-                f"{len(record.ref):,} bases from position {record.pos:,} on leave {chrom}, "
-                f"which has positions 1 to {length:,}.",
+                f"REF has {len(record.ref):,} base(s) from {record.pos:,} on, and {chrom} has the "
+                f"positions 1 to {length:,}.",
             )
         return place
 
