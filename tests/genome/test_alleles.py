@@ -251,6 +251,17 @@ def test_a_match_can_complete_the_number_after_which_the_share_counts() -> None:
         watch.agree()
 
 
+@pytest.mark.parametrize(
+    ("fitting", "cause"), [(9, "look 0-based"), (8, "another assembly"), (0, "another assembly")]
+)
+def test_a_cause_is_named_when_it_explains_nine_in_ten(fitting: int, cause: str) -> None:
+    watch = MismatchWatch(limit=0.2, after=10)
+    for index in range(9):
+        watch.differ(ODD._replace(fits_next=index < fitting))
+    with pytest.raises(AssemblyMismatch, match=cause):
+        watch.differ(ODD)
+
+
 @pytest.mark.parametrize("options", [{"limit": 0.0}, {"limit": 1.1}, {"after": 0}])
 def test_limits_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match="the limit on mismatches is"):

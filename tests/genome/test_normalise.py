@@ -188,15 +188,33 @@ def test_letters_beyond_the_chromosome_are_refused(
         ReferenceText(genome).letters(Interval("c", start, end))
 
 
+def watched(genome: Genome, monkeypatch: pytest.MonkeyPatch) -> list[Interval]:
+    """What is fetched from the genome from now on."""
+    fetched: list[Interval] = []
+    fetch = genome.fetch
+    monkeypatch.setattr(genome, "fetch", lambda place: fetched.append(place) or fetch(place))
+    return fetched
+
+
 def test_few_reads_for_sorted_places(
     make_fasta: FastaMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Genome.open(make_fasta({"c": "ACGT" * 25_000})) as genome:
-        fetched: list[Interval] = []
-        fetch = genome.fetch
-        monkeypatch.setattr(genome, "fetch", lambda place: fetched.append(place) or fetch(place))
+        fetched = watched(genome, monkeypatch)
         reference = ReferenceText(genome)
         for start in range(0, 100_000, 50):
             reference.letters(Interval("c", start, start + 1))
     # 100,000 bases in blocks of 32,768: 3.05, so four reads for 2,000 places.
     assert [place.width for place in fetched] == [32_768, 32_768, 32_768, 1_696]
+
+
+def test_the_latest_blocks_stay_and_the_others_go(
+    make_fasta: FastaMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Genome.open(make_fasta({"c": SEQUENCE})) as genome, block_size(5):  # two are kept
+        fetched = watched(genome, monkeypatch)
+        reference = ReferenceText(genome)
+        for start in (3, 8, 4, 12, 2, 9):
+            reference.base("c", start)
+    # Blocks 0 and 1 are read; 4 is in 0; 12, in block 2, drives 1 out; 2 is in 0; 9 needs 1 anew.
+    assert [place.start for place in fetched] == [0, 5, 10, 5]

@@ -163,7 +163,7 @@ def test_a_header_with_the_five_columns_alone_is_enough(tmp_path: Path) -> None:
     ]
 
 
-LISTED = """# a comment
+LISTED = """#CHROM\tPOS\tREF\tALT
 chr2\t5010\tA\tG
 chr2\t5020\tac\tA,ACC\tmine
 

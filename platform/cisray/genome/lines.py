@@ -14,13 +14,14 @@ from typing import BinaryIO
 
 from cisray.errors import VariantsError
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # UTF-8's, which Windows puts before text
+
 _GZIP_MAGIC = b"\x1f\x8b"
 _BGZF_FIELD = b"\x06\x00BC\x02\x00"  # at byte 10, in htslib's and everybody's BGZF
 # The empty block that ends a BGZF file (SAM specification, section 4.1.2).
 _BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _BLOCK = 1 << 18
 _LONGEST_LINE = 1 << 28
-_BOM = b"\xef\xbb\xbf"
 
 
 def first_bytes(path: Path, count: int) -> bytes:
@@ -29,14 +30,14 @@ def first_bytes(path: Path, count: int) -> bytes:
     Raises `VariantsError` for what is missing, no regular file, unreadable, damaged, or a BGZF file
     without its end marker.
     """
-    if not path.exists():
-        raise VariantsError(f"there is no file of variants {path}: check the path.")
-    if not path.is_file():
-        raise VariantsError(
-            f"{path} is a folder, a pipe or a device, which cannot be read twice: store the "
-            "variants in a file."
-        )
     try:
+        if not path.exists():
+            raise VariantsError(f"there is no file of variants {path}: check the path.")
+        if not path.is_file():
+            raise VariantsError(
+                f"{path} is a folder, a pipe or a device, which cannot be read twice: store the "
+                "variants in a file."
+            )
         with path.open("rb") as stored:
             _check_end(path, stored)
             return _text_of(stored).read(count)
@@ -81,7 +82,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as stored:
             text = _text_of(stored)
-            block = text.read(_BLOCK).removeprefix(_BOM)
+            block = text.read(_BLOCK).removeprefix(BYTE_ORDER_MARK)
             while block:
                 lines_before += block.count(b"\n")
                 yield block

@@ -39,7 +39,8 @@ class ReferenceText:
         """
         chrom, start, end = interval.chrom, interval.start, interval.end
         number, offset = divmod(start, _BLOCK_BP)
-        if 0 <= start < end <= (number + 1) * _BLOCK_BP:
+        if 0 <= start < end:
+            # Shorter than the interval where that goes on in the next block, or off the end.
             found = self._block(chrom, number)[offset : offset + end - start]
             if len(found) == end - start:
                 return found

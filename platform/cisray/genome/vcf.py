@@ -6,8 +6,8 @@ that none is lost and none shifts the others' numbers (docs/decisions/0009).
 
 What a file is, by its text after decompression (plain, gzip or BGZF):
 
-- BCF begins with `BCF`; VCF with `##` or `#CHROM`. After the header of a VCF every line that is not
-  blank is a record, with as many columns as the line `#CHROM` has.
+- BCF begins with `BCF`; VCF with `##`, or with the columns `#CHROM`, `POS` and `ID`. After a VCF's
+  header every line that is not blank is a record, with as many columns as the line `#CHROM` has.
 - Everything else is a list, without a header: blank lines and comments (#) are skipped, and each
   other line is, by its own columns, `chrom pos ref alt [id]` (separated by tabs, or by spaces
   where there is no tab) or one identifier such as `chr1:100:A:G` (`Variant.from_id`).
@@ -24,10 +24,10 @@ from typing import NamedTuple
 import pysam
 
 from cisray.errors import CoordinateError, VariantsError
-from cisray.genome.lines import first_bytes, numbered_lines
+from cisray.genome.lines import BYTE_ORDER_MARK, first_bytes, numbered_lines
 from cisray.genome.variant import split_id
 
-_SNIFFED = 16
+_SNIFFED = 64
 _MAX_DIGITS = 18  # more than any chromosome has bases, and within 64 bits
 _VCF_COLUMNS = [b"#CHROM", b"POS", b"ID", b"REF", b"ALT"]
 _LIST_TRIED = 20  # lines of a list that may be unreadable before the file is taken for no list
@@ -71,8 +71,8 @@ def read_records(path: str | PathLike[str]) -> Iterator[Record | BadLine]:
     beginning = first_bytes(source, _SNIFFED)
     if beginning.startswith(b"BCF"):
         return _bcf_records(source)
-    beginning = beginning.removeprefix(b"\xef\xbb\xbf")
-    if beginning.startswith((b"##", b"#CHROM")):
+    beginning = beginning.removeprefix(BYTE_ORDER_MARK)
+    if beginning.startswith(b"##") or beginning.split()[:3] == _VCF_COLUMNS[:3]:
         return _vcf_records(source)
     return _list_records(source)
 
