@@ -306,6 +306,10 @@ def test_swapped_alleles_are_recognised(genome: Genome, tmp_path: Path) -> None:
     assert "In 6 of them the FASTA has the alternative allele: REF and ALT look swapped" in message
 
 
+def test_an_empty_alternative_explains_no_mismatch(genome: Genome, tmp_path: Path) -> None:
+    assert "another assembly" in stopped(genome, "chr2\t101\tC\tA,\n" * 6, tmp_path)
+
+
 def test_a_record_counts_once_for_the_watch(genome: Genome) -> None:
     watch = MismatchWatch()
     checker = AlleleChecker(genome, "a.vcf", max_allele_bp=50, watch=watch)

@@ -212,6 +212,7 @@ class AlleleChecker:
             fits_alt=any(
                 self._holds(interval_at(place.chrom, record.pos, len(alt)), alt.upper())
                 for alt in record.alts
+                if alt
             ),
         )
 
