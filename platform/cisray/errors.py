@@ -56,6 +56,14 @@ class RegionsError(InputError):
     """A BED line is malformed or does not fit the genome; the message has file and line."""
 
 
+class VariantsError(InputError):
+    """A file of variants is missing, truncated or no such file; the message has file and line."""
+
+
+class AssemblyMismatch(InputError):
+    """So many reference alleles differ from the FASTA that it is not the variants' assembly."""
+
+
 class TrackError(InputError):
     """A track table is malformed, or a selection of tracks matches nothing."""
 

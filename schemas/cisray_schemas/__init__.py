@@ -4,13 +4,24 @@ Knows nothing of the rest of the project, so that any tool may depend on it alon
 """
 
 from cisray_schemas.genome_tracks import GENOME_TRACKS
+from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.windows import WINDOWS
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (TRACKS, WINDOWS, GENOME_TRACKS, RUN_TRACKS, RUN_FILES)
+    table.name: table for table in (TRACKS, WINDOWS, GENOME_TRACKS, REJECTS, RUN_TRACKS, RUN_FILES)
 }
 
-__all__ = ["GENOME_TRACKS", "RUN_FILES", "RUN_TRACKS", "TABLES", "TRACKS", "WINDOWS", "Table"]
+__all__ = [
+    "GENOME_TRACKS",
+    "REJECTS",
+    "RUN_FILES",
+    "RUN_TRACKS",
+    "TABLES",
+    "TRACKS",
+    "WINDOWS",
+    "Reason",
+    "Table",
+]

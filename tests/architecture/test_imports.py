@@ -73,6 +73,7 @@ def test_help_loads_nothing_heavy(root: Path) -> None:
     ("module", "without"),
     [
         ("cisray.genome.reference", {"torch", "polars", "ray"}),
+        ("cisray.genome.alleles", {"torch", "polars", "ray"}),
         ("cisray.store.scan", {"torch", "ray"}),
         ("cisray.scoring.tiles", {"polars", "ray"}),
         ("cisray_jobs.score_genome", {"ray"}),

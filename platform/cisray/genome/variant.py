@@ -16,12 +16,43 @@ _ALLELE = re.compile(r"[ACGTN]+")
 # The chromosome may itself hold the separator (chrUn_KI270742v1), hence greedy and anchored at
 # both ends; only the underscore form, GTEx's, carries a build.
 _IDS = (
-    re.compile(r"(?P<chrom>\S+):(?P<pos>\d+):(?P<ref>[A-Za-z]+)[:>](?P<alt>[A-Za-z]+)", re.ASCII),
     re.compile(
-        r"(?P<chrom>\S+)_(?P<pos>\d+)_(?P<ref>[A-Za-z]+)_(?P<alt>[A-Za-z]+)(?:_b\d+)?", re.ASCII
+        r"(?P<chrom>\S+):(?P<pos>\d{1,18}):(?P<ref>[A-Za-z]+)[:>](?P<alt>[A-Za-z]+)", re.ASCII
     ),
-    re.compile(r"(?P<chrom>\S+)-(?P<pos>\d+)-(?P<ref>[A-Za-z]+)-(?P<alt>[A-Za-z]+)", re.ASCII),
+    re.compile(
+        r"(?P<chrom>\S+)_(?P<pos>\d{1,18})_(?P<ref>[A-Za-z]+)_(?P<alt>[A-Za-z]+)(?:_b\d+)?",
+        re.ASCII,
+    ),
+    re.compile(r"(?P<chrom>\S+)-(?P<pos>\d{1,18})-(?P<ref>[A-Za-z]+)-(?P<alt>[A-Za-z]+)", re.ASCII),
 )
+
+
+def split_id(text: str) -> tuple[str, int, str, str]:
+    """Take an identifier apart into chrom, 1-based pos, ref and alt, none of them checked.
+
+    Understood is what `Variant.from_id` understands. Raises `CoordinateError`.
+
+    >>> split_id("chr1:0:a:R")
+    ('chr1', 0, 'a', 'R')
+    """
+    for form in _IDS:
+        match = form.fullmatch(text.strip())
+        if match is not None:
+            return match["chrom"], int(match["pos"]), match["ref"], match["alt"]
+    raise CoordinateError(
+        f"cannot read a variant out of {text!r}: write chr1:100:A:G, chr1:100:A>G, 1-100-A-G "
+        "or chr1_100_A_G_b38, with a 1-based position; an rs number does not say the alleles."
+    )
+
+
+def interval_at(chrom: str, pos: int, size: int) -> Interval:
+    """Give the `size` bases from the 1-based position `pos` on, as a 0-based half-open interval.
+
+    >>> interval_at("chr1", 100, 2)
+    Interval(chrom='chr1', start=99, end=101)
+    """
+    start = pos - 1
+    return Interval(chrom, start, start + size)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -59,14 +90,16 @@ class Variant:
         >>> Variant.from_id("chr1_100_A_G_b38")
         Variant(chrom='chr1', pos=100, ref='A', alt='G')
         """
-        for form in _IDS:
-            match = form.fullmatch(text.strip())
-            if match is not None:
-                return cls(match["chrom"], int(match["pos"]), match["ref"], match["alt"])
-        raise CoordinateError(
-            f"cannot read a variant out of {text!r}: write chr1:100:A:G, chr1:100:A>G, 1-100-A-G "
-            "or chr1_100_A_G_b38, with a 1-based position; an rs number does not say the alleles."
-        )
+        return cls(*split_id(text))
+
+    @classmethod
+    def from_start(cls, chrom: str, start: int, ref: str, alt: str) -> Self:
+        """Place `ref` at a 0-based start; raise `CoordinateError`.
+
+        >>> Variant.from_start("chr1", 99, "A", "G")
+        Variant(chrom='chr1', pos=100, ref='A', alt='G')
+        """
+        return cls(chrom, start + 1, ref, alt)
 
     def __str__(self) -> str:
         """Write `chrom:pos:ref:alt`, which `from_id` reads back."""
@@ -79,8 +112,7 @@ class Variant:
         >>> Variant("chr1", 100, "AC", "G").interval
         Interval(chrom='chr1', start=99, end=101)
         """
-        start = self.pos - 1
-        return Interval(self.chrom, start, start + len(self.ref))
+        return interval_at(self.chrom, self.pos, len(self.ref))
 
     @property
     def is_snv(self) -> bool:
