@@ -12,7 +12,7 @@ Names mean what Basenji's scripts mean by them today. Where a name has meant oth
   for the log2 ratio of the sums, `SADR` here. The published HDF5 of the 1000 Genomes variants say
   "same as SAD, by computing log2(1 + alternate) - log2(1 + reference)", which does not tell whether
   bins or sums are meant; taken literally, the logarithm is of the model's output, hence of bins.
-- SAD is the sum over bins. DeepMind's notebook takes the mean: SAD / 896 for all of Enformer's bins.
+- SAD is the sum over bins. DeepMind's notebook takes the mean: SAD / 896 over Enformer's bins.
 - JS is not the Jensen-Shannon divergence but half of Jeffreys's, as in the scripts that named it.
 - D2 is the Euclidean norm itself, not its square.
 """
@@ -102,19 +102,21 @@ def js(prediction_NT: torch.Tensor, difference_BNT: torch.Tensor) -> torch.Tenso
     that a signal of zero has a shape.
 
     As sum(p w log1p(w)) / 2 with w = q / p - 1 = (d / (ref + c) - v) sum(ref + c) / sum(alt + c),
-    where v = sum(d) / sum(ref + c): no term is negative. The subtraction in w costs digits where
-    all bins change by nearly the same factor, at most as many as rounding d to float32 has cost.
+    where v = sum(d) / sum(ref + c): no term is negative. Where all bins change by nearly the same
+    factor the subtraction in w costs digits, but in float64 only those beyond what a d of float32
+    can tell.
     """
-    raised_NT = prediction_NT + _lower_quartile(prediction_NT).clamp(min=_SMALLEST)
-    changed_BNT = raised_NT + difference_BNT
-    total_1T = raised_NT.sum(BINS, keepdim=True)
-    changed_total_B1T = changed_BNT.sum(BINS, keepdim=True)
-    growth_B1T = difference_BNT.sum(BINS, keepdim=True) / total_1T
-    w_BNT = (difference_BNT / raised_NT - growth_B1T) * (total_1T / changed_total_B1T)
+    pseudo = _lower_quartile(prediction_NT).clamp(min=_SMALLEST)
+    raised_NT = prediction_NT + pseudo
+    # In this order: an alternate of zero keeps its pseudocount, however small that is.
+    changed_BNT = (prediction_NT + difference_BNT) + pseudo
+    total, changed_total = raised_NT.sum(BINS, keepdim=True), changed_BNT.sum(BINS, keepdim=True)
+    growth = difference_BNT.sum(BINS, keepdim=True) / total
+    w_BNT = (difference_BNT / raised_NT - growth) * (total / changed_total)
     # Where the share of a bin falls by more than half, 1 + w has lost what it is made of.
-    direct_BNT = torch.log((changed_BNT / changed_total_B1T) / (raised_NT / total_1T))
+    direct_BNT = torch.log((changed_BNT / changed_total) / (raised_NT / total))
     log_ratio_BNT = torch.where(w_BNT > -0.5, torch.log1p(w_BNT), direct_BNT)
-    return (raised_NT / total_1T * w_BNT * log_ratio_BNT).sum(BINS) / 2
+    return (raised_NT / total * w_BNT * log_ratio_BNT).sum(BINS) / 2
 
 
 def _lower_quartile(prediction_NT: torch.Tensor) -> torch.Tensor:
