@@ -84,10 +84,10 @@ class Stretch:
 class AlignedAlternates:
     """One variant's sequences, (B, L) uint8, and how their differences become the variant's.
 
-    There is 1, or 2 where the left flank is in place in the first and the right flank in the second:
-    then the bins before `own` count from the first, those after it from the second, and those of
-    `own` are the mean. `own` are the variant's own bins among those asked for, counted from the
-    first of these; empty where the variant lies beside them. `num_bins` is how many were asked for.
+    There is 1, or 2 where the left flank is in place in the first and the right flank in the
+    second: then the bins before `own` count from the first, those after it from the second, and
+    those of `own` are the mean. `own` are the variant's own bins among those asked for, counted
+    from the first of these; empty where the variant lies beside them. `num_bins` were asked for.
     """
 
     codes_BL: Codes
@@ -115,10 +115,10 @@ def align(
     own = _bins_that_hold(pair.stretch, window, chosen)
     left_shows = pair.stretch.start > window.input.start
     right_shows = pair.stretch.end < window.input.end
-    if not left_shows and not right_shows:
+    if pair.shift and not left_shows and not right_shows:
         raise CoordinateError(
-            f"the variant {_short(variant)} spans the whole window {window.input}: nothing is left "
-            "of its flanks to compare."
+            f"the variant {_short(variant)}, or the repeat in which it may be placed, spans the "
+            f"whole window {window.input}: no flank is left to hold in place."
         )
     if policy is Policy.LEFT or not pair.shift:
         placed = [pair.left_in_place(window)]
