@@ -1,4 +1,4 @@
-"""Indels against brute force, spelled in every way, and under a model that sees a few bases only."""
+"""Indels against brute force, in every spelling, and under a model that sees a few bases."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -215,7 +215,7 @@ def aligned_or_none(here: Chromosome, variant: Variant, window: Window, policy: 
         return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_both_alternates_are_windows_of_the_edited_chromosome(case) -> None:
     """Left in place: the edited chromosome from the same base on; right: up to the same base."""
@@ -236,13 +236,15 @@ def test_both_alternates_are_windows_of_the_edited_chromosome(case) -> None:
         # What lies wholly beside the variant's own bins is the reference, base for base.
         reference_L = here.fetch(window.input)
         before, after = (16 + 8 * edge for edge in (stitched.own.start, stitched.own.stop))
-        np.testing.assert_array_equal(stitched.codes_BL[0, :before], reference_L[:before])
-        np.testing.assert_array_equal(stitched.codes_BL[1, after:], reference_L[after:])
+        if stitched.own.start > 0:
+            np.testing.assert_array_equal(stitched.codes_BL[0, :before], reference_L[:before])
+        if stitched.own.stop < 6:
+            np.testing.assert_array_equal(stitched.codes_BL[1, after:], reference_L[after:])
     else:
         assert any(np.array_equal(stitched.codes_BL[0], one) for one in (left_L, right_L))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_a_variant_is_refused_only_where_the_window_does_not_show_it(case) -> None:
     here, variant, window = case
@@ -278,7 +280,7 @@ def changed_bases(text: str, edited: str) -> set[int]:
     return set(range(begin, end))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases(), st.integers(0, 5), st.integers(1, 6))
 def test_own_bins_hold_every_spelling_of_the_variant(case, first: int, count: int) -> None:
     here, variant, _ = case
@@ -346,7 +348,7 @@ def test_spellings_of_one_variant_are_one(policy, repeat, deleted, inserted, loc
 # With a model that sees two bases beyond a bin.
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10_000), st.integers(118, 160), st.integers(0, 20), st.text("ACGT", max_size=9)
 )
@@ -437,8 +439,11 @@ def test_with_enformer(tiny: Enformer) -> None:
     one, two = (effect(effects, here, way, window) for way in (first, fifth))
     assert torch.equal(one, two)
     left = effect(effects, here, first, window, Policy.LEFT)
-    # Far from the variant both flanks compare bin for bin: much smaller than a shift.
-    assert one[-4:].abs().max() < 0.1 * left[-4:].abs().max()
+    # The bins before the variant's own are those of the left flank in place under both policies.
+    own = align(first, window, fetch=here.fetch).own
+    assert own == range(7, 8)
+    assert torch.equal(one[:7], left[:7])
+    assert not torch.equal(one[7:], left[7:])
     bins = range(5, 12)
     part = effect(effects, here, first, window, bins=bins)
     assert torch.allclose(part, one[5:12], atol=1e-7)
@@ -493,13 +498,13 @@ def test_a_variant_beside_the_bins_needs_one_flank_only() -> None:
     # So are bins 0 and 1 for a deletion in bin 3 (140 to 147), and bins 4 and 5 of the right.
     here = Chromosome(text[:142] + "GCAT" + text[146:])
     text = here.text
-    aligned = align(here.variant(143, 1, ""), window, fetch=here.fetch, bins=range(0, 2))
+    aligned = align(here.variant(143, 1, ""), window, fetch=here.fetch, bins=range(2))
     assert texts(aligned) == [text[100:143] + text[144:181]]
     aligned = align(here.variant(143, 1, ""), window, fetch=here.fetch, bins=range(4, 6))
     assert texts(aligned) == [text[99:143] + text[144:180]]
-    assert align(here.variant(143, 1, ""), window, fetch=here.fetch, bins=range(2, 5)).own == range(
-        1, 2
-    )
+    aligned = align(here.variant(143, 1, ""), window, fetch=here.fetch, bins=range(2, 5))
+    assert aligned.own == range(1, 2)
+    assert len(aligned.codes_BL) == 2
 
 
 def test_a_deletion_longer_than_a_bin() -> None:
@@ -526,10 +531,9 @@ def test_a_deletion_beyond_the_end_of_the_window_leaves_one_flank() -> None:
     variant = here.variant(90, 40, "")
     assert variant.interval == Interval("chr7", 89, 130)
     aligned = align(variant, window_at(100), fetch=here.fetch)
-    assert texts(aligned) == [text[50:90] + text[130:180][-40:]] or texts(aligned) == [
-        text[60:90] + text[130:180]
-    ]
-    assert aligned.own == range(0, 2)
+    # 130 and on in place; before it the 30 bases that end at 89.
+    assert texts(aligned) == [text[60:90] + text[130:180]]
+    assert aligned.own == range(2)
 
 
 @pytest.mark.parametrize(
@@ -544,14 +548,10 @@ def test_a_deletion_beyond_the_end_of_the_window_leaves_one_flank() -> None:
 def test_what_a_window_cannot_show(start, deleted, inserted, message) -> None:
     text = random_chromosome(20).text
     here = Chromosome(text[:179] + "GCAT" + text[183:])
+    variant = here.variant(start, deleted, inserted)
     for policy in Policy:
         with pytest.raises(CoordinateError, match=message):
-            align(
-                here.variant(start, deleted, inserted),
-                window_at(100),
-                fetch=here.fetch,
-                policy=policy,
-            )
+            align(variant, window_at(100), fetch=here.fetch, policy=policy)
 
 
 def test_other_errors() -> None:
