@@ -535,6 +535,20 @@ def test_a_deletion_beyond_the_end_of_the_window_leaves_one_flank() -> None:
     assert aligned.own == range(2)
 
 
+def test_a_deletion_from_or_to_the_very_end_of_a_window_leaves_one_flank() -> None:
+    text = random_chromosome(24).text
+    text = text[:99] + "GC" + text[101:119] + "TA" + text[121:159] + "GC" + text[161:179] + "TA"
+    here = Chromosome(text + random_chromosome(25).text)
+    # 100 to 119 go, 100 is the window's first base; 119 is in bin 0 (116 to 123).
+    aligned = align(here.variant(100, 20, ""), window_at(100), fetch=here.fetch)
+    assert texts(aligned) == [text[80:100] + text[120:180]]
+    assert aligned.own == range(1)
+    # 160 to 179 go, 179 is its last base; 160 is in bin 5 (156 to 163).
+    aligned = align(here.variant(160, 20, ""), window_at(100), fetch=here.fetch)
+    assert texts(aligned) == [text[100:160] + here.text[180:200]]
+    assert aligned.own == range(5, 6)
+
+
 @pytest.mark.parametrize(
     ("start", "deleted", "inserted", "message"),
     [

@@ -123,12 +123,13 @@ def align(
     if policy is Policy.LEFT or not pair.shift:
         placed = [pair.left_in_place(window)]
     else:
-        # A flank is held in place for the bins that lie in it; one that the window does not show
-        # cannot be, and the variant's own bins count from the other alone.
-        needs_left = left_shows and (own.stop > 0 or not right_shows)
-        needs_right = right_shows and (own.start < len(chosen) or not left_shows)
-        placed = [pair.left_in_place(window)] * needs_left
-        placed += [pair.right_in_place(window)] * needs_right
+        # Each flank is held in place for the bins that lie in it and for the variant's own. One that
+        # the window does not show cannot be; its end of the target is then own bins to the last.
+        placed = []
+        if left_shows and own.stop > 0:
+            placed.append(pair.left_in_place(window))
+        if right_shows and own.start < len(chosen):
+            placed.append(pair.right_in_place(window))
     reference_L = pair.reference(window)
     if variant.ref != variant.alt and all(np.array_equal(one, reference_L) for one in placed):
         raise CoordinateError(
