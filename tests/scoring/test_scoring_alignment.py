@@ -100,12 +100,17 @@ def local() -> PlainEffects:
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enformer]:
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Enformer:
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     init_model(path, "tiny", seed=5, randomise_all=True)
+    return load_model(path)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield load_model(path)
+    yield
     torch.set_num_threads(threads)
 
 

@@ -113,18 +113,12 @@ def align(
     chosen = range(window.target_bins) if bins is None else bins
     pair = _Pair.of(variant, window, fetch)
     own = _bins_that_hold(pair.stretch, window, chosen)
-    left_shows = pair.stretch.start > window.input.start
-    right_shows = pair.stretch.end < window.input.end
-    if pair.shift and not left_shows and not right_shows:
-        raise CoordinateError(
-            f"the variant {_short(variant)}, or the repeat in which it may be placed, spans the "
-            f"whole window {window.input}: no flank is left to hold in place."
-        )
+    left_shows, right_shows = pair.flanks_shown(window)
     if policy is Policy.LEFT or not pair.shift:
         placed = [pair.left_in_place(window)]
     else:
-        # Each flank is held in place for the bins that lie in it and for the variant's own. One that
-        # the window does not show cannot be; its end of the target is then own bins to the last.
+        # A flank is held in place for the bins that lie in it and for the variant's own; one that
+        # the window does not show cannot be, and on its side the own bins reach the target's end.
         placed = []
         if left_shows and own.stop > 0:
             placed.append(pair.left_in_place(window))
@@ -184,11 +178,12 @@ def merge_all(difference_BNT: torch.Tensor, aligned: Sequence[AlignedAlternates]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """Reference and alternate around a window, both beginning at base `start`.
+    """Reference and alternate of a variant around a window, both beginning at base `start`.
 
     `stretch` holds every base that the variant may be said to change, however it is spelled.
     """
 
+    variant: Variant
     start: int
     reference_S: Codes
     alternate_S: Codes
@@ -216,12 +211,22 @@ class _Pair:
         alternate_S = np.concatenate(parts)
         changed = _changed(reference_S, alternate_S) or (begin, stop)
         stretch = Interval(needed.chrom, *changed).shift(needed.start)
-        return cls(needed.start, reference_S, alternate_S, stretch)
+        return cls(variant, needed.start, reference_S, alternate_S, stretch)
 
     @property
     def shift(self) -> int:
         """By how many bases the right flank of the alternate lies further left."""
         return len(self.reference_S) - len(self.alternate_S)
+
+    def flanks_shown(self, window: Window) -> tuple[bool, bool]:
+        """Tell whether the window shows any of the left and of the right flank."""
+        left, right = self.stretch.start > window.input.start, self.stretch.end < window.input.end
+        if self.shift and not left and not right:
+            raise CoordinateError(
+                f"the variant {_short(self.variant)}, or the repeat in which it may be placed, "
+                f"spans the whole window {window.input}: no flank is left to hold in place."
+            )
+        return left, right
 
     def reference(self, window: Window) -> Codes:
         """Cut the window's own codes."""
