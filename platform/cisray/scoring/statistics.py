@@ -203,7 +203,7 @@ def compute(
     shape = (len(difference_BNT), prediction_NT.shape[1])
     found = {one.name: difference_BNT.new_empty(shape, dtype=torch.float32) for one in wanted}
     for lanes in _lanes(difference_BNT):
-        changes_BNT = _raised(reference_NT, difference_BNT[lanes].double())
+        changes_BNT = _raised(prediction_NT, difference_BNT[lanes]).double()
         for one in wanted:
             found[one.name][lanes] = one.function(reference_NT, changes_BNT).float()
     return found
@@ -233,13 +233,12 @@ def _lanes(difference_BNT: torch.Tensor) -> Iterator[slice]:
     return (slice(first, first + step) for first in range(0, len(difference_BNT), step))
 
 
-def _raised(reference_NT: torch.Tensor, difference_BNT: torch.Tensor) -> torch.Tensor:
-    alternate_BNT = reference_NT + difference_BNT
-    allowed_NT = _ROUNDING_SHARE * reference_NT + _ROUNDING_SIGNAL
-    if bool((alternate_BNT < -allowed_NT).any()):
+def _raised(prediction_NT: torch.Tensor, difference_BNT: torch.Tensor) -> torch.Tensor:
+    lowest_NT = -((1 + _ROUNDING_SHARE) * prediction_NT + _ROUNDING_SIGNAL)
+    if bool((difference_BNT < lowest_NT).any()):
         raise ResultsError(
-            f"an alternate's prediction is {alternate_BNT.min().item():g}, but models predict "
-            "signals of zero and more, and this is no rounding: the engine that computed the "
-            "difference breaks its contract."
+            f"an alternate's prediction is {(prediction_NT + difference_BNT).min().item():g}, but "
+            "models predict signals of zero and more, and this is no rounding: the engine that "
+            "computed the difference breaks its contract."
         )
-    return torch.maximum(difference_BNT, -reference_NT)
+    return torch.maximum(difference_BNT, -prediction_NT)
