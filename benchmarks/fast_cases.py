@@ -37,9 +37,14 @@ FIRST_SNV = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """How much of each kind of work is done in a round."""
+    """How much of each kind of work is done in a round.
+
+    `tiles` are as many as a shard of a float32 run has in the plan for the published size on two
+    threads; a bfloat16 run has more, over which a shard's first tile weighs less.
+    """
 
     tiles: int = 8
+    worker_tiles: int = 3  # of the shard of the worker whose memory is measured
     compared_tiles: int = 2
     positions: int = 8  # of a saturation run, with three alternates each
     sites: int = 2  # far from one another, each with a window of its own

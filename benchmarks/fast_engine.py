@@ -11,7 +11,8 @@ A ratio says how often cisray does a unit of work in the time that enformer-pyto
 passes which the same unit takes there: one for a tile; one for an alternate whose reference is
 shared, two where each variant has its own. Products are counted as they are executed (`counting`),
 in the warm-up round, which is not timed; their rate is set against plain matrix products of the
-same types and threads. How exact effects are is measured by benchmarks/effect_accuracy.py.
+same types and threads. The memory of a worker of a run is measured besides (`worker_memory`); its
+time is not. How exact effects are is measured by benchmarks/effect_accuracy.py.
 
     python benchmarks/fast_engine.py [--rounds 3] [--threads 2] [--size enformer] [--only CASE ...]
 """
@@ -32,7 +33,7 @@ from fast_cases import CASES, Case, Ledger, Part, Workload
 from fast_report import (
     Measured,
     Results,
-    correlations,
+    agreement,
     flops_per_unit,
     largest_relative,
     per_unit,
@@ -52,6 +53,7 @@ from measuring import (
 )
 from numpy.typing import NDArray
 from peers import PEER, their_pass
+from worker_memory import worker_peak_bytes
 
 from cisray.inference.fast.products import linear
 from cisray.inference.precision import arithmetic
@@ -60,6 +62,7 @@ from cisray_jobs.models import SIZES
 from cisray_jobs.tile_task import peak_rss_bytes
 
 TIMED = [case for case in CASES if case != "tiles_plain"]
+WORKER = "worker"  # of a run on Ray: its memory is measured, not its time
 RATE_SHAPE = (4096, 1536, 3072)  # rows, summed, columns: what most of the network's products are
 RATE_TRIALS = 10
 
@@ -130,6 +133,12 @@ class Bench:
             args = ("tiles_plain", self.weights, self.threads, self.load)
             ours.submit(our_round, *args, self.predictions("tiles_plain")).result()
 
+    def worker_peak(self) -> int:
+        """Let a worker of a run score a little; tell its peak memory."""
+        with process() as driver:
+            args = (self.weights, self.threads, self.load.worker_tiles)
+            return driver.submit(worker_peak_bytes, *args).result()
+
     def predictions(self, case: str) -> Path:
         """Name the folder for the predictions of a case's tiles."""
         return self.weights.with_name(case)
@@ -166,10 +175,13 @@ def compare(bench: Bench, cases: Sequence[str]) -> dict[str, float]:
         bench.predict_plainly()
         facts["float32_largest_relative_error"] = largest_relative(exact, plain)
     if {"tiles_float32", "tiles_bfloat16"} <= set(cases):
-        found = correlations(rounded, exact)
-        facts["bfloat16_pearson_smallest"] = float(found.min())
-        facts["bfloat16_pearson_1st_percentile"] = float(np.percentile(found, 1))
-        facts["bfloat16_pearson_median"] = float(np.median(found))
+        found = agreement(rounded, exact)
+        facts["bfloat16_pearson_smallest"] = float(found.pearson.min())
+        facts["bfloat16_pearson_1st_percentile"] = float(np.percentile(found.pearson, 1))
+        facts["bfloat16_pearson_median"] = float(np.median(found.pearson))
+        facts["bfloat16_error_largest"] = float(found.error.max())
+        facts["bfloat16_error_median"] = float(np.median(found.error))
+        facts["variation_median"] = float(np.median(found.variation))
     return facts
 
 
@@ -181,7 +193,7 @@ def measure_all(bench: Bench, cases: Sequence[str]) -> Results:
         rates.append(other.submit(products_per_second, bench.threads).result())
     with process() as theirs:
         theirs.submit(their_round, bench.weights, bench.threads).result()  # a warm-up
-        for case in cases:
+        for case in (name for name in TIMED if name in cases):
             measured[case] = bench.measure(case, theirs)
         _, their_peak = theirs.submit(their_round, bench.weights, bench.threads).result()
     with process() as other:
@@ -191,6 +203,7 @@ def measure_all(bench: Bench, cases: Sequence[str]) -> Results:
         accuracy=compare(bench, cases),
         products={way: statistics.mean(rate[way] for rate in rates) for way in rates[0]},
         their_peak_rss_bytes=their_peak,
+        worker_peak_rss_bytes=bench.worker_peak() if WORKER in cases else None,
     )
 
 
@@ -200,7 +213,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed rounds of each kind of work")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--size", choices=SIZES, default=FULL_SIZE, help="smaller: a trial")
-    parser.add_argument("--only", choices=TIMED, nargs="+", default=TIMED, help="a trial of some")
+    every = [*TIMED, WORKER]
+    parser.add_argument("--only", choices=every, nargs="+", default=every, help="a trial of some")
     options = parser.parse_args()
     load = Workload()
     before = load_average()
@@ -221,7 +235,7 @@ def main() -> None:
     }
     flops = SIZES[options.size].forward_flops(HEAD)
     text = report(results, load, options.size, peer=PEER, peer_flops=flops)
-    whole = options.size == FULL_SIZE and set(options.only) == set(TIMED)
+    whole = options.size == FULL_SIZE and set(options.only) == set(every)
     publish("fast_engine", text, facts, keep=whole)
 
 

@@ -277,8 +277,8 @@ def score_genome(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="float32, bfloat16 (products in 8 significant bits), or auto: float32 on a CPU, "
-            "bfloat16 on a GPU that multiplies it. [default: auto]"
+            help="float32, bfloat16 (products in 8 significant bits: faster, less exact), or auto: "
+            "float32 for tracks. [default: auto]"
         ),
     ] = None,
     self_check: Annotated[

@@ -1,16 +1,24 @@
 """The way a model is run: fast where it can be, plain otherwise, and always with a reason."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from counting_model import CountingModel
 
 from cisray.errors import ConfigError, UnknownHead
-from cisray.inference.choose import choose_method, effect_predictor, tile_predictor
+from cisray.inference.choose import (
+    MethodChoice,
+    choose_method,
+    effect_predictor,
+    tile_predictor,
+)
 from cisray.inference.effects import PlainEffects
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.predictor import PlainPredictor
+from cisray.model.enformer.network import Enformer
 from cisray.tracks import TrackSet
 
 COMMON = {"device": torch.device("cpu"), "batch_size": 2}
@@ -70,3 +78,20 @@ def test_an_unknown_head_is_refused(tiny, choose, method: str) -> None:
     options = COMMON | {"precision": "float32", "method": method}
     with pytest.raises(UnknownHead, match="'rat'"):
         choose(tiny, TrackSet.unnamed("rat", 8), **options)
+
+
+def test_a_subclass_may_have_other_layers(tiny) -> None:
+    class Halved(Enformer):
+        def forward(self, onehot_BLA: torch.Tensor, head: str = "human") -> torch.Tensor:
+            return 0.5 * super().forward(onehot_BLA, head)
+
+    choice = choose_method(Halved(tiny.config), "fast")
+    assert choice == MethodChoice("plain", "Halved has no fast form")
+
+
+@pytest.mark.parametrize("way", [tile_predictor, effect_predictor])
+def test_a_model_in_training_mode_is_refused(tiny, way) -> None:
+    model = copy.deepcopy(tiny).train()
+    options = {"device": torch.device("cpu"), "precision": "float32", "batch_size": 1}
+    with pytest.raises(ValueError, match=r"model\.eval"):
+        way(model, tiny.tracks["human"], method="fast", **options)

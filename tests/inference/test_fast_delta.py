@@ -79,7 +79,7 @@ def error(ours: torch.Tensor, truth: torch.Tensor) -> float:
 @pytest.mark.parametrize("rows", [256, 31])
 @pytest.mark.parametrize("bins", [range(BINS), range(3, 4), range(200, BINS)])
 def test_the_algebra_is_exact(x_KD, few, bins, rows: int, at_once, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_CPU_ROWS", rows)
+    monkeypatch.setattr(module, "CPU_ROWS", rows)
     if at_once == "all heads":
         for each in (module, delta_module):
             monkeypatch.setattr(each, "head_groups", lambda heads, device: [slice(0, heads)])
@@ -124,11 +124,14 @@ def test_the_way_back_is_the_opposite(x_KD, few) -> None:
 
 @pytest.mark.parametrize("products", [F32, BF16])
 def test_lanes_do_not_see_each_other(x_KD, few, products) -> None:
-    d_BKD = torch.cat([few, draw(9), torch.zeros_like(few)])
+    """Products over rows of several lanes may be cut into other blocks, and rounded anew."""
+    changed_BKD = torch.cat([few, draw(9)])
+    d_BKD = torch.cat([changed_BKD, torch.zeros_like(few)])
     together = differences(small_enformer(), x_KD, d_BKD, products=products).difference_BNT
-    for lane in range(len(d_BKD)):
+    for lane in range(len(changed_BKD)):
         alone = differences(small_enformer(), x_KD, d_BKD[[lane]], products=products)
-        assert torch.equal(alone.difference_BNT[0], together[lane])
+        assert error(together[[lane]], alone.difference_BNT) < {F32: 1e-6, BF16: 5e-3}[products]
+    assert not together[len(changed_BKD) :].any()
 
 
 @pytest.mark.parametrize("products", [F32, BF16])

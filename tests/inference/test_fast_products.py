@@ -1,5 +1,9 @@
 """Products on channels-last data, held to torch's own channels-first convolution in float64."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
@@ -50,3 +54,48 @@ def test_linear_maps(dtype: torch.dtype) -> None:
     ):
         assert got.dtype == dtype
         torch.testing.assert_close(got.double(), expected, rtol=0, atol=2e-5)
+
+
+_OTHER_CPU = """
+import numpy as np, torch
+from cisray.inference.effects import PlainEffects
+from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.predictor import FastPredictor
+from cisray.model.enformer.config import EnformerConfig
+from cisray.model.enformer.initialise import initialise
+from cisray.model.enformer.network import Enformer
+from cisray_jobs.models import SIZES
+
+model = initialise(Enformer(SIZES["tiny"]), 1, randomise_all=True).eval()
+codes = np.random.default_rng(0).integers(0, 4, (2, 4096)).astype(np.uint8)
+cpu, tracks = torch.device("cpu"), model.tracks["human"]
+exact, rounded = (
+    FastPredictor(model, tracks, device=cpu, precision=kind).predict(codes)
+    for kind in ("float32", "bfloat16")
+)
+assert np.abs(rounded / exact - 1).max() < 0.1
+codes[1] = codes[0]
+codes[1, 2000] ^= 1
+delta, plain = (
+    effects.open(codes[0]).differences(codes[1:])
+    for effects in (
+        DeltaEffects(model, tracks, device=cpu, precision="bfloat16"),
+        PlainEffects(model, tracks, device=cpu),
+    )
+)
+assert (delta - plain).norm() < 0.05 * plain.norm()
+"""
+
+
+def test_a_cpu_whose_onednn_refuses_bfloat16() -> None:
+    """oneDNN is told to believe that it runs on an older CPU, which it asks once per process."""
+    path = os.pathsep.join(sys.path)
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2", "PYTHONPATH": path}
+    done = subprocess.run(
+        [sys.executable, "-c", _OTHER_CPU],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

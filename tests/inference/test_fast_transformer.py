@@ -56,7 +56,7 @@ def test_it_computes_what_the_model_does(tokens, head: str, bins: range) -> None
 @pytest.mark.parametrize("rows", [1, 7, 303, 304, 1000])
 def test_chunks_change_nothing(tokens, rows: int, monkeypatch) -> None:
     model = small_enformer_64()
-    monkeypatch.setattr(module, "_CPU_ROWS", rows)
+    monkeypatch.setattr(module, "CPU_ROWS", rows)
     ours = Transformer(*folded(model)).predict(tokens[:1], ALL)
     torch.testing.assert_close(ours, plain_tracks(model, tokens[:1]), rtol=1e-12, atol=1e-12)
 

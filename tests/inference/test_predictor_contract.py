@@ -4,6 +4,9 @@ EXACT names those that run the same operations as a direct call of the model and
 for bit; the others must come within CLOSE of it, relative to the largest value of a window.
 """
 
+import copy
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -145,6 +148,40 @@ def test_bfloat16_is_near_and_not_the_same(build, codes_BL) -> None:
     # bfloat16 keeps 8 bits: each product is off by up to 2**-9 = 0.2 %, a few layers by some more.
     error = np.abs(rounded - exact) / np.abs(exact).max(axis=(0, 1))
     assert 1e-5 < error.max() < 0.02
+
+
+def test_faint_tracks_keep_their_digits_in_bfloat16(kind, tiny, codes_BL) -> None:
+    """A faint track is the exponential of its logit; at -8 those of bfloat16 are 3 % apart."""
+    faint = copy.deepcopy(tiny)
+    with torch.no_grad():
+        faint._heads["human"][0].bias -= 8
+    tracks = tiny.tracks["human"]
+    exact, rounded = (
+        PREDICTORS[kind](faint, tracks, device=CPU, precision=precision).predict(codes_BL)
+        for precision in ("float32", "bfloat16")
+    )
+    assert exact.max() < 0.01
+    error = np.linalg.norm(rounded - exact, axis=(0, 1)) / np.linalg.norm(exact, axis=(0, 1))
+    assert error.max() < 0.02
+    if kind == "fast":
+        assert len(np.unique(rounded[..., 0])) > 0.9 * rounded[..., 0].size
+
+
+@pytest.mark.parametrize("starts", [[-1], [0, 1], [8192]])
+def test_windows_that_leave_the_stretch_are_refused_at_once(build, codes_BL, starts) -> None:
+    with pytest.raises(ValueError, match="4096"):
+        build().predict_along(codes_BL[0], starts)
+
+
+def test_arrays_may_change_between_windows(build, codes_BL) -> None:
+    """And need not be writable: what was given is what is read, or a copy of it."""
+    codes_S = codes_BL[:2].reshape(-1).copy()
+    expected = list(build().predict_along(codes_S.copy(), [0, 4096]))
+    codes_S.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = list(build().predict_along(codes_S, [0, 4096]))
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

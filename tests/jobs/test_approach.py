@@ -26,7 +26,7 @@ def test_choices_and_reasons_stand_in_the_manifest(cisray, inputs, tmp_path: Pat
     reasons = open_run(out).manifest.provenance["reasons"]
     assert reasons == {
         "predictor": "Enformer has a fast form, equal to the plain one within rounding",
-        "precision": "auto, for tracks on a CPU",
+        "precision": "auto, for tracks: bfloat16 has to be asked for",
     }
 
 
@@ -42,7 +42,7 @@ def test_the_verbose_command_shows_them(inputs, tmp_path: Path) -> None:
     options = inputs.options(tmp_path / "run", "--verbose", "--chromosomes", "chrB", "--quiet")
     told, _ = start(*options).communicate(timeout=120)
     assert "predictor: fast (Enformer has a fast form" in told
-    assert "precision: float32 (auto, for tracks on a CPU)" in told
+    assert "precision: float32 (auto, for tracks: bfloat16 has to be asked for)" in told
 
 
 @pytest.mark.parametrize("option", [("--predictor", "plain"), ("--precision", "bfloat16")])
@@ -70,7 +70,7 @@ def test_auto_keeps_the_precision_of_a_run_that_is_resumed(cisray, inputs, tmp_p
     assert kept(out) == ("fast", "float32")
 
 
-@pytest.mark.parametrize(("device", "chosen"), [("cpu", "float32"), ("cuda", "bfloat16")])
+@pytest.mark.parametrize(("device", "chosen"), [("cpu", "float32"), ("cuda", "float32")])
 def test_on_a_cluster_auto_follows_from_the_options(
     cisray, inputs, tmp_path: Path, monkeypatch, device: str, chosen: str
 ) -> None:

@@ -65,18 +65,19 @@ def choose_precision(
 ) -> PrecisionChoice:
     """Turn `auto` into a precision by device and purpose, and say why.
 
-    For tracks: float32 on a CPU, whose values can be held to 1e-4; bfloat16 on a CUDA device that
-    multiplies it. For effects, where bfloat16 means the products of differences alone: wherever it
-    is multiplied natively. `here` is False for devices of other machines, which are not asked: a
-    CUDA device is then taken for one that multiplies bfloat16, a CPU for one that does not, so
-    that the choice follows from the options alone. Raises ConfigError for an unknown name.
+    For tracks: float32 everywhere. How far bfloat16 moves a track depends on the weights and is not
+    proven small, so that it has to be asked for. For effects, where bfloat16 means the products of
+    differences alone and its error is relative to the effect: bfloat16 wherever it is multiplied
+    natively. `here` is False for devices of other machines, which are not asked: a CUDA device is
+    then taken for one that multiplies bfloat16, a CPU for one that does not, so that the choice
+    follows from the options alone. Raises ConfigError for an unknown name.
     """
     if wanted in ("float32", "bfloat16"):
         return PrecisionChoice("bfloat16" if wanted == "bfloat16" else "float32", "as asked for")
     if wanted != "auto":
         raise ConfigError(f"Unknown precision {wanted!r}: use auto, float32 or bfloat16.")
-    if device.type == "cpu" and purpose == "tracks":
-        return PrecisionChoice("float32", "auto, for tracks on a CPU")
+    if purpose == "tracks":
+        return PrecisionChoice("float32", "auto, for tracks: bfloat16 has to be asked for")
     if here:
         native = multiplies_bfloat16(device)
         told = f"the {device.type} here {'multiplies' if native else 'does not multiply'} bfloat16"

@@ -66,7 +66,7 @@ def check_stretch(codes_S: NDArray[np.uint8], starts: Sequence[int], spec: Windo
 
 def codes_on(device: torch.device, codes: NDArray[np.uint8]) -> torch.Tensor:
     """Copy base codes to a device; to CUDA from pinned memory, without waiting for the copy."""
-    held = torch.from_numpy(np.ascontiguousarray(codes))
+    held = torch.from_numpy(np.array(codes, order="C"))  # the caller's may change, or be read-only
     if device.type == "cuda":
         return held.pin_memory().to(device, non_blocking=True)
     return held.to(device)
@@ -122,6 +122,11 @@ class PlainPredictor:
     ) -> Iterator[NDArray[np.float32]]:
         """Predict windows of one stretch of DNA in turn, pred_NT each; batches as in `predict`."""
         check_stretch(codes_S, starts, self.spec)
+        return self._along(codes_S, starts)
+
+    def _along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int]
+    ) -> Iterator[NDArray[np.float32]]:
         for first in range(0, len(starts), self.batch_size):
             batch = starts[first : first + self.batch_size]
             yield from self.predict(

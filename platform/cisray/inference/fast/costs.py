@@ -7,14 +7,13 @@ are computed twice, and all that is no product.
 
 from dataclasses import dataclass
 
+from cisray.inference.fast import transformer, trunk
 from cisray.inference.precision import Precision
 from cisray.model.enformer.config import ALPHABET, STEM_KERNEL, TOWER_KERNEL, EnformerConfig
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
-# Queries that meet their distances in one product: K + QUERY_ROWS - 1 of these.
-QUERY_ROWS = 256
 # Bases of a trunk's chunk; with the output of its first level, half of that of the second.
-CHUNK_BP = 65_536
+CHUNK_BP = trunk.BLOCKS_PER_CHUNK * trunk.CPU_ROWS
 # Rows of the model's width that the transformer holds beside each other, in float32.
 TOKEN_ROWS = 10
 
@@ -54,16 +53,15 @@ def tile_flops(config: EnformerConfig, tracks: int) -> TileFlops:
 def copied_bytes(config: EnformerConfig, tracks: int, precision: Precision) -> int:
     """Count the bytes of weights that are kept in another form beside the model's own.
 
-    Trunk and tail are folded; keys of relative positions are computed; in float32 the transformer
-    is the model's own, in bfloat16 it is a rounded copy.
+    Trunk and head are folded, the head always in float32; keys of relative positions are computed;
+    in float32 the transformer is the model's own, in bfloat16 it is a rounded copy.
     """
-    values = _trunk_weights(config) + 2 * config.channels * (config.channels + tracks)
-    keys = config.num_heads * config.key_size
+    keys, width = config.num_heads * config.key_size, config.channels
+    values = _trunk_weights(config)
     values += config.num_transformer_layers * keys * (2 * config.tokens - 1)
     if precision == "bfloat16":
-        width = config.channels
         values += config.num_transformer_layers * (2 * keys * width + 6 * width * width)
-    return values * ITEM_BYTES[precision]
+    return values * ITEM_BYTES[precision] + 2 * width * tracks * ITEM_BYTES["float32"]
 
 
 def working_bytes(config: EnformerConfig, precision: Precision, batch: int) -> int:
@@ -106,7 +104,8 @@ def _block_macs(config: EnformerConfig, queries: int) -> int:
     tokens, width = config.tokens, config.channels
     keys = config.num_heads * config.key_size
     projections = tokens * width * (keys + width) + queries * width * (keys + width)
-    distances = tokens + min(QUERY_ROWS, queries) - 1
+    # So many queries meet their distances in one product, K - 1 more than they are.
+    distances = tokens + min(transformer.CPU_ROWS, queries) - 1
     products = queries * (tokens * (keys + width) + distances * keys)
     return projections + products + 4 * queries * width * width
 

@@ -75,21 +75,19 @@ class DeltaTransformer:
             layer = _Layer(
                 block, reference.inputs_KD[index], reference.record(index), reference.queries(index)
             )
-            lanes = [_block_difference(layer, d_KD, rise_B[i]) for i, d_KD in enumerate(d_BKD)]
-            d_BKD = torch.stack(lanes)
+            d_BKD = _block_difference(layer, d_BKD, rise_B)
         return Differences(self._tail(reference, d_BKD), rise_B)
 
     def _tail(self, reference: ReferencePass, d_BND: torch.Tensor) -> torch.Tensor:
         tail, record = self.tail, reference.tail
         out_BNT = d_BND.new_empty(*d_BND.shape[:2], record.head_NT.shape[1])
-        for lane, d_ND in enumerate(d_BND):
-            for rows in steps(len(d_ND), d_ND.device):
-                d = d_ND[rows] * tail.before.scale
-                d = silu_difference(record.first_ND[rows], d)
-                d = _multiply(d, tail.pointwise.weight)
-                d = silu_difference(record.second_NM[rows], d)
-                d = _multiply(d, tail.head.weight)
-                out_BNT[lane, rows] = softplus_difference(record.head_NT[rows], d)
+        for rows in steps(d_BND.shape[1], d_BND.device, lanes=len(d_BND)):
+            d = d_BND[:, rows] * tail.before.scale
+            d = silu_difference(record.first_ND[rows], d)
+            d = _multiply(d, tail.pointwise.weight)
+            d = silu_difference(record.second_NM[rows], d)
+            d = _multiply(d, tail.head.weight)
+            out_BNT[:, rows] = softplus_difference(record.head_NT[rows], d)
         return out_BNT
 
 
@@ -108,19 +106,19 @@ def _multiply(d: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return linear(d.to(weight.dtype), weight).to(d.dtype)
 
 
-def _block_difference(layer: _Layer, d_KD: torch.Tensor, rise: torch.Tensor) -> torch.Tensor:
-    """Propagate one lane through one block: (K, D) to (Q, D)."""
+def _block_difference(layer: _Layer, d_BKD: torch.Tensor, rise_B: torch.Tensor) -> torch.Tensor:
+    """Propagate lanes through one block: (B, K, D) to (B, Q, D)."""
     block, record = layer.block, layer.record
-    mixed_QC = _attention_difference(layer, d_KD, rise)
-    out_QD = d_KD[layer.queries.start : layer.queries.stop].clone()
-    for rows in steps(len(out_QD), out_QD.device):
-        d = out_QD[rows]
-        d += linear(mixed_QC[rows], block.out.weight)
+    mixed_BQC = _attention_difference(layer, d_BKD, rise_B)
+    out_BQD = d_BKD[:, layer.queries.start : layer.queries.stop].clone()
+    for rows in steps(out_BQD.shape[1], out_BQD.device, lanes=len(out_BQD)):
+        d = out_BQD[:, rows]
+        d += linear(mixed_BQC[:, rows], block.out.weight)
         dy = _norm(record.middle_QD[rows], d, block.mlp_norm)
         dh = _multiply(dy, block.up.weight)
         dg = relu_difference(record.hidden_QM[rows].to(dh.dtype), dh)
         d += linear(dg.to(block.down.weight.dtype), block.down.weight)
-    return out_QD
+    return out_BQD
 
 
 def _norm(x: torch.Tensor, d: torch.Tensor, norm: Norm) -> torch.Tensor:
@@ -138,15 +136,25 @@ class _Changes:
     moved_HvK: torch.Tensor  # v + dv
 
 
-def _changes(layer: _Layer, d_KD: torch.Tensor) -> _Changes:
-    block, record, queries = layer.block, layer.record, layer.queries
-    heads = len(block.content_bias_Hd)
-    y_KD = torch.empty_like(d_KD, dtype=block.query.dtype)
-    for rows in steps(len(d_KD), d_KD.device):
-        y_KD[rows] = _norm(layer.x_KD[rows], d_KD[rows], block.attention_norm)
-    dq = split_heads(linear(y_KD[queries.start : queries.stop], block.query), heads) * block.scale
-    dk = split_heads(linear(y_KD, block.key), heads)
-    dv = linear(block.value, y_KD).view(heads, -1, len(y_KD))
+def _attention_difference(layer: _Layer, d_BKD: torch.Tensor, rise_B: torch.Tensor) -> torch.Tensor:
+    """Compute the difference of the mixed values of all lanes, (B, Q, C), in the products' type."""
+    block, queries = layer.block, layer.queries
+    y_BKD = torch.empty_like(d_BKD, dtype=block.query.dtype)
+    for rows in steps(d_BKD.shape[1], d_BKD.device, lanes=len(d_BKD)):
+        y_BKD[:, rows] = _norm(layer.x_KD[rows], d_BKD[:, rows], block.attention_norm)
+    dq_BQC = linear(y_BKD[:, queries.start : queries.stop], block.query) * block.scale
+    dk_BKC = linear(y_BKD, block.key)
+    out_BQC = y_BKD.new_empty(len(d_BKD), *layer.record.mixed_QC.shape)
+    for lane, rise in enumerate(rise_B):
+        changes = _changes(layer, dq_BQC[lane], dk_BKC[lane], linear(block.value, y_BKD[lane]))
+        torch.maximum(rise, _attend_difference(layer, changes, out_BQC[lane]), out=rise)
+    return out_BQC
+
+
+def _changes(layer: _Layer, dq_QC: torch.Tensor, dk_KC: torch.Tensor, dv: torch.Tensor) -> _Changes:
+    record, heads = layer.record, len(layer.block.content_bias_Hd)
+    dq, dk = split_heads(dq_QC, heads), split_heads(dk_KC, heads)
+    dv = dv.view(heads, -1, dv.shape[1])  # (H v, K) came in
     return _Changes(
         queries_HQd=dq,
         left_HQd=torch.cat([dq, record.contents_HQd], dim=-1),
@@ -156,15 +164,15 @@ def _changes(layer: _Layer, d_KD: torch.Tensor) -> _Changes:
     )
 
 
-def _attention_difference(layer: _Layer, d_KD: torch.Tensor, rise: torch.Tensor) -> torch.Tensor:
-    """Compute the difference of the mixed values of one lane, (Q, C), in the products' type."""
+def _attend_difference(layer: _Layer, changes: _Changes, out_QC: torch.Tensor) -> torch.Tensor:
+    """Mix the values of one lane, into `out_QC`; return the largest rise of a logit."""
     block, record = layer.block, layer.record
-    changes = _changes(layer, d_KD)
-    out_QC = changes.queries_HQd.new_empty(record.mixed_QC.shape)
-    for group in head_groups(len(changes.queries_HQd), d_KD.device):
+    wide = record.mixed_QC.dtype
+    rise = record.mixed_QC.new_zeros(())
+    for group in head_groups(len(changes.queries_HQd), out_QC.device):
         columns = columns_of(group, changes.values_HvK.shape[1])
-        for rows in steps(len(layer.queries), d_KD.device):
-            dl = cross(changes.left_HQd[group, rows], changes.right_HKd[group]).to(d_KD.dtype)
+        for rows in steps(len(layer.queries), out_QC.device):
+            dl = cross(changes.left_HQd[group, rows], changes.right_HKd[group]).to(wide)
             dl += distance_logits(
                 changes.queries_HQd[group, rows],
                 block.position_keys_HPd[group],
@@ -177,8 +185,8 @@ def _attention_difference(layer: _Layer, d_KD: torch.Tensor, rise: torch.Tensor)
                 (changes.values_HvK[group], changes.moved_HvK[group]),
             )
             out_QC[rows, columns] = merge_heads(mixed_GRv)
-            torch.maximum(rise, highest, out=rise)
-    return out_QC
+            rise = torch.maximum(rise, highest)
+    return rise
 
 
 def _mix(

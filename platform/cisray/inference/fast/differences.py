@@ -54,13 +54,14 @@ def norm_difference(
 
     With c and e the centred x and d, s = 1 / sqrt(var(x) + eps) and s' that of x + d, it is
     weight ((c + e) s' - c s) = weight (e s' + c (s' - s)). The change of variance is
-    w = mean(e (2 c + e)), and s' - s = -w s^2 s'^2 / (s + s').
+    w = mean(e (2 c + e)), and s' - s = -w s^2 s'^2 / (s + s'). s' itself is taken from x + d, as
+    1 / s^2 + w would cancel where d takes most of the variance away.
     """
     c = x - x.mean(dim=-1, keepdim=True)
     e = d - d.mean(dim=-1, keepdim=True)
     s = torch.rsqrt(c.square().mean(dim=-1, keepdim=True) + eps)
     w = (e * (2 * c + e)).mean(dim=-1, keepdim=True)
-    changed = torch.rsqrt((1 / s).square() + w)
+    changed = torch.rsqrt((c + e).square().mean(dim=-1, keepdim=True) + eps)
     gain = -w * s.square() * changed.square() / (s + changed)
     return weight * torch.addcmul(e * changed, c, gain)
 

@@ -86,12 +86,16 @@ class DeltaEffects:
     ) -> Iterator["DeltaReference"]:
         """Open the window at each start; trunk tokens that two successive ones share are kept."""
         check_stretch(codes_S, starts, self.spec)
-        chosen = check_bins(bins, self.spec)
+        return self._along(codes_S, starts, check_bins(bins, self.spec))
+
+    def _along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range
+    ) -> Iterator["DeltaReference"]:
         rolling = RollingTrunk(self.trunk, codes_on(self.device, codes_S), self.spec.input_bp)
         for start in starts:
             with arithmetic(self.device, "float32"):
                 tokens_KD = rolling.window(start)
-            yield self._open(codes_S[start : start + self.spec.input_bp], tokens_KD, chosen)
+            yield self._open(codes_S[start : start + self.spec.input_bp], tokens_KD, bins)
 
     def _open(
         self, codes_L: NDArray[np.uint8], tokens_KD: torch.Tensor, bins: range

@@ -10,8 +10,6 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-_ONEDNN_TYPES = (torch.float32, torch.bfloat16)
-
 # With so few rows a convolution is mostly the reading of its kernel, which torch's paths rearrange
 # on every call; as one product of unrolled rows it took a quarter to four fifths of the time.
 _FEW_ROWS = 1024
@@ -23,7 +21,16 @@ def has_onednn() -> bool:
     return bool(mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
-_ONEDNN: Any = torch.ops.mkldnn if has_onednn() else None
+def _types() -> tuple[torch.dtype, ...]:
+    """List the types that oneDNN takes here: without AVX-512 or its like it refuses bfloat16."""
+    if not has_onednn():
+        return ()
+    takes_bfloat16 = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    return (torch.float32, torch.bfloat16) if takes_bfloat16() else (torch.float32,)
+
+
+_ONEDNN: Any = torch.ops.mkldnn
+_ONEDNN_TYPES = _types()
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -77,4 +84,4 @@ def cross(a_GXC: torch.Tensor, b_GYC: torch.Tensor) -> torch.Tensor:
 
 
 def _by_onednn(x: torch.Tensor) -> bool:
-    return _ONEDNN is not None and x.device.type == "cpu" and x.dtype in _ONEDNN_TYPES
+    return x.device.type == "cpu" and x.dtype in _ONEDNN_TYPES

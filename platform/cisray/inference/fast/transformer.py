@@ -19,7 +19,7 @@ from torch.nn import functional
 from cisray.inference.fast.products import cross, linear
 from cisray.inference.fast.weights import Block, Linear, Norm, Tail
 
-_CPU_ROWS = 256  # 1.5 MB of 1,536 float32 channels, about the second-level cache of a core
+CPU_ROWS = 256  # 1.5 MB of 1,536 float32 channels, about the second-level cache of a core
 _ALL = 1 << 31
 
 
@@ -111,14 +111,14 @@ def run_tail(tail: Tail, x_ND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     The prediction is the softplus of the last.
     """
     first_ND = torch.addcmul(tail.before.shift, x_ND, tail.before.scale)
-    second_NM = project(functional.silu(first_ND), tail.pointwise).to(x_ND.dtype)
-    head_NT = project(functional.silu(second_NM), tail.head).to(x_ND.dtype)
+    second_NM = project(functional.silu(first_ND), tail.pointwise)
+    head_NT = project(functional.silu(second_NM), tail.head)
     return first_ND, second_NM, head_NT
 
 
-def steps(count: int, device: torch.device) -> Iterator[slice]:
-    """Cut rows into chunks that suit the device."""
-    size = _CPU_ROWS if device.type == "cpu" else _ALL
+def steps(count: int, device: torch.device, *, lanes: int = 1) -> Iterator[slice]:
+    """Cut rows, of so many lanes at once, into chunks that suit the device."""
+    size = max(1, CPU_ROWS // max(1, lanes)) if device.type == "cpu" else _ALL
     for first in range(0, count, size):
         yield slice(first, min(count, first + size))
 
@@ -136,10 +136,10 @@ def normalise(x: torch.Tensor, norm: Norm) -> torch.Tensor:
 
 
 def project(x: torch.Tensor, layer: Linear) -> torch.Tensor:
-    """Apply a linear layer in the type of its weight."""
-    dtype = layer.weight.dtype
-    bias = None if layer.bias is None else layer.bias.to(dtype)
-    return linear(x.to(dtype), layer.weight, bias)
+    """Multiply in the type of the layer's weight; add the bias, and return, in the bias's type."""
+    if layer.bias is None or layer.bias.dtype == layer.weight.dtype:
+        return linear(x.to(layer.weight.dtype), layer.weight, layer.bias)
+    return linear(x.to(layer.weight.dtype), layer.weight).to(layer.bias.dtype).add_(layer.bias)
 
 
 def split_heads(x_KC: torch.Tensor, heads: int) -> torch.Tensor:

@@ -27,7 +27,12 @@ from cisray.inference.predictor import onehot_table
 
 # Blocks that one chunk of tokens has at the stem. Chunks bound the stem's output (302 MB for all
 # of 196,608 bp), and each computes the rows within reach of its borders again.
-_BLOCKS_PER_CHUNK = 8
+BLOCKS_PER_CHUNK = 8
+
+# Rows of a block: on a CPU some 12 MB of the stem's 768 float32 channels, about what its last-level
+# cache holds beside the kernel; a GPU wants large launches more than it wants a cache.
+CPU_ROWS = 4096
+GPU_ROWS = 1 << 17
 
 # Tokens through which differences are carried in one go: bounds memory to some 200 MB.
 _CARRIED_TOKENS = 32
@@ -40,21 +45,21 @@ class Trunk:
     a token depends on, and `edge_tokens` that of the tokens at each end of a sequence that see its
     padding: 128, 259 and 3 for Enformer.
 
-    A level is computed in blocks of about `rows` positions, counted over all lanes, which stay in
-    a processor's cache from one operation to the next.
+    A level is computed in blocks of about `rows` positions, counted over all lanes, which on a CPU
+    stay in its cache from one operation to the next; None chooses by device.
     """
 
-    def __init__(self, levels: Sequence[Level], *, rows: int = 4096) -> None:
+    def __init__(self, levels: Sequence[Level], *, rows: int | None = None) -> None:
         self.levels = tuple(levels)
-        self.rows = rows
         self.dtype = levels[0].kernel.dtype
         self.device = levels[0].kernel.device
+        self.rows = rows or (CPU_ROWS if self.device.type == "cpu" else GPU_ROWS)
         self.bin_bp = 1 << len(levels)
         # A position of level i spans 2**i bases; pooling reads pairs that belong to one output.
         self.reach_bp = sum(level.reach << index for index, level in enumerate(levels))
         self.edge_tokens = -(-self.reach_bp // self.bin_bp)
         self._onehot = onehot_table(self.device, self.dtype)
-        self._chunk = max(1, _BLOCKS_PER_CHUNK * rows // self.bin_bp)
+        self._chunk = max(1, BLOCKS_PER_CHUNK * self.rows // self.bin_bp)
 
     def tokens(self, codes_BL: torch.Tensor, wanted: range | None = None) -> torch.Tensor:
         """Compute tokens of whole sequences, zero-padded at both ends as in the model.

@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from cisray.inference.precision import arithmetic
 from cisray.model.enformer.attention import RelativeAttention
 from cisray.model.enformer.layers import GELU_SLOPE, AttentionPool
 from cisray.model.enformer.network import Enformer
@@ -107,7 +108,12 @@ def fold_trunk(model: Enformer, dtype: torch.dtype) -> tuple[Level, ...]:
 
 
 def fold_blocks(model: Enformer, dtype: torch.dtype) -> tuple[Block, ...]:
-    """Prepare the transformer; the keys of relative positions are computed here, once."""
+    """Prepare the transformer; the keys of relative positions are computed here, once.
+
+    Raises ValueError for a model in training mode, whose keys a dropout would thin out for good.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode: call model.eval() before predicting")
     tokens = model.config.tokens
     return tuple(
         _block(attend.fn, mlp.fn, tokens, dtype) for attend, mlp in cast(Any, model.transformer)
@@ -179,7 +185,7 @@ def _level(
 
 def _block(attend: Any, mlp: Any, tokens: int, dtype: torch.dtype) -> Block:
     attention: RelativeAttention = attend[1]
-    with torch.no_grad():
+    with arithmetic(attention.to_rel_k.weight.device, "float32"):
         position_keys = attention.position_keys(tokens)[0]
     return Block(
         attention_norm=_norm(attend[0], dtype),
