@@ -92,3 +92,11 @@ def test_bfloat16_without_instructions_is_warned_of(
     exact = json.loads(cisray(*options, "--precision", "float32", "--self-check", "off").out)
     assert (plan["estimated_seconds"] > exact["estimated_seconds"]) is warned
     assert exact["precision_reason"] == "as asked for"
+
+
+def test_each_choice_is_logged_once(inputs, tmp_path: Path, caplog) -> None:
+    given = {"model": inputs.model, "fasta": inputs.fasta, "out": tmp_path / "run", "workers": 0}
+    with caplog.at_level(logging.INFO):
+        load_config(ScoreGenome, {**given, "chromosomes": "chrB"}).run()
+    for words in ("Enformer has a fast form", "float32", "batch size: 1"):
+        assert sum(words in text for text in caplog.messages) == 1, (words, caplog.messages)
