@@ -17,9 +17,10 @@ from cisray.inference.precision import Precision
 
 # How far the norm over bins of a track's difference may be from nothing, over that of the track.
 # float32: sums taken in another order differ by some 1e-6 after 11 blocks, a wrong weight or a
-# token out of place by 1e-2 and more. bfloat16: a product is rounded to 4e-3, a track is off by
-# some 5e-3, and an error smaller than that hides behind the rounding.
-TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "bfloat16": 3e-2}
+# token out of place by 1e-2 and more. bfloat16: a product is rounded to 4e-3; of 5,313
+# tracks of random weights the median is off by 7e-3 and the worst by 4e-2 (benchmarks/results,
+# fast_engine), and an error smaller than that hides behind the rounding.
+TOLERANCES: Mapping[Precision, float] = {"float32": 1e-4, "bfloat16": 1e-1}
 ONE_IN = 1000
 LEAST = 3
 # Relative errors are told of values that are at least this share of their track's largest.
