@@ -43,7 +43,7 @@ SIZES: Mapping[str, EnformerConfig] = {
         target_bins=16,
         heads={"human": 8, "mouse": 4},
     ),
-    # The published geometry with a 256th of the arithmetic: whole chromosomes on a laptop.
+    # The published geometry with a 208th of the arithmetic: whole chromosomes on a laptop.
     "small": EnformerConfig(
         channels=96,
         num_transformer_layers=2,

@@ -31,7 +31,7 @@ def chr22(shared: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published geometry with a 256th of the arithmetic."""
+    """The published geometry with a 208th of the arithmetic."""
     path = tmp_path_factory.mktemp("model") / "small.safetensors"
     init_model(path, "small", seed=5, randomise_all=True)
     return path
