@@ -27,7 +27,8 @@ def fused(chain: Callable[P, R]) -> Callable[P, R]:
 
     @cache
     def compiled() -> Callable[P, R]:
-        found: Callable[P, R] = torch.compile(chain)  # loads a compiler: only where it is used
+        # Lengths differ from call to call; loading the compiler waits until it is used.
+        found: Callable[P, R] = torch.compile(chain, dynamic=True)
         return found
 
     @wraps(chain)

@@ -58,7 +58,7 @@ def copied_bytes(config: EnformerConfig, tracks: int, precision: Precision) -> i
     """
     keys, width = config.num_heads * config.key_size, config.channels
     values = _trunk_weights(config)
-    values += config.num_transformer_layers * keys * (2 * config.tokens - 1)
+    values += config.num_transformer_layers * keys * 2 * config.tokens
     if precision == "bfloat16":
         values += config.num_transformer_layers * (2 * keys * width + 6 * width * width)
     return values * ITEM_BYTES[precision] + 2 * width * tracks * ITEM_BYTES["float32"]
@@ -104,8 +104,8 @@ def _block_macs(config: EnformerConfig, queries: int) -> int:
     tokens, width = config.tokens, config.channels
     keys = config.num_heads * config.key_size
     projections = tokens * width * (keys + width) + queries * width * (keys + width)
-    # So many queries meet their distances in one product, K - 1 more than they are.
-    distances = tokens + min(transformer.CPU_ROWS, queries) - 1
+    # So many queries meet their distances in one product, K more than they are.
+    distances = tokens + min(transformer.CPU_ROWS, queries)
     products = queries * (tokens * (keys + width) + distances * keys)
     return projections + products + 4 * queries * width * width
 

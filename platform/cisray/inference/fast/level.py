@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from cisray.inference.fast.chains import fused
 from cisray.inference.fast.differences import max_difference, pool_difference, silu_difference
 from cisray.inference.fast.products import convolve, linear, linear_add, linear_sigmoid
 from cisray.inference.fast.weights import Affine, Level
@@ -68,12 +67,9 @@ def plan_steps(levels: Sequence[Level], wanted: range, bases: int | None) -> lis
 
 def activate(x: torch.Tensor, affine: Affine | None) -> torch.Tensor:
     """Compute silu(scale x + shift) per channel, or return x where there is no `affine`."""
-    return x if affine is None else _scaled_silu(x, affine.scale, affine.shift)
-
-
-@fused
-def _scaled_silu(x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    return functional.silu(torch.addcmul(shift, x, scale), inplace=True)
+    if affine is None:
+        return x
+    return functional.silu(torch.addcmul(affine.shift, x, affine.scale), inplace=True)
 
 
 def pad_rows(x: torch.Tensor, before: int, after: int) -> torch.Tensor:
