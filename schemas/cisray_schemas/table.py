@@ -3,6 +3,7 @@
 Knows Arrow; knows nothing of genomes, models or files.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,6 +30,14 @@ class Table:
     def format(self) -> str:
         """The identity written into every file of this kind, such as `cisray.genome_tracks/1`."""
         return f"cisray.{self.name}/{self.version}"
+
+    def with_values(self, columns: Iterable[str], nullable: Collection[str] = ()) -> pa.Schema:
+        """Lay out a data file: the fixed columns, then one float32 column per name.
+
+        Those that are `nullable` may have rows without a value.
+        """
+        values = [pa.field(name, pa.float32(), nullable=name in nullable) for name in columns]
+        return pa.schema([*self.schema, *values])
 
 
 def column(

@@ -19,6 +19,7 @@ from cisray.errors import ResultsError, RunConflict, RunIncomplete, RunNotFound,
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.tile_plan import as_tiles
 
 
 def rows_of(path: Path, **options: bool) -> list[tuple[object, ...]]:
@@ -40,9 +41,10 @@ def test_a_run_comes_back_value_for_value(tmp_path, blocks) -> None:
             assert receipt.n_rows == len(world.STARTS[shard])
         assert sink.pending() == []
         summary = sink.seal()
+        plan = as_tiles(sink.plan)
+    assert (plan.tiles_scored, plan.tiles_skipped) == (4, 1)
     # 8 + 3 + 4 rows; one file per shard and block; tile 3 has no ACGT and is not scored.
     assert (summary.rows, summary.shards, summary.files) == (15, 3, 3 * len(blocks))
-    assert (summary.tiles_scored, summary.tiles_skipped) == (4, 1)
     assert summary.bytes == sum(path.stat().st_size for path in data_files(tmp_path / "run"))
     assert rows_of(tmp_path / "run") == world.expected_rows()
 
@@ -226,7 +228,7 @@ def test_a_damaged_manifest_is_named(tmp_path) -> None:
     path = tmp_path / "run"
     world.begin(path).close()
     told = json.loads((path / "run.json").read_text())
-    (path / "run.json").write_text(json.dumps({**told, "num_shards": 0}))
+    (path / "run.json").write_text(json.dumps({**told, "num_shards": -1}))
     with pytest.raises(StorageError, match=r"run\.json is damaged"):
         world.begin(path)
 
@@ -305,10 +307,10 @@ WRONG_COLUMNS = {
     "one row too few": ({k: v[:-1] for k, v in columns_with("x", np.ones(3)).items() if k != "x"},
                         r"\(2,\) rows, its plan owes \(3,\)"),
     "a bin that is not owed": (columns_with("start", np.array([2048, 2176, 2432], np.int32)),
-                               "bin at chr2 2432 in row 2 where the plan has 2304"),
+                               r"start 2432 in row 2 where the plan has 2304 \(0-based\), chr2:2,305-2,432"),
     "unsorted": (columns_with("start", np.array([2176, 2048, 2304], np.int32)), "2 rows differ"),
     "a bin twice": (columns_with("start", np.array([2048, 2048, 2304], np.int32)), "1 rows differ"),
-    "off the grid": (columns_with("start", np.array([2048, 2177, 2304], np.int32)), "chr2 2177"),
+    "off the grid": (columns_with("start", np.array([2048, 2177, 2304], np.int32)), "the start 2177 in row 1"),
     "float starts": (columns_with("start", np.array([2048.0, 2176, 2304])), "float64"),
     "another column": (columns_with("t0099", np.ones(3, F32)), "t0099"),
     "double precision": (columns_with("t0008", np.ones(3)), "float64"),
@@ -317,7 +319,7 @@ WRONG_COLUMNS = {
                     "another order"),
     # Row 1 of shard 1 is the bin at 2176 (0-based), 2,177-2,304 as browsers write it.
     "NaN": (columns_with("t0008", np.array([1, np.nan, np.inf], F32)),
-            r"2 of 3 values of track column t0008 .* \(nan\) at chr2:2,177-2,304"),
+            r"2 of 3 values of column t0008 .* \(nan\) at chr2:2,177-2,304"),
     "null": (pa.table({"start": pa.array([2048, 2176, 2304], pa.int32()),
                        "t0003": pa.array([1, None, 2], pa.float32()),
                        "t0008": pa.array([1, 1, 2], pa.float32())}), "nulls in t0003"),

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.windows import WINDOWS
@@ -63,7 +63,7 @@ def tilings(draw: st.DrawFn) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def make_plan(tiles: tuple[Tile, ...] = TILES) -> ShardPlan:
+def make_plan(tiles: tuple[Tile, ...] = TILES) -> TilePlan:
     rows = [
         {
             "shard": shard, "tile": tile, "chrom": chrom, "start": start, "end": start + 512,
@@ -72,7 +72,7 @@ def make_plan(tiles: tuple[Tile, ...] = TILES) -> ShardPlan:
         }
         for shard, tile, chrom, start, bins, scored in tiles
     ]  # fmt: skip
-    return ShardPlan(pa.Table.from_pylist(rows, schema=WINDOWS.schema), BIN)
+    return TilePlan(pa.Table.from_pylist(rows, schema=WINDOWS.schema), BIN)
 
 
 def make_tracks(indices: tuple[int, ...] = TRACKS_HELD) -> TrackSet:

@@ -21,22 +21,24 @@ from cisray.store.files import (
     flush_folder,
     make_folder,
     publish,
+    publish_copy,
     remove_if_there,
     remove_tree,
     writing_to,
 )
+from cisray.store.kinds import PLAN_TABLES, kind_of
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
-from cisray.store.plan import ShardPlan
+from cisray.store.plan import Plan
 from cisray.store.receipt import size_of
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
-from cisray_schemas.windows import WINDOWS
 
 Blocks = Mapping[str, list[int]]
-_BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet", "windows.parquet"}
+_PLAN_FILES = {RunLayout(Path()).table(table).name for table in PLAN_TABLES}
+_BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet"} | _PLAN_FILES
 _OURS = _BEFORE_RUN_JSON | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
 }  # fmt: skip
@@ -65,7 +67,7 @@ def has_run(layout: RunLayout) -> bool:
 
 
 def create(
-    layout: RunLayout, manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks
+    layout: RunLayout, manifest: RunManifest, plan: Plan, tracks: TrackSet, blocks: Blocks
 ) -> None:
     """Write what a run is made from; afterwards, and not before, the folder is a run."""
     remove_tree(layout.all_staging)  # of a beginning that was killed
@@ -73,13 +75,16 @@ def create(
     block_of = {track: block for block, members in blocks.items() for track in members}
     names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
     table = tracks.table.cast(TRACKS.schema).append_column(RUN_TRACKS.schema.field("block"), names)
-    notes = {"cisray.head": tracks.head}
     for path, kind, rows in (
         (layout.tracks, RUN_TRACKS, table),
-        (layout.windows, WINDOWS, plan.table),
+        *((layout.table(kind), kind, rows) for kind, rows in plan.parts),
     ):
-        data = encode_small(rows, run_metadata(manifest, kind) | notes)
-        publish(memoryview(data), path, staging=layout.staging, exclusive=False)
+        if isinstance(rows, Path):
+            publish_copy(rows, path, staging=layout.staging)
+        else:
+            notes = run_metadata(manifest, kind) | {"cisray.head": tracks.head}
+            data = memoryview(encode_small(rows, notes))
+            publish(data, path, staging=layout.staging, exclusive=False)
     text = manifest.model_dump_json(indent=2).encode() + b"\n"
     publish(text, layout.run_json, staging=layout.staging, exclusive=True)
 
@@ -118,7 +123,7 @@ def clear(layout: RunLayout) -> None:
     for folder in (layout.commits, layout.failures, layout.data):
         remove_tree(folder)
     remove_tree(layout.closed_staging)
-    for path in (layout.run_json, layout.tracks, layout.windows):
+    for path in (layout.run_json, layout.tracks, *map(layout.table, PLAN_TABLES)):
         remove_if_there(path)
     with writing_to(layout.root):
         flush_folder(layout.root)
@@ -150,7 +155,9 @@ def require_complete(layout: RunLayout) -> None:
 def read_manifest(layout: RunLayout) -> RunManifest:
     """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
     try:
-        return RunManifest.model_validate_json(layout.run_json.read_bytes())
+        manifest = RunManifest.model_validate_json(layout.run_json.read_bytes())
+        kind_of(manifest).statistics(manifest)
+        return manifest
     except (FileNotFoundError, NotADirectoryError):
         raise RunNotFound(
             f"{layout.root} holds no cisray run (no run.json in it); give the folder that was the "
@@ -168,17 +175,18 @@ def read_manifest(layout: RunLayout) -> RunManifest:
         ) from error
 
 
-def read_plan(layout: RunLayout, manifest: RunManifest) -> ShardPlan:
+def read_plan(layout: RunLayout, manifest: RunManifest) -> Plan:
     """Read the shard plan and check that it is the one of the manifest.
 
     Raises StorageError when it is missing, damaged or another one.
     """
-    table = read_table(layout.windows)
+    kind = kind_of(manifest)
+    path = layout.table(kind.plan)
     try:
-        plan = ShardPlan(table, manifest.bin_bp)
-    except (ValueError, CoordinateError) as error:
-        raise StorageError(f"{layout.windows} is damaged: {error}. {_WAY_OUT}") from error
-    _require_digest(layout.windows, plan.sha256, manifest.plan_sha256)
+        plan = kind.read_plan(layout, manifest)
+    except (OSError, ValueError, CoordinateError) as error:
+        raise StorageError(f"{path} is missing or damaged: {error}. {_WAY_OUT}") from error
+    _require_digest(path, plan.sha256, manifest.plan_sha256)
     return plan
 
 
