@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -20,9 +21,10 @@ import pyarrow.parquet as pq
 from pydantic import JsonValue, TypeAdapter
 
 from cisray.errors import ResultsError, RunIncomplete, StorageError, WrongRun
-from cisray.store.digest import RowDigest, digest_of_file
+from cisray.store.digest import RowDigest
 from cisray.store.manifest import KeyedConfig, RunManifest, canonical_json
 from cisray.store.plan import Plan, ShardSpan
+from cisray.store.stored_table import count_rows, digest_rows
 from cisray.version import __version__
 from cisray_schemas.rejects import REJECTS
 from cisray_schemas.table import Table
@@ -60,6 +62,8 @@ class KeyedPlan:
         self.data = data
         self._rejects = rejects
         self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        # The threads that write a shard's blocks read the plan to complain, perhaps at once.
+        self._reading = Lock()
         self._shards = _planned_shards(self._file, plan)
         self._spans = {
             number: ShardSpan(number, shard.chrom, shard.start, shard.end, shard.rows)
@@ -107,7 +111,7 @@ class KeyedPlan:
     @property
     def rejects_sha256(self) -> str:
         """SHA-256 over every row of the rejects, hexadecimal; reads all of them."""
-        return digest_of_file(self.rejects_path, REJECTS)
+        return digest_rows(self.rejects_path, REJECTS)
 
     @property
     def parts(self) -> Sequence[tuple[Table, pa.Table | Path]]:
@@ -120,7 +124,8 @@ class KeyedPlan:
         Raises StorageError when they cannot be read or are not those that were planned.
         """
         try:
-            rows = self._file.read_row_group(shard).cast(self.plan.schema)
+            with self._reading:
+                rows = self._file.read_row_group(shard).cast(self.plan.schema)
         except (OSError, pa.ArrowInvalid) as error:
             raise StorageError(f"{self._told(shard)} cannot be read ({error}).") from error
         digest = RowDigest(self.plan)
@@ -145,7 +150,7 @@ class KeyedPlan:
         Raises RunIncomplete, and StorageError when a file cannot be read or is not as digested.
         """
         config = KeyedConfig.of(manifest)
-        found = {"scored": self.rows, "rejected": _rows_of(self.rejects_path)}
+        found = {"scored": self.rows, "rejected": count_rows(self.rejects_path, REJECTS)}
         found["entries"] = sum(found.values())
         if any(getattr(config, name) != count for name, count in found.items()):
             raise RunIncomplete(
@@ -300,16 +305,6 @@ def _described(rows: pa.Table, plan: Table) -> _PlannedShard:
         rows=rows.num_rows,
         sha256=digest.hexdigest(),
     )
-
-
-def _rows_of(path: Path) -> int:
-    try:
-        return int(pq.read_metadata(path).num_rows)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(
-            f"{path} cannot be read ({error}). Bring the file back from a copy, or start again "
-            f"with --restart."
-        ) from error
 
 
 def _short(allele: str) -> str:

@@ -155,9 +155,11 @@ class Run:
     def verify(self) -> int:
         """Read every data file again, compare it with its recorded digest, and count the files.
 
-        Queries do not: Polars does not check the checksums of pages. Raises StorageError for
-        the first file that is missing or not as it was written.
+        So are the plan and what else the manifest has a digest of. Queries do not: Polars does not
+        check the checksums of pages. Raises StorageError for the first file that is missing or
+        not as it was written.
         """
+        self.plan.check(self.manifest)
         for row in self.files.iter_rows(named=True):
             path = self._checked_path(row)
             with path.open("rb") as stream:

@@ -100,13 +100,12 @@ class TilePlan:
     @property
     def tiles_scored(self) -> int:
         """How many tiles are scored."""
-        scored: int = pc.sum(self.table["scored"]).as_py()
-        return scored
+        return int(pc.sum(self.table["scored"]).as_py())
 
     @property
     def tiles_skipped(self) -> int:
         """How many tiles are not, as none of their bases is A, C, G or T."""
-        return self.table.num_rows - self.tiles_scored
+        return int(self.table.num_rows) - self.tiles_scored
 
     def tiles(self, shard: int) -> pa.Table:
         """Return the rows of one shard, scored or not."""
