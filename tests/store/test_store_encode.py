@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cisray.errors import ResultsError
-from cisray.store.encode import TRACK_PAGES, encode_data, encode_small, round_mantissa
+from cisray.store.encode import EFFECT_PAGES, TRACK_PAGES, encode_data, encode_small, round_mantissa
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.windows import WINDOWS
 
@@ -118,6 +118,38 @@ def test_a_full_shard_is_one_row_group_of_one_page_per_column(tmp_path) -> None:
     # One data page: a page of 57,344 x 4 = 229,376 bytes plus its header (32 bytes or so), where
     # two pages would have two headers.
     assert 229_376 < value.total_uncompressed_size < 229_376 + 60
+    assert pl.read_parquet(path).equals(pl.DataFrame(table))
+
+
+def test_effects_lie_in_small_pages_of_large_groups(tmp_path) -> None:
+    rows = 70_000
+    numbers = np.arange(rows)
+    keys = {
+        "variant": pa.array(numbers), "chrom": pa.array(["chr2"] * rows),
+        "pos": pa.array(numbers + 1, pa.int32()), "ref": pa.array(["A", "CG"] * (rows // 2)),
+        "SAD_t0003": pa.array(np.random.default_rng(7).normal(size=rows).astype(np.float32)),
+    }  # fmt: skip
+    table = pa.table(keys)
+    path = tmp_path / "x.parquet"
+    path.write_bytes(encode_data(table, EFFECT_PAGES, {"cisray.block": "sel"}))
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    assert [group.num_rows for group in groups] == [65_536, 4_464]
+    columns = {name: groups[0].column(place) for place, name in enumerate(table.column_names)}
+    for name in ("variant", "pos"):
+        assert "DELTA_BINARY_PACKED" in columns[name].encodings
+    for name in ("chrom", "ref"):
+        assert columns[name].has_dictionary_page
+    value = columns["SAD_t0003"]
+    assert "BYTE_STREAM_SPLIT" in value.encodings
+    assert {c.compression for c in columns.values()} == {"ZSTD"}
+    told = {n: (c.statistics.min, c.statistics.max) for n, c in columns.items() if c.statistics}
+    assert told == {"chrom": ("chr2", "chr2"), "pos": (1, 65_536)}
+    assert not any(c.has_offset_index or c.has_column_index for c in columns.values())
+    assert footer.metadata == {b"cisray.block": b"sel"}
+    # 16 pages of 4,096 rows: each has a header of 30 bytes or so, where one page has one.
+    headers = value.total_uncompressed_size - 65_536 * 4
+    assert 16 * 15 < headers < 16 * 45
     assert pl.read_parquet(path).equals(pl.DataFrame(table))
 
 
