@@ -174,7 +174,9 @@ def test_restart_discards_a_run_and_nothing_else(world, tmp_path) -> None:
     assert (tmp_path / "beside.txt").read_text() == "kept"
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "data/mine.csv", "_commits/mine.parquet"])
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "data/mine.csv", "_commits/mine.parquet", "substitutions.parquet"]
+)
 def test_restart_refuses_where_something_foreign_lies(world, tmp_path, name) -> None:
     path = tmp_path / "run"
     world.finish(path)

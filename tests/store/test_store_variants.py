@@ -17,16 +17,16 @@ import store_variants as world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cisray.errors import ResultsError, RunIncomplete, StorageError, WrongRun
+from cisray.errors import ResultsError, RunConflict, RunIncomplete, StorageError, WrongRun
 from cisray.store.files import publish_copy
-from cisray.store.keyed_plan import KeyedPlan, as_keyed
+from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter, as_keyed
 from cisray.store.layout import assign_blocks
 from cisray.store.manifest import KeyedConfig
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray.store.tile_plan import as_tiles
-from cisray_schemas import VARIANT_SCORES
+from cisray_schemas import SATURATION_SCORES, SUBSTITUTIONS, VARIANT_SCORES
 
 ONE_BLOCK = {"sel": list(world.TRACKS_HELD)}
 
@@ -286,6 +286,68 @@ def test_a_run_of_an_unknown_kind_is_named(tmp_path) -> None:
     (tmp_path / "run/run.json").write_text(json.dumps({**told, "table": "cisray.motifs/1"}))
     with pytest.raises(StorageError, match=r"rows of cisray\.motifs/1, which this version"):
         open_run(tmp_path / "run")
+
+
+def test_a_damaged_config_is_named(tmp_path) -> None:
+    world.begin(tmp_path / "run").close()
+    told = json.loads((tmp_path / "run/run.json").read_text())
+    del told["config"]["rejects_sha256"]
+    (tmp_path / "run/run.json").write_text(json.dumps(told))
+    with pytest.raises(StorageError, match=r"run\.json is damaged .*rejects_sha256"):
+        ShardSink.attach(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("first", "second"), [(bins, world), (world, bins)])
+def test_a_restart_leaves_nothing_of_another_kind(tmp_path, first, second) -> None:
+    path = tmp_path / "run"
+    first.finish(path)
+    with pytest.raises(RunConflict, match="table: "):
+        second.begin(path)
+    second.finish(path, restart=True)
+    assert second.rows_of(path) == second.expected_rows()
+    assert not {*first.PLAN_FILES} & {file.name for file in path.iterdir()}
+    # Killed after the manifest was deleted: what is left of it goes with the next beginning.
+    (path / "run.json").unlink()
+    for name in ("_SUCCESS", "_manifest.parquet"):
+        (path / name).unlink()
+    shutil.rmtree(path / "data")
+    shutil.rmtree(path / "_commits")
+    first.finish(path)
+    assert first.rows_of(path) == first.expected_rows()
+    assert not {*second.PLAN_FILES} & {file.name for file in path.iterdir()}
+
+
+def test_a_saturation_run_is_keyed_by_region_too(tmp_path) -> None:
+    # Base 50 lies in both regions.
+    rows = [
+        {
+            "variant": number, "region": region, "chrom": "chr1", "pos": pos, "ref": "A",
+            "alt": alt, "missing_bp": 0,
+        }
+        for number, region, pos, alt in (
+            (0, 0, 50, "C"), (3, 1, 50, "C"), (1, 0, 50, "G"), (4, 1, 50, "G"), (6, 1, 51, "C"),
+        )
+    ]  # fmt: skip
+    pq.write_table(world.rejects_of(2), tmp_path / "rejects")
+    with KeyedPlanWriter(tmp_path / "plan", SUBSTITUTIONS, SATURATION_SCORES) as writer:
+        writer.add_shard(pa.Table.from_pylist(rows, schema=SUBSTITUTIONS.schema))
+    plan = writer.close().with_rejects(tmp_path / "rejects")
+    manifest = world.variant_manifest(plan, table=SATURATION_SCORES.format)
+    with ShardSink.begin(
+        tmp_path / "run", manifest, plan=plan, tracks=bins.make_tracks(), blocks=ONE_BLOCK
+    ) as sink:
+        columns: dict[str, Any] = dict.fromkeys(sink.schemas["sel"].names, np.arange(5, dtype=F32))
+        keys = plan.keys(0)
+        columns |= dict(zip(keys.column_names, keys.columns, strict=True))
+        sink.write(0, [Piece("sel", "chr1", 49, 51, columns)])
+        sink.seal()
+    run = open_run(tmp_path / "run")
+    frame = run.scan(region="chr1:50-50", stats="SAD", tracks=3).collect()
+    keys = ["variant", "region", "chrom", "pos", "ref", "alt"]
+    assert frame.columns == [*keys, "SAD_t0003"]
+    assert frame["variant"].to_list() == [0, 3, 1, 4]
+    assert run.variants.collect().columns == [*keys, "missing_bp"]
+    assert (tmp_path / "run/substitutions.parquet").exists()
 
 
 def test_files_say_where_they_come_from(tmp_path) -> None:

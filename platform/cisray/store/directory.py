@@ -27,7 +27,7 @@ from cisray.store.files import (
     writing_to,
 )
 from cisray.store.kinds import PLAN_TABLES, kind_of
-from cisray.store.layout import RunLayout
+from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
 from cisray.store.plan import Plan
 from cisray.store.receipt import size_of
@@ -37,9 +37,9 @@ from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 
 Blocks = Mapping[str, list[int]]
-_PLAN_FILES = {RunLayout(Path()).table(table).name for table in PLAN_TABLES}
-_BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet"} | _PLAN_FILES
-_OURS = _BEFORE_RUN_JSON | {
+_ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
+_BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
+_OURS = _ANY_TIME | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
 }  # fmt: skip
 
@@ -70,7 +70,10 @@ def create(
     layout: RunLayout, manifest: RunManifest, plan: Plan, tracks: TrackSet, blocks: Blocks
 ) -> None:
     """Write what a run is made from; afterwards, and not before, the folder is a run."""
-    remove_tree(layout.all_staging)  # of a beginning that was killed
+    # Of a beginning, or of a restart, that was killed: perhaps of a run of another kind.
+    remove_tree(layout.all_staging)
+    for left in PLAN_TABLES:
+        remove_if_there(layout.table(left))
     make_staging(layout)
     block_of = {track: block for block, members in blocks.items() for track in members}
     names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
@@ -117,13 +120,14 @@ def clear(layout: RunLayout) -> None:
             f"--restart would delete the run in {layout.root}, but it also holds foreign files "
             f"({', '.join(foreign[:5])}). Move that away, or choose another --out."
         )
+    tables = _tables_there(layout)
     for path in (layout.success, layout.files):
         remove_if_there(path)
     close_staging(layout)
     for folder in (layout.commits, layout.failures, layout.data):
         remove_tree(folder)
     remove_tree(layout.closed_staging)
-    for path in (layout.run_json, layout.tracks, *map(layout.table, PLAN_TABLES)):
+    for path in (layout.run_json, layout.tracks, *map(layout.table, tables)):
         remove_if_there(path)
     with writing_to(layout.root):
         flush_folder(layout.root)
@@ -156,7 +160,7 @@ def read_manifest(layout: RunLayout) -> RunManifest:
     """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
     try:
         manifest = RunManifest.model_validate_json(layout.run_json.read_bytes())
-        kind_of(manifest).statistics(manifest)
+        kind_of(manifest).statistics(manifest)  # a kind that it does not fit is damage as well
         return manifest
     except (FileNotFoundError, NotADirectoryError):
         raise RunNotFound(
@@ -181,7 +185,7 @@ def read_plan(layout: RunLayout, manifest: RunManifest) -> Plan:
     Raises StorageError when it is missing, damaged or another one.
     """
     kind = kind_of(manifest)
-    path = layout.table(kind.plan)
+    path = layout.table(kind.tables[0])
     try:
         plan = kind.read_plan(layout, manifest)
     except (OSError, ValueError, CoordinateError) as error:
@@ -258,8 +262,17 @@ def _is_ours(run_json: Path) -> bool:
     return isinstance(content, dict) and str(content.get("format", "")).startswith(RUN_FAMILY)
 
 
+def _tables_there(layout: RunLayout) -> tuple[Table, ...]:
+    """List the tables of the plan of the run that is there: someone's own may have such a name."""
+    try:
+        return kind_of(read_manifest(layout)).tables
+    except StorageError:
+        return PLAN_TABLES
+
+
 def _foreign_names(layout: RunLayout) -> list[str]:
-    foreign = [name for name in os.listdir(layout.root) if name not in _OURS]
+    ours = _OURS | {table_file(table) for table in _tables_there(layout)}
+    foreign = [name for name in os.listdir(layout.root) if name not in ours]
     for folder, suffix in (
         (layout.data, ".parquet"),
         (layout.commits, ".json"),

@@ -3,8 +3,8 @@
 Knows float32 bit patterns and Parquet's writer settings; knows nothing of runs, paths or disks.
 The settings were chosen by measurement: float32 rounded to 10 mantissa bits, split by byte planes
 and compressed with zstd in one page per column takes 1.66 bytes per value, where the plain
-encoding of the same values takes 2.24; in pages of 4,096 rows it takes 12 % more, and one row of
-2,000 columns is read in a fifth of the time.
+encoding of the same values takes 2.24. In pages of 4,096 rows effects take 13 % more than in one,
+and one row of 1,000 columns is read in a third of the time.
 """
 
 from collections.abc import Mapping

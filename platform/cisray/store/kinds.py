@@ -33,8 +33,8 @@ class Kind(Protocol):
         """What data files hold."""
 
     @property
-    def plan(self) -> Table:
-        """What the plan holds."""
+    def tables(self) -> tuple[Table, ...]:
+        """What a run keeps beside its data: the table of the plan first."""
 
     @property
     def pages(self) -> Pages:
@@ -64,7 +64,7 @@ class Bins:
     """Predictions along the genome: rows are the bins of tiles."""
 
     data: Table = GENOME_TRACKS
-    plan: Table = WINDOWS
+    tables: tuple[Table, ...] = (WINDOWS,)
     pages: Pages = TRACK_PAGES
 
     def statistics(self, manifest: RunManifest) -> None:
@@ -76,7 +76,7 @@ class Bins:
 
     def read_plan(self, layout: RunLayout, manifest: RunManifest) -> TilePlan:
         """Read the tiles."""
-        return TilePlan(pq.ParquetFile(layout.table(self.plan)).read(), manifest.bin_bp)
+        return TilePlan(pq.ParquetFile(layout.table(WINDOWS)).read(), manifest.bin_bp)
 
     def data_path(self, block: str, span: ShardSpan, attempt: str) -> str:
         """Name a file below `data/tracks`."""
@@ -94,6 +94,11 @@ class Effects:
     data: Table
     plan: Table
     pages: Pages = EFFECT_PAGES
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The plan, and what is not in it."""
+        return self.plan, REJECTS
 
     def statistics(self, manifest: RunManifest) -> list[str]:
         """List what the run's configuration says."""
@@ -124,8 +129,8 @@ _KINDS: dict[str, Kind] = {
         Effects(SATURATION_SCORES, SUBSTITUTIONS),
     )
 }
-# Every table that some kind of run keeps beside its data, by the names of the files.
-PLAN_TABLES = (*(kind.plan for kind in _KINDS.values()), REJECTS)
+# Every table that some kind of run keeps beside its data.
+PLAN_TABLES = tuple(dict.fromkeys(table for kind in _KINDS.values() for table in kind.tables))
 
 
 def kind_of(manifest: RunManifest) -> Kind:

@@ -98,7 +98,7 @@ class RunLayout:
 
     def table(self, table: Table) -> Path:
         """Locate a table that belongs to the plan, such as `windows.parquet`."""
-        return self.root / f"{table.name}.parquet"
+        return self.root / table_file(table)
 
     def commit(self, shard: int) -> Path:
         """Locate the commit record of a shard."""
@@ -107,6 +107,11 @@ class RunLayout:
     def failure(self, shard: int) -> Path:
         """Locate the failure record of a shard."""
         return self.failures / f"{shard:06d}.json"
+
+
+def table_file(table: Table) -> str:
+    """Name the file of a table that belongs to a plan."""
+    return f"{table.name}.parquet"
 
 
 def track_path(block: str, span: ShardSpan, attempt: str) -> str:

@@ -23,8 +23,9 @@ class RunManifest(BaseModel):
     Whatever is meant to change a stored value, or which rows there are, is identity. `created`,
     `provenance` and `genome` (a name for people, as the sequence itself has a digest) are not, nor
     is what may change a value's last bits: device, threads, batch size. `config` is identity as a
-    whole: leave paths of inputs and outputs out of it. `begun` is given by the store: it tells one
-    beginning of a run from another after a restart, even of the same identity.
+    whole: leave paths of inputs and outputs out of it; in runs of variants it says what
+    `KeyedConfig` reads. `begun` is given by the store: it tells one beginning of a run from another
+    after a restart, even of the same identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -333,7 +333,7 @@ def _check_parts(manifest: RunManifest, plan: Plan, tracks: TrackSet, blocks: Bl
     given = (plan.sha256, tracks.sha256, plan.num_shards)
     if stated != given:
         raise ValueError(f"the manifest states {stated}, plan and tracks have {given}")
-    planned, owed = plan.parts[0][0].format, kind_of(manifest).plan.format
+    planned, owed = plan.parts[0][0].format, kind_of(manifest).tables[0].format
     if planned != owed:
         raise ValueError(f"the manifest is of a run planned in {owed}, the plan is {planned}")
     plan.check(manifest)
