@@ -6,17 +6,18 @@ which a reader holds one at a time.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cisray.errors import ResultsError
+from cisray.store.digest import RowDigest
+from cisray.store.manifest import canonical_json
 from cisray.store.plan import ShardSpan
 from cisray_schemas.table import Table
 
@@ -59,10 +60,11 @@ class KeyedPlan:
     @property
     def sha256(self) -> str:
         """SHA-256 over every row of the plan and how it is cut, hexadecimal; reads all of it."""
-        digest = hashlib.sha256(self.plan.format.encode())
+        rows = RowDigest(self.plan)
         for shard in range(self.num_shards):
-            _add(digest, self.entries(shard))
-        return digest.hexdigest()
+            rows.add(self.entries(shard))
+        cut = [span.rows for span in self._spans.values()]
+        return hashlib.sha256(canonical_json([rows.hexdigest(), *cut])).hexdigest()
 
     def entries(self, shard: int) -> pa.Table:
         """Read all columns of a shard's rows, in their order."""
@@ -118,22 +120,3 @@ class KeyedPlanWriter:
     def __exit__(self, *_: object) -> None:
         """Close the file, whole or not."""
         self._writer.close()
-
-
-def _add(digest: Any, rows: pa.Table) -> None:
-    """Take rows into a digest by their values, whatever they are encoded as."""
-    digest.update(rows.num_rows.to_bytes(8, "little"))
-    for name in rows.column_names:
-        for part in _bytes_of(rows[name]):
-            digest.update(part)
-
-
-def _bytes_of(column: pa.ChunkedArray) -> Iterator[bytes]:
-    if column.null_count:
-        yield np.asarray(column.is_null().to_numpy(), dtype=np.uint8).tobytes()
-    if pa.types.is_string(column.type):
-        filled = pc.fill_null(column, "")
-        yield np.asarray(pc.binary_length(filled).to_numpy(), dtype="<i8").tobytes()
-        yield "".join(filled.to_pylist()).encode()
-    else:
-        yield np.asarray(pc.fill_null(column, 0).to_numpy(), dtype="<i8").tobytes()
