@@ -164,6 +164,6 @@ def peak_mb(rows: int) -> float:
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_rows() -> None:
-    """1,000,000 rows are 92 MB, 23 pieces of 4 MB; the sorter says that it takes six of those."""
+    """1,000,000 rows are 92 MB, 23 pieces of 4 MB; the sorter says that it takes five of those."""
     small, large = peak_mb(10_000), peak_mb(1_000_000)
     assert large - small < 30

@@ -157,14 +157,14 @@ class _Block:
 
     def _end(self, first: int) -> int:
         limit = first + self.cutting.max_rows
-        low, high = np.searchsorted(self.begins, [first, limit], side="right")
-        ends = self.begins[low:high].tolist()
-        if not ends:
+        low, high = np.searchsorted(self.begins, [first, limit], side="right").tolist()
+        ends = self.begins[low:high]
+        if not len(ends):
             return limit  # one window has more rows than a shard may
         fitting = bisect_right(
             ends,
             self.cutting.shard_seconds,
-            key=lambda end: self.cutting.seconds(*self.work(first, end)),
+            key=lambda end: self.cutting.seconds(*self.work(first, int(end))),
         )
         return int(ends[max(fitting, 1) - 1])
 

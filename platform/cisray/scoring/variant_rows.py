@@ -30,7 +30,7 @@ _ROWS = pa.schema(
     ]
 )
 
-Entry = TypeVar("Entry")
+_Entry = TypeVar("_Entry")
 
 
 def plan_variants(
@@ -70,15 +70,15 @@ def plan_variants(
         )
 
 
-class _Batches(Generic[Entry]):
+class _Batches(Generic[_Entry]):
     """Collects entries until there are enough, by number or by letters, and passes them on."""
 
-    def __init__(self, pass_on: Callable[[list[Entry]], None]) -> None:
+    def __init__(self, pass_on: Callable[[list[_Entry]], None]) -> None:
         self._pass_on = pass_on
-        self._waiting: list[Entry] = []
+        self._waiting: list[_Entry] = []
         self._letters = 0
 
-    def add(self, entry: Entry, letters: int) -> None:
+    def add(self, entry: _Entry, letters: int) -> None:
         self._waiting.append(entry)
         self._letters += letters
         if len(self._waiting) >= _BATCH_ENTRIES or self._letters >= _BATCH_LETTERS:

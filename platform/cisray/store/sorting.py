@@ -5,7 +5,6 @@ bounded by bytes, not by rows: one piece while rows come in, one block of each p
 out. Files are read, not mapped, so that what is resident does not grow with them.
 """
 
-import shutil
 import tempfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -43,13 +42,12 @@ class RowSorter:
         piece_bytes: int = PIECE_BYTES,
         block_bytes: int = BLOCK_BYTES,
     ) -> None:
-        """Begin without rows. Memory is about six times `piece_bytes`."""
+        """Begin without rows. Memory is about five times `piece_bytes`."""
         self._schema = schema
         self._by = list(by)
         self._parent = folder
         self._piece_bytes = piece_bytes
         self._block_bytes = block_bytes
-        self._folder = Path()
         self._waiting: list[pa.Table] = []
         self._waiting_bytes = 0
         self._pieces: list[Path] = []
@@ -58,7 +56,9 @@ class RowSorter:
     def __enter__(self) -> Self:
         """Make the temporary folder."""
         with _writing_to(self._parent):
-            self._folder = Path(tempfile.mkdtemp(prefix="cisray-sort-", dir=self._parent))
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix="cisray-sort-", dir=self._parent, ignore_cleanup_errors=True
+            )
         return self
 
     def __exit__(
@@ -68,12 +68,13 @@ class RowSorter:
         traceback: TracebackType | None,
     ) -> None:
         """Remove the temporary files."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._temporary.cleanup()
 
     def add(self, rows: pa.Table) -> None:
         """Take in rows of the sorter's schema; raise `StorageError` where they cannot be kept."""
-        self._waiting.append(rows.cast(self._schema))
-        self._waiting_bytes += rows.nbytes
+        if rows.num_rows:
+            self._waiting.append(rows.cast(self._schema))
+            self._waiting_bytes += rows.nbytes
         if self._waiting_bytes >= self._piece_bytes:
             self._pieces.append(self._write([self._sort_waiting()]))
 
@@ -107,7 +108,7 @@ class RowSorter:
         return rows.take(pc.sort_indices(rows, [(name, "ascending") for name in self._by]))
 
     def _write(self, tables: Iterator[pa.Table] | list[pa.Table]) -> Path:
-        path = self._folder / f"{self._written}.arrow"
+        path = Path(self._temporary.name, f"{self._written}.arrow")
         self._written += 1
         options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
@@ -129,9 +130,8 @@ class RowSorter:
         """
         pieces = [_Piece(path, number, self._by) for number, path in enumerate(paths)]
         while pieces := [piece for piece in pieces if piece.advance()]:
-            bounds = [piece.last for piece in pieces if not piece.ends]
-            bound = min(bounds, default=None)
-            taken = pa.concat_tables([piece.take(bound) for piece in pieces])
+            bound = min((piece.last for piece in pieces if not piece.ends), default=None)
+            taken = pa.Table.from_batches([piece.take(bound) for piece in pieces])
             yield self._sort(taken.combine_chunks())
 
 
@@ -144,40 +144,44 @@ class _Piece:
         self._by = by
         self._file = pa.OSFile(str(path), "rb")
         self._blocks = iter(pa.ipc.open_stream(self._file))
-        self._held = pa.table({})
         self._next: pa.RecordBatch | None = next(self._blocks, None)
-        self.last: tuple[Key, int] = ((), number)
+        self._held: pa.RecordBatch = pa.RecordBatch.from_pydict({})
+        self._keys: list[pa.Array] = []
+        self._given = 0  # rows of the block
 
     @property
     def ends(self) -> bool:
         """Whether nothing follows the block that is held."""
         return self._next is None
 
+    @property
+    def last(self) -> tuple[Key, int]:
+        """The place of the last row of the block."""
+        return self._place(len(self._keys[0]) - 1)
+
     def advance(self) -> bool:
-        """Hold a block with rows; tell False, and remove the file, when there are none left."""
-        while not self._held.num_rows and self._next is not None:
-            self._held = pa.Table.from_batches([self._next])
-            self._next = next(self._blocks, None)
-            if self._held.num_rows:
-                self.last = (self._key(self._held.num_rows - 1), self._number)
-        if self._held.num_rows:
+        """Hold a block with rows to give; tell False, and remove the file, when none is left."""
+        if self._given < self._held.num_rows:
             return True
-        self._file.close()
-        self._path.unlink()
-        return False
+        if self._next is None:
+            self._file.close()
+            self._path.unlink()
+            return False
+        self._held, self._given = self._next, 0
+        self._keys = [self._held.column(name) for name in self._by]
+        self._next = next(self._blocks, None)
+        return True
 
-    def take(self, bound: tuple[Key, int] | None) -> pa.Table:
+    def take(self, bound: tuple[Key, int] | None) -> pa.RecordBatch:
         """Give away the held rows that are not after `bound`, all of them where it is None."""
-        count = self._held.num_rows
+        first, end = self._given, self._held.num_rows
         if bound is not None:
-            count = bisect_right(
-                range(count), bound, key=lambda row: (self._key(row), self._number)
-            )
-        taken, self._held = self._held.slice(0, count), self._held.slice(count)
-        return taken
+            end = bisect_right(range(end), bound, lo=first, key=self._place)
+        self._given = end
+        return self._held.slice(first, end - first)
 
-    def _key(self, row: int) -> Key:
-        return tuple(self._held[name][row].as_py() for name in self._by)
+    def _place(self, row: int) -> tuple[Key, int]:
+        return tuple(column[row].as_py() for column in self._keys), self._number
 
 
 @contextmanager
