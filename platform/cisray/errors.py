@@ -64,6 +64,10 @@ class AssemblyMismatch(InputError):
     """So many reference alleles differ from the FASTA that it is not the variants' assembly."""
 
 
+class RejectsRefused(InputError):
+    """Some of the input cannot be scored, and the user asked that all of it must be."""
+
+
 class TrackError(InputError):
     """A track table is malformed, or a selection of tracks matches nothing."""
 
