@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cisray.inference.effects import BinsAlong, check_bins, check_bins_along
+from cisray.inference.fast.costs import CACHE_BYTES
 from cisray.inference.fast.delta import LARGEST_RISE, DeltaTransformer
 from cisray.inference.fast.reference import ReferencePass
 from cisray.inference.fast.rolling import RollingTrunk
@@ -52,11 +53,12 @@ class DeltaEffects:
         device: torch.device,
         precision: Precision = "float32",
         batch_size: int = 1,
-        cache_bytes: int = 2_000_000_000,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         model.check_head(tracks.head)
         self.spec = window_spec(model)
         self.tracks = tracks
+        self.config = model.config
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
