@@ -124,7 +124,7 @@ def evaluate(objective: Objective, prediction_NT: torch.Tensor) -> torch.Tensor:
     `prediction_NT` must be recorded by autograd.
     """
     values_B = objective(prediction_NT)
-    if values_B.ndim != 1 or not values_B.requires_grad:
+    if values_B.ndim != 1 or not len(values_B) or not values_B.requires_grad:
         raise ValueError(
             "an objective gives one axis of numbers that are computed from the prediction, got "
             f"shape {tuple(values_B.shape)}{'' if values_B.requires_grad else ' of constants'}"

@@ -85,8 +85,9 @@ def sum_within(scores_L: Scores, interval: Interval, window: Window) -> NDArray[
 
     Bases that the window does not read add nothing; an enhancer out of reach scores zero. Avsec et
     al. 2021 score the 2,000 bp around an enhancer, `interval.resize(2_000)`, and take the sizes of
-    gradient x input, so that activating and repressing bases do not cancel. Raises CoordinateError for an interval on another
-    chromosome, and ValueError for scores that are not those of the window's bases.
+    gradient x input, so that activating and repressing bases do not cancel. Raises
+    CoordinateError for an interval on another chromosome, and ValueError for scores that are not
+    those of the window's bases.
     """
     whole = window.input
     if scores_L.shape[-1] != whole.width:

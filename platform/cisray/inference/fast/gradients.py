@@ -4,6 +4,7 @@ Knows which fast passes make a gradient; its plain twin is
 `cisray.inference.gradients.PlainGradients`.
 """
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import numpy as np
@@ -83,12 +84,8 @@ class FastGradients:
             # A copy made here is no inference tensor, which autograd would refuse.
             leaf_NT = prediction_NT.clone().requires_grad_()
             values_B = evaluate(objective, leaf_NT)
-        parts = [
-            self._lead_back(
-                codes, _slopes(values_B[first : first + self.batch_size], leaf_NT), wanted
-            )
-            for first in range(0, len(values_B), self.batch_size)
-        ]
+            slopes = _slopes(values_B, leaf_NT, self.batch_size)
+            parts = [self._lead_back(codes, slopes_BNT, wanted) for slopes_BNT in slopes]
         return gradient_result(prediction_NT, values_B, np.concatenate(parts), wanted)
 
     def _lead_back(
@@ -101,10 +98,14 @@ class FastGradients:
             return out
 
 
-def _slopes(values_B: torch.Tensor, prediction_NT: torch.Tensor) -> torch.Tensor:
-    """Differentiate each value with respect to the prediction, (B, N, T)."""
-    with differentiable():
-        slopes = [
-            torch.autograd.grad(value, prediction_NT, retain_graph=True)[0] for value in values_B
-        ]
-        return torch.stack(slopes)
+def _slopes(
+    values_B: torch.Tensor, prediction_NT: torch.Tensor, together: int
+) -> Iterator[torch.Tensor]:
+    """Differentiate each value with respect to the prediction, (B, N, T), some at a time."""
+    for first in range(0, len(values_B), together):
+        yield torch.stack(
+            [
+                torch.autograd.grad(value, prediction_NT, retain_graph=True)[0]
+                for value in values_B[first : first + together]
+            ]
+        )
