@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cisray.inference.effects import PlainEffects
-from cisray.inference.ensemble import Ensemble, EnsembleEffects
+from cisray.inference.ensemble import OtherStrand
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.predictor import PlainPredictor
@@ -153,17 +153,14 @@ def test_bins_and_tracks_are_cut_out_of_the_whole(
     assert (found_NT - truth_NT).norm() < 5e-3 * truth_NT.norm()
 
 
-def test_both_strands_and_shifts(model: Enformer, exact: Enformer, device, some) -> None:
-    ensemble = Ensemble(reverse_complement=True, shifts=(0, 43))
-    flank = ensemble.flank_bp
-    reference = np.random.default_rng(6).integers(0, 4, LENGTH + 2 * flank).astype(np.uint8)
-    alternate = substituted(reference, flank + LENGTH // 2 - 1)
+def test_the_other_strand(model: Enformer, exact: Enformer, device, window, some) -> None:
+    alternate = alternates(window)["centre"][None]
     found, truth = (
-        EnsembleEffects(predictor, ensemble).effects(reference, alternate[None])
+        OtherStrand(predictor).open(window).differences(alternate).double()
         for predictor in (
             DeltaEffects(model, some, device=device),
             PlainEffects(exact, some, device=device, dtype=torch.float64),
         )
     )
-    error = (found.difference_BNT - truth.difference_BNT).norm() / truth.difference_BNT.norm()
+    error = (found - truth).norm() / truth.norm()
     assert error < 5e-3, float(error)

@@ -53,6 +53,20 @@ class Member:
         """Put values (..., N, T) of this member's bins in chromosome order."""
         return values_NT.flip(-2) if self.reverse else values_NT
 
+    def bases(self, region: range, input_bp: int) -> range:
+        """Find where this member's lane has the bases of a region of the window, if it reads them.
+
+        Bases of the region that a shift puts out of the lane are left out; none at all is an empty
+        range.
+
+        >>> Member(reverse=True, shift_bp=3).bases(range(0, 10), 100)
+        range(93, 100)
+        """
+        first, stop = (
+            min(max(base - self.shift_bp, 0), input_bp) for base in (region.start, region.stop)
+        )
+        return range(input_bp - stop, input_bp - first) if self.reverse else range(first, stop)
+
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
@@ -177,12 +191,7 @@ class EnsemblePredictor:
         Bins are those of the windows without flanks. All members of all windows go to the
         predictor in one call, so that it may batch them. Raises ValueError for another width.
         """
-        width = self.spec.input_bp + 2 * self.flank_bp
-        if codes_BS.ndim != 2 or codes_BS.shape[1] != width:
-            raise ValueError(
-                f"expected codes of shape (B, {width}), which is {self.spec.input_bp} and a flank "
-                f"of {self.flank_bp} on either side, got {codes_BS.shape}"
-            )
+        check_width(codes_BS, self.spec, self.flank_bp)
         pred = torch.from_numpy(self._predictor.predict(self.ensemble.lanes(codes_BS)))
         mean_BNT, std_BNT = self.ensemble.merge(pred)
         return mean_BNT.numpy(), std_BNT.numpy()
@@ -236,3 +245,13 @@ class TurnedWindow:
     def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
         """Compare alternates of the forward strand, each read from the other one."""
         return self._window.differences(reverse_complement(alternates_BL)).flip(-2)
+
+
+def check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:
+    """Raise ValueError for codes that are no windows with flanks."""
+    width = spec.input_bp + 2 * flank_bp
+    if codes_BS.ndim != 2 or codes_BS.shape[1] != width:
+        raise ValueError(
+            f"expected codes of shape (B, {width}), which is {spec.input_bp} and a flank of "
+            f"{flank_bp} on either side, got {codes_BS.shape}"
+        )
