@@ -9,7 +9,7 @@ import polars as pl
 
 from cisray.store.export.bins import chromosome_bins
 from cisray.store.export.columns import GenomeTracks
-from cisray.store.export.text import index_text, open_text
+from cisray.store.export.text import index_text, open_text, write_lines
 
 
 def write_bedgraph(run: GenomeTracks, column: str, path: Path) -> int:
@@ -24,8 +24,7 @@ def write_bedgraph(run: GenomeTracks, column: str, path: Path) -> int:
         stream.write(_comments(run, column).encode())
         for chrom, bins in chromosome_bins(run, column):
             values = (pl.col(name).cast(pl.String) for name in ("start", "end", "value"))
-            lines = bins.select(pl.concat_str(pl.lit(chrom), *values, separator="\t"))
-            stream.write(("\n".join(lines.to_series()) + "\n").encode())
+            write_lines(stream, bins, pl.concat_str(pl.lit(chrom), *values, separator="\t"))
             written += bins.height
     if path.suffix == ".gz":
         index_text(path, "bed", run.lengths)

@@ -1,6 +1,6 @@
 """Text files, plain or in BGZF with a tabix index.
 
-Knows pysam; knows nothing of what the lines say.
+Knows pysam and Polars; knows nothing of what the lines say.
 """
 
 from collections.abc import Iterator, Mapping
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Literal
 
+import polars as pl
 import pysam
 
+CELLS = 1 << 19  # turned into text at a time, some 10 MB
 TBI_LIMIT_BP = 1 << 29  # a .tbi index reaches no further
 
 
@@ -18,6 +20,12 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
     """Open for writing bytes: BGZF where the name ends in .gz, else plain."""
     with pysam.BGZFile(str(path), "wb") if path.suffix == ".gz" else path.open("wb") as stream:
         yield stream
+
+
+def write_lines(stream: IO[bytes], rows: pl.DataFrame, line: pl.Expr) -> None:
+    """Write one line per row, as the expression makes it; a piece of the rows at a time."""
+    for piece in rows.iter_slices(max(1, CELLS // rows.width)):
+        stream.write(("\n".join(piece.select(line).to_series()) + "\n").encode())
 
 
 def index_suffix(lengths: Mapping[str, int]) -> Literal[".tbi", ".csi"]:

@@ -13,7 +13,7 @@ import pysam
 
 from cisray.errors import ConfigError, ResultsError, UnknownChromosome
 from cisray.store.export.columns import Scores
-from cisray.store.export.text import index_text, open_text
+from cisray.store.export.text import index_text, open_text, write_lines
 
 MOST_COLUMNS = 1000
 _CONTIG = re.compile(r"[0-9A-Za-z!#$%&+./:;?@^_|~-][0-9A-Za-z!#$%&*+./:;=?@^_|~-]*")
@@ -49,8 +49,7 @@ def write_vcf(
         stream.write(_header(scores, lengths).encode())
         for rows in scores.slices():
             _check_rows(rows, lengths)
-            if rows.height:
-                stream.write(("\n".join(rows.select(line).to_series()) + "\n").encode())
+            write_lines(stream, rows, line)
             written += rows.height
     index_text(path, "vcf", lengths)
     return written
