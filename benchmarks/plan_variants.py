@@ -36,7 +36,7 @@ from cisray.genome.windows import WindowSpec
 from cisray.scoring.planned import PlanFiles
 from cisray.scoring.shards import Cutting
 from cisray.scoring.variant_rows import plan_variants
-from cisray_jobs.tile_task import peak_rss_bytes
+from cisray_jobs.worker import peak_rss_bytes
 
 CHROMOSOMES = {"chr1": 4_000_000, "chr10": 2_000_000, "chr2": 2_000_000}
 LINE_BP = 60

@@ -10,7 +10,7 @@ from typing import Literal, TypeGuard
 import torch
 
 from cisray.errors import ConfigError
-from cisray.inference.effects import EffectPredictor, PlainEffects
+from cisray.inference.effects import PlainEffects
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.gradients import FastGradients
 from cisray.inference.fast.predictor import FastPredictor
@@ -73,7 +73,7 @@ def effect_predictor(
     precision: Precision,
     batch_size: int,
     method: Method,
-) -> EffectPredictor:
+) -> DeltaEffects | PlainEffects:
     """Build what computes effects, for a model on its device.
 
     `precision` is that of the products of differences; the plain way has none, and subtracts two

@@ -211,8 +211,8 @@ class OtherStrand:
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "TurnedWindow":
         """Do the pass of a window's other strand."""
-        mirrored = self._mirrored(check_bins(bins, self.spec))
-        return TurnedWindow(self._predictor.open(reverse_complement(codes_L), mirrored))
+        there = mirrored(check_bins(bins, self.spec), self.spec.target_bins)
+        return TurnedWindow(self._predictor.open(reverse_complement(codes_L), there))
 
     def open_along(
         self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
@@ -226,13 +226,9 @@ class OtherStrand:
         opened = self._predictor.open_along(
             reverse_complement(codes_S),
             [len(codes_S) - self.spec.input_bp - start for start in starts],
-            [self._mirrored(one) for one in chosen],
+            [mirrored(one, self.spec.target_bins) for one in chosen],
         )
         return map(TurnedWindow, opened)
-
-    def _mirrored(self, bins: range) -> range:
-        count = self.spec.target_bins
-        return range(count - bins.stop, count - bins.start)
 
 
 class TurnedWindow:
@@ -245,6 +241,15 @@ class TurnedWindow:
     def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
         """Compare alternates of the forward strand, each read from the other one."""
         return self._window.differences(reverse_complement(alternates_BL)).flip(-2)
+
+
+def mirrored(bins: range, count: int) -> range:
+    """Find bins of a window on its other strand, which has `count` of them.
+
+    >>> mirrored(range(0, 3), 10)
+    range(7, 10)
+    """
+    return range(count - bins.stop, count - bins.start)
 
 
 def check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:

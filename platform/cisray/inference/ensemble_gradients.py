@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cisray.inference.effects import check_bins
-from cisray.inference.ensemble import Ensemble, Member, check_width
+from cisray.inference.ensemble import Ensemble, Member, check_width, mirrored
 from cisray.inference.gradients import Gradient, GradientPredictor, Objective, check_region
 
 
@@ -48,7 +48,7 @@ class EnsembleGradients:
             there = self._predictor.gradient(
                 member.lane(codes_S[None], self.flank_bp)[0],
                 _in_chromosome_order(objective, member),
-                bins=member.bins(chosen, self.spec.target_bins),
+                bins=mirrored(chosen, self.spec.target_bins) if member.reverse else chosen,
                 region=member.bases(wanted, self.spec.input_bp),
             )
             found.append(_undone(there, member, wanted))
