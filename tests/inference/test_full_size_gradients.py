@@ -47,7 +47,7 @@ print(json.dumps(facts))
 
 
 def test_the_published_model_fits_into_five_gigabytes() -> None:
-    """And a region spares most of the way back through the trunk, in CPU seconds of one thread."""
+    """And a region spares most of the way back through the trunk: CPU seconds, one thread."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED],
         env={"PYTHONPATH": ":".join(sys.path)},
