@@ -164,9 +164,8 @@ def score_variants(
     given = opt.given_options(locals())
     from cisray_jobs.score_variants import ScoreVariants
 
-    _score_effects(
-        ScoreVariants, given, config, plan=plan, as_json=as_json, quiet=quiet, verbose=verbose
-    )
+    log_to_stderr(verbose=verbose)
+    _score_effects(ScoreVariants, given, config, plan=plan, as_json=as_json, quiet=quiet)
 
 
 @score_app.command("saturation")
@@ -221,9 +220,8 @@ def score_saturation(
     given = opt.given_options(locals())
     from cisray_jobs.saturate import Saturate
 
-    _score_effects(
-        Saturate, given, config, plan=plan, as_json=as_json, quiet=quiet, verbose=verbose
-    )
+    log_to_stderr(verbose=verbose)
+    _score_effects(Saturate, given, config, plan=plan, as_json=as_json, quiet=quiet)
 
 
 def _score_effects(

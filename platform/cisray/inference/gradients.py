@@ -135,7 +135,7 @@ def evaluate(objective: Objective, prediction_NT: torch.Tensor) -> torch.Tensor:
 class PlainGradients:
     """Let autograd record one pass of the whole network, and lead back once for each objective.
 
-    All activations are held at once: some tens of GB for the published model. In float32, or with
+    All activations are held at once: some 20 GB for the published model. In float32, or with
     `dtype` float64 and a model of that type, which is the truth of accuracy tests.
     """
 
