@@ -157,7 +157,8 @@ class KeyedPlan:
                 f"rows in and rows out differ: the run was given {config.entries:,} entries, of "
                 f"which {config.scored:,} are to be scored and {config.rejected:,} are rejected; "
                 f"there are {self.rows:,} rows in {self.path} and {found['rejected']:,} in "
-                f"{self.rejects_path}. Start again with --restart."
+                f"{self.rejects_path}. Nothing of it can be trusted: start again with --restart, "
+                f"and report it if that does not help."
             )
         if self.rejects_sha256 != config.rejects_sha256:
             raise StorageError(
