@@ -102,7 +102,9 @@ def _figure(shown: SaturationMap, caption: Caption) -> Figure:
     scale = Normalize(-largest, largest)
     heights = _limits(shown)
     power = _power(largest)
-    numbers = FuncFormatter(lambda number, _: f"{number / 10.0**power:g}")
+    numbers = FuncFormatter(
+        lambda number, _: f"{number / 10.0**power:g}".replace("-", "\N{MINUS SIGN}")
+    )
     factor = f" / 1e{power}" if power else ""
     axes: list[Axes] = []
     for number, row in enumerate(rows):
