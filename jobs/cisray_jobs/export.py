@@ -91,9 +91,9 @@ class ExportRun(JobConfig):
         Raises RunNotFound for a run that is not sealed, ConfigError for options that do not fit
         the format or the run and for files that are there already, and what the writers raise.
         """
-        self._check_options()
         run = open_run(self.run)
         check_format(run, self.format)
+        self._check_options()
         if run.path in (self.out.absolute(), *self.out.absolute().parents):
             raise ConfigError(
                 f"--out {self.out} lies in the run {run.path}, which holds nothing but the run: "

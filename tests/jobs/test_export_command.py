@@ -121,6 +121,8 @@ def test_what_does_not_fit_is_refused(cisray, inputs, run, tmp_path, monkeypatch
 def test_a_genome_run_needs_its_genome(cisray, inputs, run, tmp_path) -> None:
     command = ("runs", "export", run, "--format", "bigwig", "--out", tmp_path / "x")
     cisray(*command).assert_one_paragraph("needs --fasta")
+    wrong = cisray("runs", "export", run, "--format", "vcf", "--out", tmp_path / "x.vcf.gz")
+    wrong.assert_one_paragraph("cannot be exported as vcf", "bigwig, bedgraph")
     other = tmp_path / "other.fa"
     other.write_text(inputs.fasta.read_text().replace("A", "C", 5))
     cisray(*command, "--fasta", other).assert_one_paragraph("not the file that was scored")

@@ -7,7 +7,7 @@ import pytest
 import score_frames as world
 from store_runs import DESCRIPTIONS, TRACKS_HELD, make_tracks
 
-from cisray.errors import ConfigError
+from cisray.errors import ConfigError, ResultsError
 from cisray.scoring.statistics import STATISTICS
 from cisray.store.export import columns
 from cisray.store.export.columns import Scores, meaning_of
@@ -117,6 +117,12 @@ def test_sar_is_what_the_user_says(tmp_path) -> None:
             np.testing.assert_array_equal(file["SAR"][:], owed(made_of))
     with pytest.raises(ConfigError, match=r"no statistic 'SADR'.*SAD, SAD_sd, gradSAD"):
         write_hdf5(world.variant_scores(), tmp_path / "x.h5", sar="SADR")
+
+
+def test_no_rows_are_refused(tmp_path) -> None:
+    scores = Scores.of(world.variant_frame().filter(pl.col("pos") > 999), make_tracks(), {})
+    with pytest.raises(ResultsError, match="no rows"):
+        write_hdf5(scores, tmp_path / "x.h5")
 
 
 def test_every_statistic_has_a_meaning() -> None:

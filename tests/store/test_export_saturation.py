@@ -172,6 +172,25 @@ def test_long_regions_are_broken_into_rows_of_one_scale() -> None:
     assert figure.axes[-1].get_ylabel() == "SAD (signal)"
 
 
+@pytest.mark.parametrize(
+    ("factor", "label", "ticks"),
+    [
+        (1.0, "SAD (signal)", {"-1", "-0.5", "0", "0.5", "1"}),
+        (2e-6, "SAD / 1e-6 (signal)", {"-2", "-1", "0", "1", "2"}),
+        (3e7, "SAD / 1e7 (signal)", {"-3", "-2", "-1", "0", "1", "2", "3"}),
+    ],
+)
+def test_very_small_and_large_effects_have_short_numbers(factor, label, ticks) -> None:
+    shown = wide(40)
+    figure, axes = figure_of(SaturationMap("c", 1, shown.reference, shown.effects_LA * factor))
+    bar = figure.axes[-1]
+    assert bar.get_ylabel() == label
+    figure.canvas.draw()
+    told = {text.get_text().replace("\N{MINUS SIGN}", "-") for text in bar.get_yticklabels()}
+    assert told & ticks == ticks
+    assert not axes[0].yaxis.get_offset_text().get_text()
+
+
 def test_too_long_a_region_is_refused(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"up to 6,000 bases, and the region has 6,004"):
         draw_saturation(wide(6_004), CAPTION, tmp_path / "x", kind="png", provenance={})

@@ -112,7 +112,9 @@ def frames_of(bins: dict[str, list[tuple[int, float]]], lengths: dict[str, int])
         )
         for chrom, rows in bins.items()
     }
-    return GenomeTracks(frames, lengths, world.make_tracks((3,)), {})
+    return GenomeTracks(
+        tuple(frames), lambda chrom, _: frames[chrom], lengths, world.make_tracks((3,)), {}
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -147,19 +149,23 @@ def test_no_bins_are_an_error(tmp_path, write) -> None:
         write(frames_of({"c": []}, {"c": 256}), "t0003", tmp_path / "x.bw")
 
 
-def test_an_error_of_the_run_is_not_printed_and_forgotten(tmp_path) -> None:
-    """pybigtools swallows what its values raise."""
+def test_an_error_of_the_run_is_raised_and_not_printed(tmp_path, capfd) -> None:
+    """pybigtools prints what its values raise, and returns; chr2 comes second."""
     world.finish(tmp_path / "run")
     tracks = genome_tracks_of(open_run(tmp_path / "run"), LENGTHS)
     for file in (tmp_path / "run").rglob("chr2_000002048_*.parquet"):
         file.write_bytes(b"garbage")
-    with pytest.raises(pl.exceptions.PolarsError):
+    with pytest.raises(StorageError, match="has 7 bytes"):
         write_bigwig(tracks, "t0003", tmp_path / "x.bw")
+    assert capfd.readouterr() == ("", "")
 
 
-def test_an_interrupt_is_not_swallowed(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("after", [0, 1])
+def test_an_interrupt_is_not_swallowed(tmp_path, monkeypatch, after) -> None:
     def stop(run, column):
-        yield "c", run.frames["c"].select("start", "end", value="t0003").collect()
+        yield from [("c", run.bins("c", column).select("start", "end", value=column).collect())][
+            :after
+        ]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bigwig_module, "chromosome_bins", stop)
@@ -174,10 +180,17 @@ def test_a_bigwig_that_lacks_bins_is_refused(tmp_path, monkeypatch) -> None:
         write_bigwig(tracks, "t0003", tmp_path / "x.bw")
 
 
+def test_a_track_is_read_from_its_block_alone(run) -> None:
+    # t0005 lies in block other.
+    plan = genome_tracks_of(run, LENGTHS).bins("chr2", "t0005").explain()
+    assert "block=other" in plan
+    assert "block=cage" not in plan
+
+
 def test_names_of_files_are_harmless() -> None:
     tracks = world.make_tracks((3,))
     rows = tracks.to_rows() | {"identifier": ["a/b c:1"]}
-    odd = GenomeTracks({}, {}, type(tracks).from_rows("human", rows), {})
+    odd = GenomeTracks((), pl.LazyFrame, {}, type(tracks).from_rows("human", rows), {})
     assert file_stem(odd, "t0003") == "t0003.a_b_c_1"
 
 

@@ -158,6 +158,15 @@ def test_what_vcf_cannot_hold_is_refused(tmp_path) -> None:
         write_vcf(one([1.0]), {"chr2": 100, "a,b": 5}, path)
 
 
+def test_no_rows_and_rows_out_of_order_are_refused(tmp_path) -> None:
+    with pytest.raises(ResultsError, match="no rows"):
+        write_vcf(one([]), {"chr2": 100}, tmp_path / "x.vcf.gz")
+    # Position 2 before 1: tabix cannot index that.
+    frame = one([1.0, 2.0]).frame.reverse()
+    with pytest.raises(OSError, match="index"):
+        write_vcf(Scores.of(frame, make_tracks((3,)), {}), {"chr2": 100}, tmp_path / "y.vcf.gz")
+
+
 def test_too_many_columns_are_refused_politely(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"12 values per variant.*more than 11.*--tracks"):
         write_vcf(world.variant_scores(), world.LENGTHS, tmp_path / "x", most_columns=11)

@@ -8,11 +8,12 @@ is opened again and its bases are counted.
 """
 
 from collections.abc import Iterator
+from itertools import chain, islice
 from pathlib import Path
 
 import pybigtools
 
-from cisray.errors import CisrayError, StorageError
+from cisray.errors import StorageError
 from cisray.store.export.bins import chromosome_bins
 from cisray.store.export.columns import GenomeTracks
 
@@ -27,13 +28,16 @@ def write_bigwig(run: GenomeTracks, column: str, path: Path) -> int:
     when what was written is not what the run has, and what `chromosome_bins` raises.
     """
     entries = _Entries(run, column)
-    lengths = {chrom: run.lengths[chrom] for chrom in run.frames if chrom in run.lengths}
+    stream = iter(entries)
+    # Errors at the start need not go through the library, nor must a file without any bins.
+    first = list(islice(stream, 1))
+    entries.reraise()
+    lengths = {chrom: run.lengths[chrom] for chrom in run.chromosomes if chrom in run.lengths}
     try:
-        pybigtools.open(str(path), "w").write(lengths, iter(entries))
-    except (KeyboardInterrupt, CisrayError):
+        pybigtools.open(str(path), "w").write(lengths, chain(first, stream))
+    except KeyboardInterrupt:
         raise
     except BaseException as error:  # a panic of Rust is no Exception
-        entries.reraise()
         raise _not_written(path, str(error)) from error
     entries.reraise()
     _check(path, entries.bases)
@@ -57,13 +61,11 @@ class _Entries:
                 for piece in bins.iter_slices(CHUNK_BINS):
                     columns = (piece[name].to_list() for name in ("start", "end", "value"))
                     yield from zip([chrom] * piece.height, *columns, strict=True)
-        except BaseException as error:
-            # The library would only print it.
+        except BaseException as error:  # noqa: BLE001 - `reraise` does, the library would print it
             self.error = error
-            raise
 
     def reraise(self) -> None:
-        """Raise the error that the library has passed over."""
+        """Raise the error that ended the entries, unless it is that nobody wanted more."""
         if self.error is not None and not isinstance(self.error, GeneratorExit):
             raise self.error
 

@@ -32,8 +32,9 @@ def chromosome_bins(run: GenomeTracks, column: str) -> Iterator[tuple[str, pl.Da
     CoordinateError where bins lie beyond it, ResultsError when there are no rows at all.
     """
     nothing = True
-    for chrom in sorted(run.frames, key=str.encode):
-        bins = run.frames[chrom].select("start", "end", pl.col(column).alias("value")).collect()
+    for chrom in sorted(run.chromosomes, key=str.encode):
+        frame = run.bins(chrom, column)
+        bins = frame.select("start", "end", pl.col(column).alias("value")).collect()
         if bins.height:
             nothing = False
             yield chrom, _cut(bins, chrom, run.lengths)

@@ -4,7 +4,7 @@ Knows the names of columns and statistics; knows no file format.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -135,27 +135,37 @@ class Scores:
             )
         return [name_of[track] for track in self.labels]
 
-    def slices(self, multiple: int = 1) -> Iterator[pl.DataFrame]:
-        """Read the rows in pieces of bounded memory, in order; at least one piece.
+    def count(self) -> int:
+        """Count the rows. Raises ResultsError when there are none."""
+        rows = int(self.frame.select(pl.len()).collect().item())
+        if not rows:
+            raise ResultsError("there are no rows to export: the region has none.")
+        return rows
 
-        All but the last have a number of rows that is divisible by `multiple`.
+    def slices(self, multiple: int = 1) -> Iterator[pl.DataFrame]:
+        """Read the rows in pieces of bounded memory, in order.
+
+        All but the last have a number of rows that is divisible by `multiple`. Raises what `count`
+        raises.
         """
-        height = int(self.frame.select(pl.len()).collect().item())
+        height = self.count()
         most = SLICE_BYTES // (VALUE_BYTES * len(self.names))
         rows = max(1, most // multiple) * multiple
-        for first in range(0, max(height, 1), rows):
+        for first in range(0, height, rows):
             yield self.frame.slice(first, rows).collect()
 
 
 @dataclass(frozen=True, slots=True)
 class GenomeTracks:
-    """Bins of a genome run: `start`, `end` and one column per track, one frame per chromosome.
+    """Bins of a genome run, asked for by chromosome and column.
 
-    `lengths` are those of the chromosomes in the FASTA, in its order: the run does not hold them,
-    and its last bin may reach over the end.
+    `bins` gives a frame with `start`, `end` and the column; asking for one column at a time lets a
+    run open the files of one block alone. `lengths` are those of the chromosomes in the FASTA, in
+    its order: the run does not hold them, and its last bin may reach over the end.
     """
 
-    frames: Mapping[str, pl.LazyFrame]
+    chromosomes: tuple[str, ...]
+    bins: Callable[[str, str], pl.LazyFrame]
     lengths: Mapping[str, int]
     tracks: TrackSet
     provenance: Mapping[str, str]

@@ -4,6 +4,7 @@ Knows matplotlib, without pyplot and its global state; knows nothing of runs. Le
 stretched to their boxes: logomaker draws them too, but would bring pandas for it.
 """
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import PathCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -43,6 +45,7 @@ _STYLE: Any = {  # matplotlib's own type lists every key
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
+    "text.parse_math": False,  # descriptions may hold a $
     "svg.fonttype": "path",
     "svg.hashsalt": "cisray",
 }
@@ -98,19 +101,34 @@ def _figure(shown: SaturationMap, caption: Caption) -> Figure:
     largest = np.nanmax(np.abs(shown.effects_LA), initial=0) or 1.0
     scale = Normalize(-largest, largest)
     heights = _limits(shown)
+    power = _power(largest)
+    numbers = FuncFormatter(
+        lambda number, _: f"{number / 10.0**power:g}".replace("-", "\N{MINUS SIGN}")
+    )
+    factor = f" / 1e{power}" if power else ""
     axes: list[Axes] = []
     for number, row in enumerate(rows):
         letters = figure.add_subplot(grid[2 * number])
         heat = figure.add_subplot(grid[2 * number + 1], sharex=letters)
         _draw_letters(letters, row, heights)
-        letters.set_ylabel(f"importance\n(\N{MINUS SIGN}mean {caption.stat})")
+        letters.set_ylabel(f"importance\n(\N{MINUS SIGN}mean {caption.stat}{factor})")
+        letters.yaxis.set_major_formatter(numbers)
         _draw_heat(heat, row, scale)
         letters.set_xlim(row.first - 0.5, row.first + width - 0.5)
         axes += [letters, heat]
     axes[-1].set_xlabel(f"{shown.chrom}, position (1-based)")
-    _colour_bar(figure, axes, scale, caption, len(rows))
+    bar = _colour_bar(figure, axes, scale, len(rows))
+    bar.ax.yaxis.set_major_formatter(numbers)
+    unit = f" ({caption.unit})" if caption.unit else ""
+    bar.set_label(f"{caption.stat}{factor}{unit}")
     _titles(axes[0], size[0], shown, caption)
     return figure
+
+
+def _power(largest: float) -> int:
+    """Choose the power of ten that numbers are divided by, 0 for those of ordinary size."""
+    power = math.floor(math.log10(largest))
+    return 0 if -3 < power < 5 else power
 
 
 def _limits(shown: SaturationMap) -> tuple[float, float]:
@@ -178,9 +196,7 @@ def _draw_heat(axes: Axes, row: SaturationMap, scale: Normalize) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: f"{place:,.0f}"))
 
 
-def _colour_bar(
-    figure: Figure, axes: Sequence[Axes], scale: Normalize, caption: Caption, rows: int
-) -> None:
+def _colour_bar(figure: Figure, axes: Sequence[Axes], scale: Normalize, rows: int) -> Colorbar:
     bar = figure.colorbar(
         ScalarMappable(scale, _COLOUR_MAP),
         ax=list(axes),
@@ -190,10 +206,9 @@ def _colour_bar(
         anchor=(0, 1),
         aspect=18,
     )
-    unit = f" ({caption.unit})" if caption.unit else ""
-    bar.set_label(f"{caption.stat}{unit}")
     for colours in bar.ax.collections:
         colours.set(rasterized=False, edgecolor="face")  # an SVG holds lines alone
+    return bar
 
 
 def _titles(top: Axes, width: float, shown: SaturationMap, caption: Caption) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cisray.errors import ConfigError
+from cisray.errors import ConfigError, StorageError
 from cisray.store.export.columns import Scores, meaning_of
 
 CHUNK_ROWS = 256
@@ -34,11 +34,24 @@ def write_hdf5(scores: Scores, path: Path, *, float16: bool = False, sar: str | 
     Each statistic lies under cisray's name for it, float32, or float16 as published. `sar` is the
     statistic that the name SAR is to mean, as a link: the name has meant two.
 
-    Raises ConfigError when float16 cannot hold some values, or `sar` is not among the statistics.
+    Raises ConfigError when float16 cannot hold some values, or `sar` is not among the statistics;
+    StorageError when the disk refuses.
     """
     if sar is not None:
         scores.by_track(sar)
-    rows = int(scores.frame.select(pl.len()).collect().item())
+    try:
+        rows, lost = _write(scores, path, float16=float16, sar=sar)
+    except RuntimeError as error:
+        # h5py's word for a disk that refuses what is written on closing.
+        raise StorageError(f"the HDF5 file {path.name} could not be written: {error}.") from error
+    _refuse_losses(lost)
+    return rows
+
+
+def _write(
+    scores: Scores, path: Path, *, float16: bool, sar: str | None
+) -> tuple[int, dict[str, int]]:
+    rows = scores.count()
     with h5py.File(path, "w") as file:
         file.attrs.update(scores.provenance)
         _write_targets(file, scores)
@@ -49,8 +62,7 @@ def write_hdf5(scores: Scores, path: Path, *, float16: bool = False, sar: str | 
         lost = _fill(file, scores, values)
         for name, target in (_LINKS | ({"SAR": sar} if sar else {})).items():
             file[name] = h5py.SoftLink(f"/{target}")
-    _refuse_losses(lost)
-    return rows
+    return rows, lost
 
 
 def _write_targets(file: h5py.File, scores: Scores) -> None:

@@ -68,14 +68,17 @@ def genome_tracks_of(
     A region takes every bin that it overlaps, whole. Raises what `Run.scan` raises.
     """
     selected = run.tracks.select(tracks) if tracks else run.tracks
-    columns = list(selected.columns)
-    if region is None:
-        frames = {chrom: run.scan(columns, chrom) for chrom in run.chromosomes}
-    else:
-        frame = run.scan(columns, region)
-        met = frame.select(pl.col("chrom").cast(pl.String).unique()).collect()["chrom"]
-        frames = dict.fromkeys(met.to_list(), frame)
-    return GenomeTracks(frames, lengths, selected, provenance_of(run.manifest))
+    chromosomes = run.chromosomes
+    if region is not None:
+        met = run.scan(selected.columns[0], region).select(pl.col("chrom").unique()).collect()
+        chromosomes = met["chrom"].cast(pl.String).to_list()
+    return GenomeTracks(
+        tuple(chromosomes),
+        lambda chrom, column: run.scan(column, chrom if region is None else region),
+        lengths,
+        selected,
+        provenance_of(run.manifest),
+    )
 
 
 def scores_of(
@@ -91,6 +94,6 @@ def scores_of(
     """
     selected = run.tracks.select(tracks) if tracks else run.tracks
     frame = cast("ScoresRun", run).scan(
-        tracks=list(selected.columns), region=region, stats=list(stats) or None
+        tracks=list(tracks) or None, region=region, stats=list(stats) or None
     )
     return Scores.of(frame, selected, provenance_of(run.manifest))

@@ -38,30 +38,22 @@ def staged(finals: Sequence[Path], *, overwrite: bool = False) -> Iterator[Path]
         make_folder(home)
         folder = Path(tempfile.mkdtemp(dir=home, prefix=".cisray-export-"))
     try:
-        with writing_to(home), _libraries_errors(home):
-            yield folder
-            refuse_existing(finals, overwrite=overwrite)
-            for final in finals:
-                _flush(folder / final.name)
-            for final in finals:
-                os.replace(folder / final.name, final)
-            flush_folder(home)
+        yield folder
+        refuse_existing(finals, overwrite=overwrite)
+        for final in finals:
+            _flush(folder / final.name)
+        for final in finals:
+            os.replace(folder / final.name, final)
+        flush_folder(home)
+    except OSError as error:
+        # Libraries give a text and often no number.
+        reason = " ".join((error.strerror or str(error)).split())
+        raise StorageError(
+            f"cannot finish the export into {home}: {reason}. Mend the cause, often a full disk, "
+            f"and run the same command again."
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _libraries_errors(home: Path) -> Iterator[None]:
-    """Explain the OSErrors of libraries that have a text but no number, h5py's and pysam's."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise StorageError(
-            f"cannot write into {home}: {' '.join(str(error).split())}. Mend the cause (often a "
-            f"full disk) and run the same command again."
-        ) from error
 
 
 def _flush(path: Path) -> None:
