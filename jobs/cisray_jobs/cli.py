@@ -15,6 +15,8 @@ import typer
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
+from cisray_jobs.options import Json
+from cisray_jobs.runs_cli import runs_app
 
 INTERRUPTED = 130
 MAX_SEED = 2**63 - 1
@@ -34,8 +36,8 @@ score_app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
+app.add_typer(runs_app, name="runs")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress; results, warnings and errors.")
 ]

@@ -8,15 +8,18 @@ import dataclasses
 import json
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 
+from cisray_jobs.export import Exported
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import RunPlan
 from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
 WIDTH = 100
+SHOWN_FILES = 6
 
 
 def error(message: str) -> None:
@@ -27,7 +30,7 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(result: ModelInfo | RunPlan | ScoredGenome) -> None:
+def as_json(result: ModelInfo | RunPlan | ScoredGenome | Exported) -> None:
     """Print a result for machines, as one JSON object."""
     typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
 
@@ -101,5 +104,21 @@ def run(summary: ScoredGenome) -> None:
             "self-check": f"{check.tiles:,} of {counted(check.sampled, 'sampled tile')}: "
             f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
+        },
+    )
+
+
+def exported(written: Exported) -> None:
+    """Print which files were written from a run."""
+    shown = [Path(file).name for file in written.files[:SHOWN_FILES]]
+    more = len(written.files) - len(shown)
+    facts(
+        f"Exported {written.run}",
+        {
+            "format": written.format,
+            "rows": f"{written.rows:,} of {counted(written.tracks, 'track')}",
+            "into": str(Path(written.files[0]).parent),
+            "files": ", ".join(shown) + (f" and {more:,} more" if more else ""),
+            "size": size(written.bytes),
         },
     )

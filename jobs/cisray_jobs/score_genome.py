@@ -37,10 +37,10 @@ from cisray.store.failure import read_failures
 from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
+from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.config import split_names
@@ -70,6 +70,8 @@ from cisray_schemas.genome_tracks import GENOME_TRACKS
 class ScoredGenome(RunSummary):
     """What a sealed run consists of, and what its self-check found."""
 
+    tiles_scored: int
+    tiles_skipped: int
     self_check: SelfCheckSummary
 
 
@@ -126,7 +128,7 @@ class ScoreGenome(ScoringJob):
             config=self,
             genome=genome,
             costs=costs,
-            plan=ShardPlan(cut_shards(tiles, size), spec.bin_bp),
+            plan=TilePlan(cut_shards(tiles, size), spec.bin_bp),
             tiles_per_shard=size,
             resources=resources,
         )
@@ -162,7 +164,12 @@ class ScoreGenome(ScoringJob):
             engine.close()
             sealed = sink.seal()
             checked = summarise(sink.receipts(), sink.manifest, prepared.sampled)
-            return ScoredGenome(**asdict(sealed), self_check=checked)
+            return ScoredGenome(
+                **asdict(sealed),
+                tiles_scored=prepared.plan.tiles_scored,
+                tiles_skipped=prepared.plan.tiles_skipped,
+                self_check=checked,
+            )
 
     def _wanted(self, genome: Genome) -> dict[str, list[Interval] | None]:
         """Name the chromosomes to tile, in the order of the FASTA, and regions where given."""
@@ -185,7 +192,7 @@ class PreparedGenome:
     config: ScoreGenome
     genome: Genome
     costs: TileCosts
-    plan: ShardPlan
+    plan: TilePlan
     tiles_per_shard: int
     resources: Resources
 

@@ -21,8 +21,8 @@ from cisray.inference.selfcheck import TOLERANCES, Deviation, SampleSize, draw, 
 from cisray.locus import format_locus
 from cisray.scoring.tiles import TileScores
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
 from cisray.store.receipt import Receipt
+from cisray.store.tile_plan import TilePlan
 
 FACT = "self_check"  # the key of what was checked in the receipt of a shard
 
@@ -41,7 +41,7 @@ class TileSample:
 
     @classmethod
     def draw(
-        cls, plan: ShardPlan, model_sha256: str, wanted: SampleSize, precision: Precision
+        cls, plan: TilePlan, model_sha256: str, wanted: SampleSize, precision: Precision
     ) -> Self:
         """Draw from all tiles that the plan scores."""
         seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
@@ -59,7 +59,7 @@ class TileSample:
         """Tell whether a tile is among them."""
         return _name(window.target.chrom, window.target.start) in self.tiles
 
-    def by_shard(self, plan: ShardPlan) -> Counter[int]:
+    def by_shard(self, plan: TilePlan) -> Counter[int]:
         """Count the sampled tiles of each shard that has some."""
         columns = (plan.table[name].to_pylist() for name in ("shard", "chrom", "start"))
         return Counter(

@@ -34,6 +34,7 @@ from cisray.scoring.tiles import TileScorer, TileScores
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray.store.tile_plan import as_tiles
 from cisray_jobs.tile_check import SelfCheck, TileSample
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class TileTask:
         run began with.
         """
         sink = ShardSink.attach(self.run)
+        plan = as_tiles(sink.plan)
         device = resolve_device(self.device)
         model = load_model(self.model).to(device)
         _check_same(self.model, model.digest, sink.manifest.model_sha256)
@@ -86,7 +88,7 @@ class TileTask:
 
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
-            windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
+            windows = planned_windows(plan.tiles(shard), plan.bin_bp)
             scores = scorer.score(windows)
             scored = time.monotonic()
             with _on_record(sink, shard):
@@ -98,7 +100,7 @@ class TileTask:
                 "check_s": round(time.monotonic() - scored, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
             }
-            pieces = block_pieces(scores, sink, sink.plan.spans[shard])
+            pieces = block_pieces(scores, sink, plan.spans[shard])
             receipt = sink.write(shard, pieces, attempt_info=facts)
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
 

@@ -88,6 +88,14 @@ class RunNotFound(InputError):
     """A path holds no run, or a run that is not sealed."""
 
 
+class WrongRun(InputError):
+    """A run is asked for what runs of its kind do not have: bins for variants, or the reverse."""
+
+
+class StatisticError(InputError):
+    """A selection of statistics matches none that a run holds."""
+
+
 class DeviceTooSmall(InputError):
     """Not even one sequence fits into the memory of the device that was chosen."""
 

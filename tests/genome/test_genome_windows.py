@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cisray.errors import CoordinateError, OutsideTarget
+from cisray.errors import ConfigError, CoordinateError, OutsideTarget
 from cisray.genome.interval import Interval
 from cisray.genome.windows import (
     Tile,
     Window,
     WindowSpec,
+    central_bins,
+    contiguous,
     input_starts,
     missing_bp,
     num_tiles,
@@ -300,3 +302,33 @@ def test_many_windows_lie_where_each_is_placed(
         sum(not 0 <= base < length for base in range(window.input.start, window.input.end))
         for window in windows
     ]
+
+
+def test_central_bins_are_those_of_basenjis_slice_center() -> None:
+    # (448 - n / 2) to (448 + n / 2) of 896; a centred variant is in bin 447.
+    assert central_bins(WindowSpec(), 2) == range(447, 449)
+    assert central_bins(WindowSpec(), 896) == range(896)
+    for count in (0, 1, 3, -2, 898):
+        with pytest.raises(ConfigError, match=rf"^{count} bins .* from 2 to 896"):
+            central_bins(WindowSpec(), count)
+
+
+@given(st.lists(st.integers(0, 500), min_size=0, max_size=30).map(sorted), st.integers(56, 300))
+def test_runs_of_windows_end_at_gaps_and_where_they_are_long(starts, longest_bp: int) -> None:
+    spec = WindowSpec(input_bp=56, bin_bp=8, target_bins=3)
+    windows = [Window.for_target("chr1", start, spec) for start in starts]
+    for longest in (None, longest_bp):
+        runs = list(contiguous(windows, longest_bp=longest))
+        assert [i for run in runs for i in run] == list(range(len(starts)))
+        for run in runs:
+            assert all(starts[i + 1] - starts[i] <= 56 for i in run[:-1])
+            assert longest is None or starts[run[-1]] + 56 - starts[run[0]] <= longest
+        for run, following in pairwise(runs):
+            first = starts[following[0]]
+            apart = first - starts[run[-1]] > 56
+            assert apart or (longest is not None and first + 56 - starts[run[0]] > longest)
+
+
+def test_a_shifted_window() -> None:
+    window = Window.for_target("chr1", 100, WindowSpec(input_bp=56, bin_bp=8, target_bins=3))
+    assert window.shift(-3) == Window.for_target("chr1", 97, WindowSpec(56, 8, 3))

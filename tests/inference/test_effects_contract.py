@@ -204,6 +204,38 @@ def test_windows_along_a_stretch_are_those_opened_alone(kind, build, window) -> 
         assert (ours - theirs).norm() <= allowed
 
 
+def test_windows_along_a_stretch_may_each_have_bins_of_their_own(kind, build, window) -> None:
+    stretch = np.concatenate([window, window[:256]])
+    bins = [range(2, 14), range(7, 8), range(16), range(9, 10)]
+    along = build().open_along(stretch, [0, 128, 256, 256], bins)
+    alone = build()
+    for start, chosen, opened in zip([0, 128, 256, 256], bins, along, strict=True):
+        reference = stretch[start : start + BASES]
+        other = alone.open(reference)
+        part = slice(chosen.start, chosen.stop)
+        torch.testing.assert_close(opened.prediction_NT, other.prediction_NT[part])
+        lanes = substituted(reference, 2000)[None]
+        ours, theirs = opened.differences(lanes), other.differences(lanes)[:, part]
+        allowed = CLOSE * other.prediction_NT.norm() if kind == "plain" else CLOSER * theirs.norm()
+        assert (ours - theirs).norm() <= allowed
+    with pytest.raises(ValueError, match="bins of 3 windows are given for 4"):
+        build().open_along(stretch, [0, 128, 256, 256], bins[:3])
+    with pytest.raises(ValueError, match="neighbours of 0 to 15"):
+        build().open_along(stretch, [0, 128], [range(3), range(10, 17)])
+
+
+def test_records_of_a_reference_serve_the_next_one_whatever_its_bins() -> None:
+    model = small_enformer()
+    effects = DeltaEffects(model, model.tracks["human"], device=CPU)
+    window = np.zeros(model.input_bp, np.uint8)
+    effects.open(window, range(3))
+    before = [effects.reference.record(index) for index in range(3)]
+    effects.open(window, range(5))
+    after = [effects.reference.record(index) for index in range(3)]
+    assert [one is two for one, two in zip(before, after, strict=True)] == [True, True, False]
+    assert len(after[2].mixed_QC) == 5
+
+
 def test_a_window_that_leaves_its_stretch_is_refused(build, window) -> None:
     with pytest.raises(ValueError, match="leaves a stretch of 4096"):
         next(iter(build().open_along(window, [1])))

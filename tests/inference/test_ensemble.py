@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from cisray.errors import ConfigError
 from cisray.genome.encode import encode, reverse_complement
 from cisray.inference.effects import PlainEffects
-from cisray.inference.ensemble import Ensemble, EnsembleEffects, EnsemblePredictor, Member
+from cisray.inference.ensemble import Ensemble, EnsemblePredictor, Member, OtherStrand
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.predictor import PlainPredictor
@@ -28,11 +28,6 @@ L, BIN, CROP, BINS = 64, 8, 16, 4
 def counting(ensemble: Ensemble) -> EnsemblePredictor:
     model = CountingModel()
     return EnsemblePredictor(PlainPredictor(model, model.tracks["human"], device=CPU), ensemble)
-
-
-def counting_effects(ensemble: Ensemble) -> EnsembleEffects:
-    model = CountingModel()
-    return EnsembleEffects(PlainEffects(model, model.tracks["human"], device=CPU), ensemble)
 
 
 shift_sets = st.lists(st.integers(-4, 4), min_size=1, max_size=4, unique=True).map(tuple)
@@ -78,8 +73,6 @@ def test_the_other_strand_of_the_other_strand_is_the_window(data: st.DataObject)
     codes_BS = windows(data, Ensemble(False, (2,)), 3)
     once = Member(True, 0).lane(codes_BS, 0)
     np.testing.assert_array_equal(Member(True, 0).lane(once, 0), codes_BS)
-    bins = range(1, 3)
-    assert Member(True, 0).bins(Member(True, 0).bins(bins, BINS), BINS) == bins
     values = torch.arange(24.0).reshape(2, 4, 3)
     assert torch.equal(Member(True, 0).undone(Member(True, 0).undone(values)), values)
 
@@ -90,12 +83,11 @@ def test_shifts_that_make_no_ensemble_are_refused(shifts: tuple[int, ...]) -> No
         Ensemble(True, shifts)
 
 
-@pytest.mark.parametrize("build", [counting, counting_effects])
-def test_shifts_beyond_half_a_bin_are_refused(build) -> None:
-    build(Ensemble(False, (-4, 4)))  # half of 8 is allowed
+def test_shifts_beyond_half_a_bin_are_refused() -> None:
+    counting(Ensemble(False, (-4, 4)))  # half of 8 is allowed
     for shift in (5, -5):
         with pytest.raises(ConfigError, match=r"A shift of 5 bp .* at most 4 bp"):
-            build(Ensemble(False, (0, shift)))
+            counting(Ensemble(False, (0, shift)))
 
 
 def test_counts_of_both_strands() -> None:
@@ -210,76 +202,8 @@ def test_the_tiny_enformer_averaged_by_hand(tiny) -> None:
 def test_another_width_is_refused(tiny, width: int) -> None:
     ensemble = Ensemble(True, (-43, 43))
     predictor = EnsemblePredictor(PlainPredictor(tiny, tiny.tracks["human"], device=CPU), ensemble)
-    effects = EnsembleEffects(PlainEffects(tiny, tiny.tracks["human"], device=CPU), ensemble)
-    codes_BS = np.zeros((1, width), np.uint8)
-    for call in (
-        lambda: predictor.predict(codes_BS),
-        lambda: effects.effects(codes_BS[0], np.zeros((1, 4182), np.uint8)),
-        lambda: effects.effects(np.zeros(4182, np.uint8), codes_BS),
-    ):
-        with pytest.raises(ValueError, match=r"4182\), which is 4096 and a flank of 43"):
-            call()
-
-
-def test_counted_effects_of_a_variant() -> None:
-    # Flank 4, so that base 24 is offset 20 of the window, in bin 0 of the target: C to A.
-    reference_S = encode("C" * (L + 8))
-    alternate_S = reference_S.copy()
-    alternate_S[24] = 0
-    got = counting_effects(Ensemble(True, (-4, 4))).effects(
-        reference_S, np.stack([alternate_S, reference_S]), range(3)
-    )
-    # Forwards one A more and one C less: at -4 in bin 1, at +4 in bin 0 (as counted above).
-    # Backwards one T more and one G less, in the same bins. Each is 1 in one of 4 members.
-    in_one = [0.25, -0.25, -0.25, 0.25]
-    expected = torch.tensor([[in_one, in_one, [0.0] * 4], [[0.0] * 4] * 3])
-    assert torch.equal(got.difference_BNT, expected)
-    # Of 1, 0, 0, 0 the variance is 1/4 x 3/4 = 3/16.
-    torch.testing.assert_close(got.difference_std_BNT, expected.abs() / 0.25 * np.sqrt(3 / 16))
-    # 8 C forwards, 8 G backwards: 4 of each.
-    assert torch.equal(got.prediction_NT, torch.tensor([[0.0, 4, 4, 0]] * 3))
-
-
-@given(st.data(), ensembles)
-def test_effects_are_differences_of_averaged_predictions(data, ensemble: Ensemble) -> None:
-    """Averages are linear: a mean difference is the difference of the means, in every bin."""
-    codes_BS = windows(data, ensemble, 3)
-    mean, _ = counting(ensemble).predict(codes_BS)
-    start = data.draw(st.integers(0, BINS - 1))
-    bins = range(start, data.draw(st.integers(start + 1, BINS)))
-    got = counting_effects(ensemble).effects(codes_BS[0], codes_BS[1:], bins)
-    np.testing.assert_allclose(got.prediction_NT, mean[0, bins.start : bins.stop], rtol=1e-6)
-    np.testing.assert_allclose(
-        got.difference_BNT, (mean[1:] - mean[:1])[:, bins.start : bins.stop], atol=1e-5
-    )
-
-
-def test_effects_of_the_tiny_enformer_by_hand_and_the_other_way_round(tiny) -> None:
-    plain = PlainEffects(tiny, tiny.tracks["human"], device=CPU)
-    effects = EnsembleEffects(plain, Ensemble(True, (-43, 0, 43)))
-    reference_S = np.random.default_rng(4).integers(0, 4, 4096 + 86).astype(np.uint8)
-    alternate_S = reference_S.copy()
-    alternate_S[2000] = (alternate_S[2000] + 1) % 4
-    bins = range(3, 9)
-    by_hand = []
-    for first in (0, 43, 86):
-        for turn, chosen in ((False, bins), (True, range(16 - 9, 16 - 3))):
-            pair = np.stack([x[first : first + 4096] for x in (reference_S, alternate_S)])
-            pair = reverse_complement(pair) if turn else pair
-            difference = plain.open(pair[0], chosen).differences(pair[1:])
-            by_hand.append(difference.flip(1) if turn else difference)
-    members = torch.stack(by_hand).double()
-    there = effects.effects(reference_S, alternate_S[None], bins)
-    assert there.difference_BNT.dtype == torch.float32
-    near = {"rtol": 1e-6, "atol": 1e-10}
-    torch.testing.assert_close(there.difference_BNT, members.mean(dim=0).float(), **near)
-    std_BNT = members.std(dim=0, correction=0).float()
-    torch.testing.assert_close(there.difference_std_BNT, std_BNT, **near)
-    back = effects.effects(alternate_S, reference_S[None], bins)
-    assert there.difference_BNT.abs().max() > 1e-4
-    # The same passes, subtracted the other way round: the same bits but for the sign.
-    assert torch.equal(back.difference_BNT, -there.difference_BNT)
-    assert torch.equal(back.difference_std_BNT, there.difference_std_BNT)
+    with pytest.raises(ValueError, match=r"4182\), which is 4096 and a flank of 43"):
+        predictor.predict(np.zeros((1, width), np.uint8))
 
 
 def test_fast_and_plain_ensembles_agree(tiny) -> None:
@@ -292,20 +216,59 @@ def test_fast_and_plain_ensembles_agree(tiny) -> None:
     )
     for ours, theirs in zip(fast, plain, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5 * plain[0].max())
-    alternates_BS = np.repeat(codes_BS[:1], 3, axis=0)
-    alternates_BS[0, 2100:2120] = (alternates_BS[0, 2100:2120] + 1) % 4
-    alternates_BS[1, 2101:] = alternates_BS[1, 2100:-1].copy()  # one base inserted
-    bins = range(5, 12)
-    delta, subtracted = (
-        EnsembleEffects(predictor, ensemble).effects(codes_BS[0], alternates_BS, bins)
-        for predictor in (
-            DeltaEffects(tiny, tracks, device=CPU, batch_size=2),
-            PlainEffects(tiny, tracks, device=CPU),
-        )
-    )
-    near = {"rtol": 0, "atol": 5e-6 * float(subtracted.prediction_NT.max())}
-    torch.testing.assert_close(delta.prediction_NT, subtracted.prediction_NT, **near)
-    torch.testing.assert_close(delta.difference_BNT, subtracted.difference_BNT, **near)
-    torch.testing.assert_close(delta.difference_std_BNT, subtracted.difference_std_BNT, **near)
-    assert subtracted.difference_BNT[:2].abs().amax(dim=(1, 2)).min() > 2e-4
-    assert not delta.difference_BNT[2].any()  # equals the reference
+
+
+# The other strand.
+
+
+def test_counted_effects_of_the_other_strand() -> None:
+    model = CountingModel()
+    reader = OtherStrand(PlainEffects(model, model.tracks["human"], device=CPU))
+    assert (reader.spec.target_bins, reader.tracks) == (BINS, model.tracks["human"])
+    # Target bins begin at base 16 of a window: base 18 is in the first, 46 in the last.
+    reference_L = encode("C" * L)
+    alternates_BL = np.stack([reference_L] * 3)
+    alternates_BL[0, 18] = 0  # C to A, on the other strand G to T
+    alternates_BL[1, 46] = 2  # C to G, there G to C
+    opened = reader.open(reference_L)
+    assert torch.equal(opened.prediction_NT, torch.tensor([[0.0, 0, 8, 0]] * 4))
+    expected = torch.zeros(3, 4, 4)
+    expected[0, 0] = torch.tensor([0.0, 0, -1, 1])
+    expected[1, 3] = torch.tensor([0.0, 1, -1, 0])
+    assert torch.equal(opened.differences(alternates_BL), expected)
+    part = reader.open(reference_L, range(3))
+    assert torch.equal(part.differences(alternates_BL), expected[:, :3])
+
+
+@pytest.mark.parametrize("kind", [PlainEffects, DeltaEffects])
+def test_windows_of_the_other_strand_are_those_of_the_turned_sequence(kind, tiny) -> None:
+    predictor = kind(tiny, tiny.tracks["human"], device=CPU)
+    codes_S = np.random.default_rng(6).integers(0, 5, 4096 + 700).astype(np.uint8)
+    starts, bins = [0, 128, 700, 256], [range(2, 9), range(16), range(15, 16), range(2, 9)]
+    along = OtherStrand(predictor).open_along(codes_S, starts, bins)
+    plain = PlainEffects(tiny, tiny.tracks["human"], device=CPU)
+    for start, chosen, opened in zip(starts, bins, along, strict=True):
+        reference_L = codes_S[start : start + 4096]
+        alternates_BL = np.stack([reference_L] * 2)
+        alternates_BL[0, 2000] = (alternates_BL[0, 2000] + 1) % 4
+        alternates_BL[1, 1001:] = reference_L[1000:-1]
+        turned = plain.open(reverse_complement(reference_L))
+        part = slice(chosen.start, chosen.stop)
+        signal = turned.prediction_NT.flip(0)[part]
+        torch.testing.assert_close(opened.prediction_NT, signal, rtol=1e-5, atol=1e-5)
+        expected = turned.differences(reverse_complement(alternates_BL)).flip(1)[:, part]
+        found = opened.differences(alternates_BL)
+        assert found.shape == (2, len(chosen), 8)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 3e-6 * signal.norm()
+
+
+def test_the_other_strand_refuses_what_is_not_there(tiny) -> None:
+    reader = OtherStrand(PlainEffects(tiny, tiny.tracks["human"], device=CPU))
+    codes_S = np.zeros(4100, np.uint8)
+    with pytest.raises(ValueError, match="neighbours of 0 to 15"):
+        reader.open(codes_S[:4096], range(10, 17))
+    with pytest.raises(ValueError, match="leaves a stretch"):
+        reader.open_along(codes_S, [5])
+    with pytest.raises(ValueError, match="1 windows are given for 2"):
+        reader.open_along(codes_S, [0, 4], [range(3)])

@@ -1,6 +1,7 @@
 """The operations that a plan foresees are those that the fast way does: each product is counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -10,9 +11,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cisray.inference.fast import products
-from cisray.inference.fast.costs import TileFlops, copied_bytes, tile_flops
+from cisray.inference.fast.costs import (
+    TileFlops,
+    copied_bytes,
+    effect_bytes,
+    effect_flops,
+    lane_bytes,
+    tile_flops,
+)
+from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.model.enformer.config import EnformerConfig
+from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
 from cisray_jobs.models import SIZES, init_model
 
@@ -21,13 +31,17 @@ TARGET_BP = 896 * 128
 
 
 @pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], float]:
-    """Count what so many neighbouring tiles with so many tracks do, by torch's own counter."""
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Enformer:
     # torch does not count what it hands to oneDNN by a name of that library.
     monkeypatch.setattr(products, "_ONEDNN_TYPES", ())
     path = tmp_path / "small.safetensors"
     init_model(path, "small", seed=1)
-    model = load_model(path)
+    return load_model(path)
+
+
+@pytest.fixture
+def counted(model: Enformer) -> Callable[[int, int], float]:
+    """Count what so many neighbouring tiles with so many tracks do, by torch's own counter."""
     codes_S = np.random.default_rng(1).integers(0, 4, 196_608 + TARGET_BP).astype(np.uint8)
 
     @cache
@@ -72,3 +86,106 @@ def test_a_model_that_pools_by_maximum_saves_the_logits() -> None:
 def test_the_sum_over_a_shard(tiles: int, total: float) -> None:
     # 5 + 63 x 3 = 194.
     assert TileFlops(5.0, 3.0).of(tiles) == total
+
+
+@contextmanager
+def counting() -> Iterator[list[float]]:
+    """Count the operations of a block; the list gets the total."""
+    total: list[float] = []
+    with FlopCounterMode(display=False) as counter:
+        yield total
+    total.append(float(counter.get_total_flops()))
+
+
+@pytest.mark.parametrize("bins", [range(896), range(446, 450)])
+def test_the_operations_of_effects(model: Enformer, bins: range) -> None:
+    foreseen = effect_flops(SMALL, tracks=16, bins=len(bins))
+    effects = DeltaEffects(model, model.tracks["human"], device=torch.device("cpu"))
+    codes_S = np.random.default_rng(1).integers(0, 4, 196_608 + 5 * 128).astype(np.uint8)
+    opened = effects.open_along(codes_S, [0, 128, 5 * 128], bins)
+    with counting() as first:
+        next(opened)
+    with counting() as following:
+        next(opened)
+    with counting() as fourth:
+        window = next(opened)
+    # Borders of blocks and of the window's ends are computed twice.
+    assert foreseen.reference <= first[0] <= 1.04 * foreseen.reference
+    assert foreseen.reference_following(1) == pytest.approx(following[0], rel=0.01)
+    assert foreseen.reference_following(4) == pytest.approx(fourth[0], rel=0.01)
+    assert foreseen.reference_following(1536) == foreseen.reference
+    assert 3 * foreseen.token == pytest.approx(fourth[0] - following[0], rel=0.01)
+
+    reference_L = codes_S[5 * 128 :]
+    snv_L, moved_L = reference_L.copy(), reference_L.copy()
+    snv_L[98_303] = (snv_L[98_303] + 1) % 4
+    moved_L[98_304:] = reference_L[98_303:-1]
+    for alternate_L, trunk in ((snv_L, None), (moved_L, foreseen.moved_flank)):
+        with counting() as whole:
+            window.differences(alternate_L[None])
+        with counting() as below:
+            codes = [torch.from_numpy(x) for x in (reference_L, alternate_L[None])]
+            effects.trunk.differences(*codes, effects.reference.inputs_KD[0])
+        assert whole[0] - below[0] == pytest.approx(foreseen.alternate, rel=1e-3)
+        if trunk is not None:
+            assert trunk <= below[0] <= 1.04 * trunk
+
+
+def test_effects_of_the_published_size_cost_what_was_measured() -> None:
+    """By benchmarks/results (fast_engine): 2.987 TFLOP, 0.787, and 0.2206 for each of 3.2 SNVs."""
+    costs = effect_flops(EnformerConfig(), 5313, 896)
+    assert costs.reference == pytest.approx(2.987e12, rel=0.01)
+    assert costs.alternate == pytest.approx(0.7874e12, rel=0.001)
+    assert costs.reference_following(1) == pytest.approx(3.2 * 0.2206e12, rel=0.005)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cache_bytes", [10**12, 60_000_000, 10_000_000])
+@pytest.mark.parametrize("bins", [range(896), range(446, 450)])
+def test_the_bytes_of_effects_are_those_that_are_held(
+    model: Enformer, precision, cache_bytes: int, bins: range
+) -> None:
+    """Of what stays: the reference's buffers, and weights that are not the model's own."""
+    effects = DeltaEffects(
+        model,
+        model.tracks["human"],
+        device=torch.device("cpu"),
+        precision=precision,
+        cache_bytes=cache_bytes,
+    )
+    codes_L = np.zeros(196_608, np.uint8)
+    alternate_L = codes_L.copy()
+    alternate_L[98_000] = 1
+    effects.open(codes_L, bins).differences(alternate_L[None])
+    effects.reference.record(0)  # if it is not cached, it is the largest that is computed again
+    foreseen = effect_bytes(SMALL, 16, len(bins), precision, batch=3, cache_bytes=cache_bytes)
+    kept = storages(effects.reference.__dict__)
+    own = storages(list(model.parameters()) + list(model.buffers()))
+    weights = storages([effects.trunk, effects.transformer, effects.delta])
+    reference = sum(size for place, size in kept.items() if place not in {**weights, **own})
+    copied = sum(size for place, size in weights.items() if place not in own)
+    assert reference == pytest.approx(foreseen.reference, rel=0.02)
+    assert copied == pytest.approx(foreseen.copied, rel=0.05)
+    assert foreseen.working >= 3 * lane_bytes(SMALL, 16, len(bins))
+    assert foreseen.total == foreseen.copied + foreseen.reference + foreseen.working
+
+
+def storages(thing: object, seen: set[int] | None = None) -> dict[int, int]:
+    """Find all tensors within a thing: where their memory begins, and its bytes."""
+    seen = set() if seen is None else seen
+    if id(thing) in seen:
+        return {}
+    seen.add(id(thing))
+    if isinstance(thing, torch.Tensor):
+        storage = thing.untyped_storage()
+        return {storage.data_ptr(): storage.nbytes()}
+    if isinstance(thing, dict):
+        parts = list(thing.values())
+    elif isinstance(thing, list | tuple):
+        parts = list(thing)
+    elif hasattr(thing, "__slots__") or hasattr(thing, "__dict__"):
+        names = [*getattr(thing, "__slots__", ()), *getattr(thing, "__dict__", ())]
+        parts = [getattr(thing, name) for name in names]
+    else:
+        return {}
+    return {place: size for part in parts for place, size in storages(part, seen).items()}

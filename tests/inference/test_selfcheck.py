@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cisray.inference.selfcheck import TOLERANCES, draw, measure, sample_size
+from cisray.inference.selfcheck import (
+    EFFECT_TOLERANCES,
+    TOLERANCES,
+    draw,
+    measure,
+    measure_effect,
+    sample_rows,
+    sample_size,
+)
 
 NAMES = [f"chr{1 + n // 90}:{114_688 * (n % 90)}" for n in range(270)]
 
@@ -130,3 +138,81 @@ def test_scaling_a_track_by_a_factor_is_found_as_that_error(seed: int, factor: f
     assert found.track == 3
     assert found.error == pytest.approx(factor, rel=1e-3, abs=1.2e-7)
     assert found.largest_relative == pytest.approx(factor, rel=1e-3, abs=2.4e-7)
+
+
+# Effects, and samples of rows.
+
+
+def test_an_error_of_an_effect_is_relative_to_the_effect() -> None:
+    prediction = values([3, 4], [30, 40]).T
+    plain = values([0.03, 0.04], [0.0, 0.05]).T
+    fast = plain.copy()
+    fast[1, 0] += 0.002  # 0.002 of a norm of 0.05: 0.04
+    fast[0, 1] += 0.001
+    found = measure_effect(fast, plain, prediction)
+    # Of the difference 3e-6 of the signal's norm of 5 are taken off.
+    assert found.error == pytest.approx((0.002 - 15e-6) / 0.05, rel=1e-4)
+    assert (found.track, found.bin) == (0, 1)
+    assert (found.value, found.plain) == (pytest.approx(0.042), pytest.approx(0.04))
+    assert found.is_within(EFFECT_TOLERANCES["bfloat16"])
+    assert not found.is_within(EFFECT_TOLERANCES["float32"])
+
+
+def test_what_subtraction_cannot_tell_is_no_error() -> None:
+    prediction = values([300, 400], [30, 40]).T
+    plain = np.zeros((2, 2), np.float32)
+    fast = plain.copy()
+    fast[0, 0] = 500 * 2.9e-6
+    assert measure_effect(fast, plain, prediction).error == 0
+    fast[0, 0] = 500 * 3.1e-6
+    assert measure_effect(fast, plain, prediction).error == np.inf
+    # Nor does it hide what is larger: an effect of 1e-4 of the signal that is off by a tenth.
+    plain = 1e-4 * prediction
+    assert measure_effect(np.float32(1.1) * plain, plain, prediction).error > 0.05
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_an_effect_that_is_not_finite_is_never_within(which: int) -> None:
+    arrays = [values([1, 2], [3, 4]) for _ in range(3)]
+    arrays[which][0, 1] = np.nan
+    found = measure_effect(*arrays)
+    assert (found.bin, found.track) == (0, 1)
+    assert not found.is_within(1e30)
+
+
+def test_effects_of_other_shapes_are_refused() -> None:
+    one, two = values([1, 2]), values([1, 2], [3, 4])
+    for arrays in ((one, two, two), (two, one, two), (two, two, one)):
+        with pytest.raises(ValueError, match="shape"):
+            measure_effect(*arrays)
+
+
+@given(st.integers(0, 300), st.integers(0, 300), st.text(max_size=5))
+def test_sampled_rows_are_distinct_and_a_larger_sample_holds_them(total, count, seed) -> None:
+    rows = sample_rows(total, count, seed)
+    assert len(rows) == min(count, total)
+    assert all(0 <= row < total for row in rows)
+    assert rows <= sample_rows(total, count + 1, seed)
+    assert rows == sample_rows(total, count, seed)
+
+
+def test_every_row_is_drawn_in_its_turn() -> None:
+    times = np.zeros(270, int)
+    for seed in range(900):
+        times[list(sample_rows(270, 3, str(seed)))] += 1
+    # As for names: 10 draws of each row, none beyond 10 +- 5 sqrt(10) = 26.
+    assert times.sum() == 2700
+    assert 1 <= times.min() <= times.max() <= 26
+    # And of each row as any draw: all 270 rows are drawn from 270.
+    assert sample_rows(270, 270, "s") == frozenset(range(270))
+
+
+def test_drawn_rows_stay_as_they_are() -> None:
+    # `printf "s 0" | sha256sum` and so on, modulo 10, 9, 8 and 7: 4, 2, 6 and 1. So row 0 + 4, to
+    # whose place 0 goes; 1 + 2; 2 + 6; and what is now at place 3 + 1.
+    samples = [sample_rows(10, count, "s") for count in (1, 2, 3, 4)]
+    assert samples == [{4}, {4, 3}, {4, 3, 8}, {4, 3, 8, 0}]
+
+
+def test_a_sample_of_very_many_rows_costs_what_it_has() -> None:
+    assert len(sample_rows(10**12, 1000, "s")) == 1000

@@ -25,6 +25,7 @@ from cisray.scoring.alignment import (
     Policy,
     Stretch,
     align,
+    fits_window,
     merge,
     merge_all,
     stack,
@@ -680,3 +681,92 @@ def test_the_indels_of_1000_genomes(shared: Path) -> None:
         moved = first + len(alt) - len(ref)
         left_L, right_L = edited_S[first : first + 196_608], edited_S[moved : moved + 196_608]
         np.testing.assert_array_equal(aligned.codes_BL, [left_L, right_L])
+
+
+# Whether a window can show a variant.
+
+
+class Counted:
+    """Counts the bases that are fetched; asks for bases on the chromosome, as a genome does."""
+
+    def __init__(self, here: Chromosome) -> None:
+        self.here, self.bases = here, 0
+
+    def fetch(self, interval: Interval) -> np.ndarray:
+        assert interval.overlaps(Interval("chr7", 0, len(self.here.text)))
+        self.bases += interval.width
+        return self.here.fetch(interval)
+
+
+@st.composite
+def tight_cases(draw: st.DrawFn) -> tuple[Chromosome, Variant, Window]:
+    """Repeats of short units, N among the letters, alleles of any lengths, windows near them."""
+    units = st.text("ACN", min_size=1, max_size=4)
+    text = "".join(draw(units) * draw(st.integers(1, 70)) for _ in range(draw(st.integers(1, 4))))
+    text = (draw(st.text("ACGT", max_size=5)) + text + draw(st.text("ACGT", max_size=5)))[:400]
+    start = draw(st.integers(0, len(text) - 1))
+    deleted = draw(st.integers(1, min(100, len(text) - start)))
+    ref = text[start : start + deleted]
+    alt = draw(st.one_of(units, st.just(ref[:1]), st.just(ref + ref[-1:]), st.just(ref[::-1])))
+    changed = draw(st.sampled_from([alt, ref[: len(ref) // 2] + alt, ref + alt, ref[:-1] or alt]))
+    variant = Variant("chr7", len(text[:start] + "^"), ref, changed)
+    # Sixteen bases, of which two bins of four in the middle are predicted.
+    ends = st.integers(1, 15).map(lambda shown: start + deleted - shown)
+    first = draw(st.one_of(ends, st.integers(start - 24, start + 3)))
+    window = Window.for_target("chr7", first + 4, WindowSpec(input_bp=16, bin_bp=4, target_bins=2))
+    return Chromosome(text), variant, window
+
+
+def can_be_aligned(here: Chromosome, variant: Variant, window: Window) -> bool:
+    return all(aligned_or_none(here, variant, window, policy) is not None for policy in Policy)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.one_of(tight_cases(), cases()))
+def test_a_variant_fits_a_window_where_it_can_be_aligned(case) -> None:
+    here, variant, window = case
+    counted = Counted(here)
+    assert fits_window(variant, window, counted.fetch) == can_be_aligned(here, variant, window)
+    if len(variant.ref) == len(variant.alt):
+        assert counted.bases == 0
+
+
+def test_no_more_is_read_than_a_repeat_is_long() -> None:
+    text = random_chromosome(30, 60_000).text
+    text = text[:29_000] + "G" + "A" * 1_000 + "C" + text[30_001:]
+    here = Chromosome(text)
+    wide = Window.for_target("chr7", 10_000, WindowSpec(40_000, 8, 4_000))
+    for variant, most in ((here.variant(35_000, 2, ""), 140), (here.variant(29_500, 1, ""), 7_000)):
+        counted = Counted(here)
+        assert fits_window(variant, wide, counted.fetch)
+        assert 0 < counted.bases < most
+    # One A less of 29,001 to 29,050 shows in the base after them or, the right flank in place, in
+    # the first of them: the window of 80 bases has to reach from one to the other.
+    here = Chromosome(text[:29_000] + "G" + "A" * 50 + "C" + text[29_051:])
+    variant = here.variant(29_030, 1, "")
+    for first in (28_970, 28_971, 28_972, 29_000, 29_001, 29_002):
+        fits = 28_970 < first < 29_002
+        assert fits_window(variant, window_at(first), here.fetch) == fits
+        assert can_be_aligned(here, variant, window_at(first)) == fits
+
+
+def test_a_variant_that_the_genome_does_not_have_fits_nowhere() -> None:
+    here = Chromosome(random_chromosome(31).text[:140] + "ACGT")
+    with pytest.raises(CoordinateError, match="does not fit the genome"):
+        fits_window(Variant("chr7", 141, "ACC", "A"), window_at(100), here.fetch)
+
+
+def test_a_substitution_shows_where_a_base_of_it_differs() -> None:
+    here = random_chromosome(32)
+    ref = here.text[98:102]
+    # Window 100 to 179: of 98 to 101 the first base differs, or the last.
+    first, last = (
+        Variant("chr7", 99, ref, alt)
+        for alt in (
+            "ACGT"["ACGT".index(ref[0]) - 1] + ref[1:],
+            ref[:3] + "ACGT"["ACGT".index(ref[3]) - 1],
+        )
+    )
+    for variant, fits in ((first, False), (last, True), (Variant("chr7", 99, ref, ref), True)):
+        assert fits_window(variant, window_at(100), here.fetch) == fits
+        assert can_be_aligned(here, variant, window_at(100)) == fits

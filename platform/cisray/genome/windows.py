@@ -4,14 +4,15 @@ Knows the geometry of a model's input and target, nothing of sequences or of tor
 overhang its chromosome; `missing_bp` tells by how much.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cisray.errors import CoordinateError, OutsideTarget
+from cisray.errors import ConfigError, CoordinateError, OutsideTarget
 from cisray.genome.interval import Interval
 
 Placement = Literal["centered", "grid"]
@@ -170,6 +171,44 @@ class Window:
         before = min(max(-self.input.start, 0), self.input.width)
         after = min(max(self.input.end - chrom_length, 0), self.input.width)
         return before, after
+
+    def shift(self, bp: int) -> Self:
+        """Move input and target by `bp` bases, to the right when positive."""
+        return replace(self, input=self.input.shift(bp), target=self.target.shift(bp))
+
+
+def central_bins(spec: WindowSpec, count: int) -> range:
+    """Give the `count` bins around the middle of a target: Basenji's `slice_center`.
+
+    [N/2 - count/2, N/2 + count/2) of N bins; four of Enformer's are the 512 bp in whose second bin
+    a centred variant begins. Raises `ConfigError` unless `count` is even and from 2 to N.
+
+    >>> central_bins(WindowSpec(), 4)
+    range(446, 450)
+    """
+    if count % 2 or not 2 <= count <= spec.target_bins:
+        raise ConfigError(
+            f"{count} bins around the middle are not to be had: give an even number from 2 to "
+            f"{spec.target_bins}, which are all bins that the model predicts."
+        )
+    first = spec.target_bins // 2 - count // 2
+    return range(first, first + count)
+
+
+def contiguous(windows: Sequence[Window], *, longest_bp: int | None = None) -> Iterator[range]:
+    """Cut ascending windows of one width into runs, each a range of indices.
+
+    A run ends where the input of one window ends before that of the next begins, and where with the
+    next window it would span more than `longest_bp` bases.
+    """
+    first = 0
+    for index, (left, right) in enumerate(pairwise(window.input for window in windows), start=1):
+        spanned_bp = right.end - windows[first].input.start
+        if left.end < right.start or (longest_bp is not None and spanned_bp > longest_bp):
+            yield range(first, index)
+            first = index
+    if windows:
+        yield range(first, len(windows))
 
 
 def _centred_start(interval: Interval, spec: WindowSpec) -> int:

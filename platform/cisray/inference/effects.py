@@ -24,6 +24,9 @@ from cisray.inference.predictor import (
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
 
+# Bins of windows along a stretch: the same of all (None means all bins), or a range for each.
+BinsAlong = range | Sequence[range] | None
+
 
 class ReferenceWindow(Protocol):
     """A reference sequence whose pass is done; valid until the next one is opened.
@@ -52,11 +55,12 @@ class EffectPredictor(Protocol):
         """Do the pass of one reference window; `bins` of axis N are computed, None means all."""
 
     def open_along(
-        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range | None = None
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
     ) -> Iterator[ReferenceWindow]:
         """Open windows of one stretch of DNA in turn: window i reads L codes from starts[i] on.
 
-        Neighbours may share computation. A window is valid until the next one is taken.
+        `bins` are those of every window, or one range for each. Neighbours may share computation.
+        A window is valid until the next one is taken.
         """
 
 
@@ -69,6 +73,15 @@ def check_bins(bins: range | None, spec: WindowSpec) -> range:
             f"bins must be one or more neighbours of 0 to {spec.target_bins - 1}, got {bins}"
         )
     return chosen
+
+
+def check_bins_along(bins: BinsAlong, windows: int, spec: WindowSpec) -> list[range]:
+    """Return the bins of each window of a stretch; ValueError as `check_bins`, or for too few."""
+    if bins is None or isinstance(bins, range):
+        return [check_bins(bins, spec)] * windows
+    if len(bins) != windows:
+        raise ValueError(f"the bins of {len(bins)} windows are given for {windows} windows")
+    return [check_bins(one, spec) for one in bins]
 
 
 class PlainEffects:
@@ -100,13 +113,13 @@ class PlainEffects:
         return PlainReference(self, codes_L, check_bins(bins, self.spec))
 
     def open_along(
-        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range | None = None
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
     ) -> Iterator["PlainReference"]:
         """Predict the window at each start, one by one."""
         check_stretch(codes_S, starts, self.spec)
-        chosen = check_bins(bins, self.spec)
+        chosen = check_bins_along(bins, len(starts), self.spec)
         windows = (codes_S[start : start + self.spec.input_bp] for start in starts)
-        return (self.open(codes_L, chosen) for codes_L in windows)
+        return map(self.open, windows, chosen)
 
     def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
         """Predict the chosen bins and tracks of one window, (N, T), in the model's type."""

@@ -8,9 +8,13 @@ number (published ensembles shift by 43 bp where bins have 128; Karollus et al. 
 https://doi.org/10.1186/s13059-023-02899-9): what a member's bin counts, up to half of it, then lies
 beside the bin that it is averaged into.
 
+Effects are averaged where variants are known (`cisray.scoring.variants`), since every member lines
+up an indel with its own bins; `OtherStrand` is for the members that read the other strand.
+
 S, the bases that an ensemble reads, is L and `flank_bp` real bases on either side.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,8 +25,14 @@ from numpy.typing import NDArray
 from cisray.errors import ConfigError
 from cisray.genome.encode import reverse_complement
 from cisray.genome.windows import WindowSpec
-from cisray.inference.effects import EffectPredictor, check_bins
-from cisray.inference.predictor import Predictor
+from cisray.inference.effects import (
+    BinsAlong,
+    EffectPredictor,
+    ReferenceWindow,
+    check_bins,
+    check_bins_along,
+)
+from cisray.inference.predictor import Predictor, check_stretch
 from cisray.tracks import TrackSet
 
 
@@ -39,15 +49,23 @@ class Member:
         codes_BL = codes_BS[:, first : first + codes_BS.shape[1] - 2 * flank_bp]
         return reverse_complement(codes_BL) if self.reverse else codes_BL
 
-    def bins(self, bins: range, target_bins: int) -> range:
-        """Find where this member has the bins that are asked for: mirrored if reversed."""
-        if not self.reverse:
-            return bins
-        return range(target_bins - bins.stop, target_bins - bins.start)
-
     def undone(self, values_NT: torch.Tensor) -> torch.Tensor:
         """Put values (..., N, T) of this member's bins in chromosome order."""
         return values_NT.flip(-2) if self.reverse else values_NT
+
+    def bases(self, region: range, input_bp: int) -> range:
+        """Find where this member's lane has the bases of a region of the window, if it reads them.
+
+        Bases of the region that a shift puts out of the lane are left out; none at all is an empty
+        range.
+
+        >>> Member(reverse=True, shift_bp=3).bases(range(0, 10), 100)
+        range(93, 100)
+        """
+        first, stop = (
+            min(max(base - self.shift_bp, 0), input_bp) for base in (region.start, region.stop)
+        )
+        return range(input_bp - stop, input_bp - first) if self.reverse else range(first, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,34 +123,49 @@ class Ensemble:
         members = self.members
         if len(pred) % len(members):
             raise ValueError(f"{len(pred)} lanes are not those of {len(members)} members each")
-        moments = _Moments()
+        moments = Moments()
         for m, member in enumerate(members):
             moments.add(member.undone(pred[m :: len(members)]))
         return moments.mean(pred.dtype), moments.std(pred.dtype)
 
 
-class _Moments:
-    """Running mean and spread of tensors that come one after another, in float64 (Welford)."""
+class Mean:
+    """The running mean of tensors that come one after another, in float64.
+
+    That of equal tensors is this tensor, bit for bit.
+    """
 
     def __init__(self) -> None:
         self._count = 0
         self._mean = torch.zeros((), dtype=torch.float64)
-        self._squares = torch.zeros((), dtype=torch.float64)
 
     def add(self, values: torch.Tensor) -> None:
         """Take one more; nothing of it is kept by reference."""
         self._count += 1
-        x = values.to(torch.float64, copy=True)
         if self._count == 1:
-            self._mean, self._squares = x, torch.zeros_like(x)
-            return
-        delta = x - self._mean
-        self._mean = self._mean + delta / self._count
-        self._squares = self._squares + delta * (x - self._mean)
+            self._mean = values.to(torch.float64, copy=True)
+        else:
+            self._mean.lerp_(values.to(torch.float64), 1 / self._count)
 
     def mean(self, dtype: torch.dtype) -> torch.Tensor:
         """Give the mean of what came."""
         return self._mean.to(dtype)
+
+
+class Moments(Mean):
+    """The running mean and spread of tensors, in float64 (Welford)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._squares = torch.zeros((), dtype=torch.float64)
+
+    def add(self, values: torch.Tensor) -> None:
+        """Take one more; nothing of it is kept by reference."""
+        x = values.to(torch.float64)
+        before = x - self._mean
+        super().add(x)
+        # Of one tensor the mean is itself: its square counts nothing.
+        self._squares = self._squares + before * (x - self._mean)
 
     def std(self, dtype: torch.dtype) -> torch.Tensor:
         """Give the population standard deviation of what came."""
@@ -158,65 +191,64 @@ class EnsemblePredictor:
         Bins are those of the windows without flanks. All members of all windows go to the
         predictor in one call, so that it may batch them. Raises ValueError for another width.
         """
-        _check_width(codes_BS, self.spec, self.flank_bp)
+        check_width(codes_BS, self.spec, self.flank_bp)
         pred = torch.from_numpy(self._predictor.predict(self.ensemble.lanes(codes_BS)))
         mean_BNT, std_BNT = self.ensemble.merge(pred)
         return mean_BNT.numpy(), std_BNT.numpy()
 
 
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """A reference's prediction and its alternates' differences, averaged over an ensemble.
+class OtherStrand:
+    """An effect predictor that reads every window from the other strand.
 
-    float32, on the device: the mean prediction, and the mean and the standard deviation over
-    members of alternate minus reference.
+    What it takes and what it gives is in chromosome order: codes and starts of the forward strand,
+    bins from left to right.
     """
 
-    prediction_NT: torch.Tensor
-    difference_BNT: torch.Tensor
-    difference_std_BNT: torch.Tensor
-
-
-class EnsembleEffects:
-    """Effects averaged over an ensemble: each member compares its own reference and alternates."""
-
-    def __init__(self, predictor: EffectPredictor, ensemble: Ensemble) -> None:
-        ensemble.check_fits(predictor.spec)
+    def __init__(self, predictor: EffectPredictor) -> None:
         self.spec: WindowSpec = predictor.spec
         self.tracks: TrackSet = predictor.tracks
-        self.ensemble = ensemble
-        self.flank_bp = ensemble.flank_bp
         self._predictor = predictor
 
-    def effects(
-        self,
-        reference_S: NDArray[np.uint8],
-        alternates_BS: NDArray[np.uint8],
-        bins: range | None = None,
-    ) -> Effects:
-        """Compare windows with flanks: reference (L + 2 flank_bp,), alternates (B, the same).
+    def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "TurnedWindow":
+        """Do the pass of a window's other strand."""
+        mirrored = self._mirrored(check_bins(bins, self.spec))
+        return TurnedWindow(self._predictor.open(reverse_complement(codes_L), mirrored))
 
-        `bins` are those of the window without flanks, None means all. A reference pass is done for
-        every member; alternates should come many at a time. Raises ValueError for another width.
+    def open_along(
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
+    ) -> Iterator["TurnedWindow"]:
+        """Open windows along the other strand of a stretch, which share what they have in common.
+
+        On that strand, ascending starts come in descending order.
         """
-        _check_width(np.atleast_2d(reference_S), self.spec, self.flank_bp)
-        _check_width(alternates_BS, self.spec, self.flank_bp)
-        chosen = check_bins(bins, self.spec)
-        predictions, differences = _Moments(), _Moments()
-        for member in self.ensemble.members:
-            reference_L = member.lane(reference_S[None], self.flank_bp)[0]
-            alternates_BL = member.lane(alternates_BS, self.flank_bp)
-            window = self._predictor.open(reference_L, member.bins(chosen, self.spec.target_bins))
-            predictions.add(member.undone(window.prediction_NT))
-            differences.add(member.undone(window.differences(alternates_BL)))
-        return Effects(
-            prediction_NT=predictions.mean(torch.float32),
-            difference_BNT=differences.mean(torch.float32),
-            difference_std_BNT=differences.std(torch.float32),
+        check_stretch(codes_S, starts, self.spec)
+        chosen = check_bins_along(bins, len(starts), self.spec)
+        opened = self._predictor.open_along(
+            reverse_complement(codes_S),
+            [len(codes_S) - self.spec.input_bp - start for start in starts],
+            [self._mirrored(one) for one in chosen],
         )
+        return map(TurnedWindow, opened)
+
+    def _mirrored(self, bins: range) -> range:
+        count = self.spec.target_bins
+        return range(count - bins.stop, count - bins.start)
 
 
-def _check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:
+class TurnedWindow:
+    """A reference window read from the other strand, answering in chromosome order."""
+
+    def __init__(self, window: ReferenceWindow) -> None:
+        self.prediction_NT = window.prediction_NT.flip(-2)
+        self._window = window
+
+    def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
+        """Compare alternates of the forward strand, each read from the other one."""
+        return self._window.differences(reverse_complement(alternates_BL)).flip(-2)
+
+
+def check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:
+    """Raise ValueError for codes that are no windows with flanks."""
     width = spec.input_bp + 2 * flank_bp
     if codes_BS.ndim != 2 or codes_BS.shape[1] != width:
         raise ValueError(

@@ -9,7 +9,7 @@ The result depends on the alternate sequence alone, not on how a record spells i
 may be written in several places of a repeat, all of these places are its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
@@ -23,6 +23,8 @@ from cisray.genome.encode import decode, encode
 from cisray.genome.interval import Interval
 from cisray.genome.variant import Variant
 from cisray.genome.windows import Window
+
+_STEP_BP = 64  # beside a variant, read in search of a repeat at first
 
 Codes = NDArray[np.uint8]
 # Gives the codes of any interval, 4 where it leaves its chromosome: Genome.fetch_padded.
@@ -59,7 +61,7 @@ class Policy(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """Bases held in memory, for the many variants of a window: `fetch` is a `Fetch`."""
+    """Bases held in memory, for the many variants of windows: `fetch` is a `Fetch`."""
 
     interval: Interval
     codes_S: Codes
@@ -67,9 +69,21 @@ class Stretch:
     @classmethod
     def around(cls, window: Window, variants: Sequence[Variant], fetch: Fetch) -> Self:
         """Fetch once all that `align` will ask for on behalf of `variants` in `window`."""
-        needed = [_needed(variant, window) for variant in variants] or [window.input]
+        return cls.along([(window, variants)], fetch)
+
+    @classmethod
+    def along(cls, sites: Iterable[tuple[Window, Iterable[Variant]]], fetch: Fetch) -> Self:
+        """Fetch once, from the first base to the last, what `align` will ask for in many windows.
+
+        The windows, at least one, lie on one chromosome.
+        """
+        needed = [
+            interval
+            for window, variants in sites
+            for interval in (window.input, *(_needed(variant, window) for variant in variants))
+        ]
         start, end = min(one.start for one in needed), max(one.end for one in needed)
-        interval = Interval(window.input.chrom, start, end)
+        interval = Interval(needed[0].chrom, start, end)
         return cls(interval, fetch(interval))
 
     def fetch(self, interval: Interval) -> Codes:
@@ -111,7 +125,11 @@ def align(
     show in it, where it leaves no flank there, and where the genome has another reference allele.
     """
     chosen = range(window.target_bins) if bins is None else bins
-    pair = _Pair.of(variant, window, fetch)
+    if not variant.interval.overlaps(window.input):
+        raise CoordinateError(
+            f"the variant {_short(variant)} lies outside the window {window.input}."
+        )
+    pair = _Pair.of(variant, _needed(variant, window), fetch)
     own = _bins_that_hold(pair.stretch, window, chosen)
     left_shows, right_shows = pair.flanks_shown(window)
     if policy is Policy.LEFT or not pair.shift:
@@ -131,6 +149,33 @@ def align(
             "window that holds it and a part of both of its flanks."
         )
     return AlignedAlternates(np.stack(placed), own, len(chosen))
+
+
+def fits_window(variant: Variant, window: Window, fetch: Fetch) -> bool:
+    """Tell whether `align` has no error for a variant in a window, under any policy, for all bins.
+
+    The variant is one that agrees with the genome; of an insertion or a deletion that does not,
+    `CoordinateError` says so. For alleles of one length nothing is fetched. For others it is the
+    variant and the repeat in which it may be placed, in steps as far as that reaches, and the whole
+    window only for a variant that begins before it.
+    """
+    if not variant.interval.overlaps(window.input):
+        return False
+    if len(variant.ref) == len(variant.alt):
+        bases = enumerate(zip(variant.ref, variant.alt, strict=True), variant.interval.start)
+        changed = [base for base, (ref, alt) in bases if ref != alt]
+        return not changed or any(window.input.start <= one < window.input.end for one in changed)
+    pair = _with_its_repeat(variant, window, fetch)
+    first, last = pair.outermost_differences()
+    if pair.stretch.start > window.input.start:
+        return first < window.input.end
+    if pair.stretch.end >= window.input.end or last < window.input.start:
+        return False
+    if first >= window.input.start:
+        return True
+    # With the left flank in place the window may show the same bases again from behind the variant.
+    whole = _Pair.of(variant, _needed(variant, window), fetch)
+    return not np.array_equal(whole.left_in_place(window), whole.reference(window))
 
 
 def merge(difference_BNT: torch.Tensor, aligned: AlignedAlternates) -> torch.Tensor:
@@ -178,9 +223,10 @@ def merge_all(difference_BNT: torch.Tensor, aligned: Sequence[AlignedAlternates]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pair:
-    """Reference and alternate of a variant around a window, both beginning at base `start`.
+    """Reference and alternate of a variant and its surroundings, both beginning at base `start`.
 
-    `stretch` holds every base that the variant may be said to change, however it is spelled.
+    `stretch` holds every base that the variant may be said to change, however it is spelled, as far
+    as the surroundings show it.
     """
 
     variant: Variant
@@ -190,13 +236,8 @@ class _Pair:
     stretch: Interval
 
     @classmethod
-    def of(cls, variant: Variant, window: Window, fetch: Fetch) -> Self:
+    def of(cls, variant: Variant, needed: Interval, fetch: Fetch) -> Self:
         replaced = variant.interval
-        if not replaced.overlaps(window.input):
-            raise CoordinateError(
-                f"the variant {_short(variant)} lies outside the window {window.input}."
-            )
-        needed = _needed(variant, window)
         reference_S = fetch(needed)
         if reference_S.shape != (needed.width,):
             raise ValueError(f"asked for {needed.width} codes of {needed}, got {reference_S.shape}")
@@ -217,6 +258,16 @@ class _Pair:
     def shift(self) -> int:
         """By how many bases the right flank of the alternate lies further left."""
         return len(self.reference_S) - len(self.alternate_S)
+
+    def outermost_differences(self) -> tuple[int, int]:
+        """Find the first base that differs where left flanks are in place, and the last for right.
+
+        In coordinates of the reference.
+        """
+        shorter = min(len(self.reference_S), len(self.alternate_S))
+        prefix = _shared(self.reference_S[:shorter], self.alternate_S[:shorter])
+        suffix = _shared(self.reference_S[::-1][:shorter], self.alternate_S[::-1][:shorter])
+        return self.start + prefix, self.start + len(self.reference_S) - suffix - 1
 
     def flanks_shown(self, window: Window) -> tuple[bool, bool]:
         """Tell whether the window shows any of the left and of the right flank."""
@@ -242,6 +293,23 @@ class _Pair:
         """Cut the alternate where the right flank has the window's coordinates."""
         first = window.input.start - self.start - self.shift
         return self.alternate_S[first : first + window.input.width]
+
+
+def _with_its_repeat(variant: Variant, window: Window, fetch: Fetch) -> _Pair:
+    """Read a variant and as much around it as tells where it may be placed in a window."""
+    replaced, whole = variant.interval, _needed(variant, window)
+    beyond = _STEP_BP
+    while True:
+        start, end = (
+            max(replaced.start - beyond, whole.start),
+            min(replaced.end + beyond, whole.end),
+        )
+        pair = _Pair.of(variant, Interval(whole.chrom, start, end), fetch)
+        goes_on_left = start > whole.start and pair.stretch.start == start
+        goes_on_right = end < whole.end and pair.stretch.end == end
+        if not goes_on_left and not goes_on_right:
+            return pair
+        beyond *= 4
 
 
 def _needed(variant: Variant, window: Window) -> Interval:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.genome.windows import Window
+from cisray.genome.windows import Window, contiguous
 from cisray.inference.predictor import Predictor
 
 
@@ -61,11 +61,5 @@ class TileScorer:
 
 def stretches(tiles: Sequence[tuple[Window, int]]) -> Iterator[Sequence[tuple[Window, int]]]:
     """Cut ascending tiles where the input of one ends before that of the next begins."""
-    first = 0
-    for index in range(1, len(tiles) + 1):
-        is_cut = index == len(tiles) or (
-            tiles[index - 1][0].input.end < tiles[index][0].input.start
-        )
-        if is_cut:
-            yield tiles[first:index]
-            first = index
+    for run in contiguous([window for window, _ in tiles]):
+        yield tiles[run.start : run.stop]

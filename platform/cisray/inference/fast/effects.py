@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cisray.inference.effects import check_bins
+from cisray.inference.effects import BinsAlong, check_bins, check_bins_along
+from cisray.inference.fast.costs import CACHE_BYTES
 from cisray.inference.fast.delta import LARGEST_RISE, DeltaTransformer
 from cisray.inference.fast.reference import ReferencePass
 from cisray.inference.fast.rolling import RollingTrunk
@@ -52,11 +53,12 @@ class DeltaEffects:
         device: torch.device,
         precision: Precision = "float32",
         batch_size: int = 1,
-        cache_bytes: int = 2_000_000_000,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         model.check_head(tracks.head)
         self.spec = window_spec(model)
         self.tracks = tracks
+        self.config = model.config
         self.device = device
         self.precision = precision
         self.batch_size = batch_size
@@ -82,20 +84,20 @@ class DeltaEffects:
         return self._open(codes_L, tokens_KD, chosen)
 
     def open_along(
-        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range | None = None
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
     ) -> Iterator["DeltaReference"]:
         """Open the window at each start; trunk tokens that two successive ones share are kept."""
         check_stretch(codes_S, starts, self.spec)
-        return self._along(codes_S, starts, check_bins(bins, self.spec))
+        return self._along(codes_S, starts, check_bins_along(bins, len(starts), self.spec))
 
     def _along(
-        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: range
+        self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: Sequence[range]
     ) -> Iterator["DeltaReference"]:
         rolling = RollingTrunk(self.trunk, codes_on(self.device, codes_S), self.spec.input_bp)
-        for start in starts:
+        for start, chosen in zip(starts, bins, strict=True):
             with arithmetic(self.device, "float32"):
                 tokens_KD = rolling.window(start)
-            yield self._open(codes_S[start : start + self.spec.input_bp], tokens_KD, bins)
+            yield self._open(codes_S[start : start + self.spec.input_bp], tokens_KD, chosen)
 
     def _open(
         self, codes_L: NDArray[np.uint8], tokens_KD: torch.Tensor, bins: range

@@ -78,17 +78,20 @@ class ReferencePass:
         return self._scratch
 
     def _allocate(self, x_KD: torch.Tensor, tokens: range) -> None:
-        """Make room for records, unless those of the reference before have the same shapes."""
+        """Make room for records; those of the reference before serve again where they fit."""
         same = len(tokens) == len(self.tokens)
         self.tokens = tokens
         if same:
             return
-        self._kept = []
         blocks = self.transformer.blocks
+        last = len(blocks) - 1
+        # Only what the last block leaves is as long as the wanted tokens are many.
+        del self._kept[last:]
         left = self._cache_bytes - x_KD.nbytes * len(blocks)
-        for index, block in enumerate(blocks):
-            queries = tokens if index == len(blocks) - 1 else range(len(x_KD))
-            record = BlockRecord.empty(block, x_KD, queries, self._products)
+        left -= sum(record.nbytes for record in self._kept)
+        for index in range(len(self._kept), len(blocks)):
+            queries = tokens if index == last else range(len(x_KD))
+            record = BlockRecord.empty(blocks[index], x_KD, queries, self._products)
             left -= record.nbytes
             if left < 0:
                 return

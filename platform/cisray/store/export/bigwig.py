@@ -1,0 +1,91 @@
+"""bigWig files of a genome run, one per track.
+
+Knows pybigtools; knows nothing of runs. pybigtools and pyBigWig were compared, versions 0.3.0 and
+0.3.29: both write a million bins in about a second, but on a full disk pyBigWig corrupts memory,
+and it takes ends beyond the chromosome. pybigtools prints its errors, and those of the values that
+it is given, and returns as if all were well; so errors are carried around it here, and every file
+is opened again and its bases are counted.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pybigtools
+
+from cisray.errors import CisrayError, StorageError
+from cisray.store.export.bins import chromosome_bins
+from cisray.store.export.columns import GenomeTracks
+
+CHUNK_BINS = 1 << 16
+Entry = tuple[str, int, int, float]
+
+
+def write_bigwig(run: GenomeTracks, column: str, path: Path) -> int:
+    """Write one track and return the number of its bins.
+
+    Values are the float32 of the run. Chromosomes without rows are left out. Raises StorageError
+    when what was written is not what the run has, and what `chromosome_bins` raises.
+    """
+    entries = _Entries(run, column)
+    lengths = {chrom: run.lengths[chrom] for chrom in run.frames if chrom in run.lengths}
+    try:
+        pybigtools.open(str(path), "w").write(lengths, iter(entries))
+    except (KeyboardInterrupt, CisrayError):
+        raise
+    except BaseException as error:  # a panic of Rust is no Exception
+        entries.reraise()
+        raise _not_written(path, str(error)) from error
+    entries.reraise()
+    _check(path, entries.bases)
+    return entries.bins
+
+
+class _Entries:
+    """The entries of one track, what they add up to, and the error that ended them early."""
+
+    def __init__(self, run: GenomeTracks, column: str) -> None:
+        self._source = chromosome_bins(run, column)
+        self.bins = 0
+        self.bases: dict[str, int] = {}
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Entry]:
+        try:
+            for chrom, bins in self._source:
+                self.bins += bins.height
+                self.bases[chrom] = int((bins["end"] - bins["start"]).sum())
+                for piece in bins.iter_slices(CHUNK_BINS):
+                    columns = (piece[name].to_list() for name in ("start", "end", "value"))
+                    yield from zip([chrom] * piece.height, *columns, strict=True)
+        except BaseException as error:
+            # The library would only print it.
+            self.error = error
+            raise
+
+    def reraise(self) -> None:
+        """Raise the error that the library has passed over."""
+        if self.error is not None and not isinstance(self.error, GeneratorExit):
+            raise self.error
+
+
+def _check(path: Path, bases: dict[str, int]) -> None:
+    """Compare the file, opened again, with what was meant to be in it."""
+    try:
+        with pybigtools.open(str(path)) as written:
+            chroms = set(written.chroms())
+            covered = written.info()["summary"]["basesCovered"]
+    except (pybigtools.BBIReadError, OSError) as error:
+        raise _not_written(path, str(error)) from error
+    if chroms != bases.keys() or covered != sum(bases.values()):
+        raise _not_written(
+            path,
+            f"{covered:,} bases on {len(chroms):,} chromosomes are in it, not "
+            f"{sum(bases.values()):,} on {len(bases):,}",
+        )
+
+
+def _not_written(path: Path, reason: str) -> StorageError:
+    return StorageError(
+        f"the bigWig {path.name} could not be written: {reason}. pybigtools says why on stderr, "
+        f"often a full disk; make room and run the same command again."
+    )

@@ -1,0 +1,133 @@
+"""A row computed again the plain way agrees with the fast one, and not with a wrong one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cisray.genome.reference import Genome
+from cisray.genome.variant import Variant
+from cisray.inference.effects import PlainEffects
+from cisray.inference.ensemble import Ensemble
+from cisray.inference.fast.effects import DeltaEffects
+from cisray.model.enformer.network import Enformer
+from cisray.model.registry import load_model
+from cisray.scoring.alignment import Policy
+from cisray.scoring.effect_check import EffectCheck, EffectDeviation
+from cisray.scoring.variants import EffectArrays, EffectOptions, ScoredRow, VariantScorer
+from cisray_jobs.models import init_model
+
+CPU = torch.device("cpu")
+TEXT = "".join(np.random.default_rng(4).choice(list("ACGT"), 9_000))
+SNV = Variant.from_start("chr1", 4000, TEXT[4000], "ACGT"[("ACGT".index(TEXT[4000]) + 1) % 4])
+DELETION = Variant.from_start("chr1", 4010, TEXT[4010:4015], TEXT[4010])
+INSERTION = Variant.from_start("chr1", 4020, TEXT[4020], TEXT[4020] + "GATTACA")
+ROWS = [ScoredRow(variant, range(6, 10)) for variant in (SNV, DELETION, INSERTION)]
+ROWS.append(ScoredRow(SNV, range(2, 16)))
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Enformer:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    init_model(path, "tiny", seed=5, randomise_all=True)
+    return load_model(path)
+
+
+@pytest.fixture
+def genome(tmp_path: Path) -> Genome:
+    (tmp_path / "g.fa").write_text(f">chr1\n{TEXT}\n")
+    return Genome.open(tmp_path / "g.fa")
+
+
+Distort = Callable[[EffectArrays], EffectArrays]
+
+
+def checked(
+    tiny: Enformer,
+    genome: Genome,
+    options: EffectOptions,
+    precision: str = "float32",
+    distort: Distort = lambda seen: seen,
+) -> list[EffectDeviation]:
+    fast = DeltaEffects(tiny, tiny.tracks["human"], device=CPU, precision=precision, batch_size=4)
+    check = EffectCheck(PlainEffects(tiny, tiny.tracks["human"], device=CPU), genome, options)
+    found: dict[int, EffectDeviation] = {}
+
+    def watch(row: int, seen: EffectArrays) -> None:
+        found[row] = check.check(ROWS[row], distort(seen))
+
+    VariantScorer(fast, genome, options).score(ROWS, watch=watch)
+    return [found[row] for row in range(len(ROWS))]
+
+
+def options(**changed) -> EffectOptions:
+    return EffectOptions(**{"stats": ("SADR",), "placement": "grid", **changed})
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        options(),
+        options(placement="centered", policy=Policy.LEFT),
+        options(ensemble=Ensemble(True, (-43, 5)), spread=True),
+    ],
+)
+def test_sound_effects_are_within_the_tolerance(how, tiny, genome) -> None:
+    for precision in ("float32", "bfloat16"):
+        for deviation in checked(tiny, genome, how, precision):
+            assert deviation.is_within(precision)
+            assert deviation.reference.error < 1e-5
+    # The products of bfloat16 are seen, and are not those of float32.
+    assert max(deviation.effect.error for deviation in checked(tiny, genome, how)) < 1e-3
+    rounded = checked(tiny, genome, how, "bfloat16")
+    assert max(deviation.effect.error for deviation in rounded) > 1e-3
+
+
+def stronger(seen: EffectArrays) -> EffectArrays:
+    return EffectArrays(seen.bins, seen.prediction_NT, 1.1 * seen.difference_NT)
+
+
+def a_bin_off(seen: EffectArrays) -> EffectArrays:
+    return EffectArrays(seen.bins, seen.prediction_NT, seen.difference_NT.roll(1, dims=0))
+
+
+def one_track_is_another(seen: EffectArrays) -> EffectArrays:
+    difference_NT = seen.difference_NT.clone()
+    difference_NT[:, 3] = difference_NT[:, 2]
+    return EffectArrays(seen.bins, seen.prediction_NT, difference_NT)
+
+
+def nothing(seen: EffectArrays) -> EffectArrays:
+    return EffectArrays(seen.bins, seen.prediction_NT, torch.zeros_like(seen.difference_NT))
+
+
+def another_reference(seen: EffectArrays) -> EffectArrays:
+    return EffectArrays(seen.bins, 1.001 * seen.prediction_NT, seen.difference_NT)
+
+
+@pytest.mark.parametrize(
+    "distort", [stronger, a_bin_off, one_track_is_another, nothing, another_reference]
+)
+def test_wrong_effects_are_not(distort: Distort, tiny, genome) -> None:
+    for precision in ("float32", "bfloat16"):
+        for deviation in checked(tiny, genome, options(), precision, distort):
+            assert not deviation.is_within(precision)
+
+
+def test_another_policy_or_ensemble_is_another_effect(tiny, genome) -> None:
+    plain = PlainEffects(tiny, tiny.tracks["human"], device=CPU)
+    for other, rows in (
+        (options(policy=Policy.LEFT), (1, 2)),
+        (options(ensemble=Ensemble(True)), range(4)),
+    ):
+        check = EffectCheck(plain, genome, other)
+        found: list[int] = []
+
+        def watch(row: int, seen: EffectArrays, check=check, found=found) -> None:
+            if not check.check(ROWS[row], seen).is_within("bfloat16"):
+                found.append(row)
+
+        VariantScorer(plain, genome, options()).score(ROWS, watch=watch)
+        assert sorted(found) == list(rows)
