@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cisray.errors import StorageError
@@ -48,6 +48,10 @@ def written(path: Path, found: Rows, cuts: list[int]) -> tuple[list[tuple], str]
 
 
 @settings(max_examples=60, deadline=None)
+@example([(0, 0, "A", "")], [(0, None, "A", "")], [])
+@example([(0, 0, None, "")], [(0, 0, "", "")], [])
+@example([(0, 0, "A", ""), (0, 0, "C", "")], [(0, 0, "AC", ""), (0, 0, "", "")], [])
+@example([(0, 0, "A", "")] * 2, [(0, 0, "A", "")], [])
 @given(rows, rows, st.lists(st.integers(1, 20), max_size=5))
 def test_rows_are_kept_and_their_digest_tells_values_not_batches(
     tmp_path_factory: pytest.TempPathFactory, found: Rows, other: Rows, cuts: list[int]

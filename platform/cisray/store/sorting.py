@@ -130,7 +130,7 @@ class RowSorter:
         """
         pieces = [_Piece(path, number, self._by) for number, path in enumerate(paths)]
         while pieces := [piece for piece in pieces if piece.advance()]:
-            bound = min((piece.last for piece in pieces if not piece.ends), default=None)
+            bound = min(piece.last for piece in pieces)
             taken = pa.Table.from_batches([piece.take(bound) for piece in pieces])
             yield self._sort(taken.combine_chunks())
 
@@ -144,41 +144,33 @@ class _Piece:
         self._by = by
         self._file = pa.OSFile(str(path), "rb")
         self._blocks = iter(pa.ipc.open_stream(self._file))
-        self._next: pa.RecordBatch | None = next(self._blocks, None)
         self._held: pa.RecordBatch = pa.RecordBatch.from_pydict({})
         self._keys: list[pa.Array] = []
         self._given = 0  # rows of the block
 
     @property
-    def ends(self) -> bool:
-        """Whether nothing follows the block that is held."""
-        return self._next is None
-
-    @property
     def last(self) -> tuple[Key, int]:
         """The place of the last row of the block."""
-        return self._place(len(self._keys[0]) - 1)
+        return self._place(self._held.num_rows - 1)
 
     def advance(self) -> bool:
         """Hold a block with rows to give; tell False, and remove the file, when none is left."""
         if self._given < self._held.num_rows:
             return True
-        if self._next is None:
+        following = next(self._blocks, None)
+        if following is None:
             self._file.close()
             self._path.unlink()
             return False
-        self._held, self._given = self._next, 0
-        self._keys = [self._held.column(name) for name in self._by]
-        self._next = next(self._blocks, None)
+        self._held, self._given = following, 0
+        self._keys = [following.column(name) for name in self._by]
         return True
 
-    def take(self, bound: tuple[Key, int] | None) -> pa.RecordBatch:
-        """Give away the held rows that are not after `bound`, all of them where it is None."""
-        first, end = self._given, self._held.num_rows
-        if bound is not None:
-            end = bisect_right(range(end), bound, lo=first, key=self._place)
-        self._given = end
-        return self._held.slice(first, end - first)
+    def take(self, bound: tuple[Key, int]) -> pa.RecordBatch:
+        """Give away the held rows that are not after `bound`."""
+        first, rows = self._given, range(self._held.num_rows)
+        self._given = bisect_right(rows, bound, lo=first, key=self._place)
+        return self._held.slice(first, self._given - first)
 
     def _place(self, row: int) -> tuple[Key, int]:
         return tuple(column[row].as_py() for column in self._keys), self._number
