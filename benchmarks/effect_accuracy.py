@@ -5,7 +5,7 @@ the size of an effect means nothing in biology; what counts is how the error goe
 of one base shrink with its distance from the bins; below what that gives, differences of the trunk
 tokens of the base in the centre are scaled down before the transformer.
 
-    python benchmarks/effect_accuracy.py [--size small] [--threads N] [--keep]
+    python benchmarks/effect_accuracy.py [--size small] [--device cpu] [--threads N] [--keep]
 
 `--size enformer` is the published size: 12 GB of memory, and half an hour of two cores.
 """
@@ -43,12 +43,11 @@ from cisray.inference.fast.weights import (
     round_tail,
 )
 from cisray.inference.precision import Precision, arithmetic
-from cisray.inference.predictor import PlainPredictor, onehot_table
+from cisray.inference.predictor import PlainPredictor, codes_on, onehot_table
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
 from cisray_jobs.models import SIZES
 
-CPU = torch.device("cpu")
 HEAD = "human"
 F32, F64, BF16 = torch.float32, torch.float64, torch.bfloat16
 TWO_PASSES_32 = "float32, two passes"
@@ -106,6 +105,11 @@ def row_of(what: str, signal: torch.Tensor, truth: torch.Tensor, found: Effects)
     return Row(what, float(truth.norm() / signal.norm()), errors)
 
 
+def device_of(model: Enformer) -> torch.device:
+    """Tell where a model lies."""
+    return next(model.parameters()).device
+
+
 def substituted(codes_L: NDArray[np.uint8], at: int) -> NDArray[np.uint8]:
     """Change one base into the next one of A, C, G, T."""
     codes_L = codes_L.copy()
@@ -117,7 +121,7 @@ def true_effects(
     exact: Enformer, reference_L: NDArray[np.uint8], alternates_BL: NDArray[np.uint8]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute signal (N, T) and effects (B, N, T) by two passes in float64."""
-    plain = PlainEffects(exact, exact.tracks[HEAD], device=CPU, dtype=F64)
+    plain = PlainEffects(exact, exact.tracks[HEAD], device=device_of(exact), dtype=F64)
     bins = range(exact.target_bins)
     signal_NT = plain.predict(reference_L, bins)
     return signal_NT, torch.stack([plain.predict(x, bins) for x in alternates_BL]) - signal_NT
@@ -127,7 +131,7 @@ def from_sequences(
     model: Enformer, reference_L: NDArray[np.uint8], alternates_BL: NDArray[np.uint8]
 ) -> Effects:
     """Compute effects (B, N, T) in every way, trunk included."""
-    tracks = model.tracks[HEAD]
+    tracks, device = model.tracks[HEAD], device_of(model)
     every_BL = np.concatenate([reference_L[None], alternates_BL])
     precisions: dict[str, Precision] = {
         TWO_PASSES_32: "float32",
@@ -135,18 +139,18 @@ def from_sequences(
     }
     found = {}
     for way, precision in precisions.items():
-        plain = PlainPredictor(model, tracks, device=CPU, precision=precision)
-        pred_BNT = torch.from_numpy(plain.predict(every_BL)).double()
+        plain = PlainPredictor(model, tracks, device=device, precision=precision)
+        pred_BNT = torch.from_numpy(plain.predict(every_BL)).to(device).double()
         found[way] = pred_BNT[1:] - pred_BNT[0]
     rounded = copy.deepcopy(model).bfloat16()
-    lookup = onehot_table(CPU, BF16)
-    with arithmetic(CPU, "float32"):
+    lookup = onehot_table(device, BF16)
+    with arithmetic(device, "float32"):
         pred_BNT = torch.cat(
-            [rounded(lookup[torch.from_numpy(x).int()][None], head=HEAD) for x in every_BL]
+            [rounded(lookup[codes_on(device, x).int()][None], head=HEAD) for x in every_BL]
         ).double()
     found[TWO_PASSES_16] = pred_BNT[1:] - pred_BNT[0]
     for way, precision in ((DELTA_32, "float32"), (DELTA_16, "bfloat16")):
-        effects = DeltaEffects(model, tracks, device=CPU, precision=precision)
+        effects = DeltaEffects(model, tracks, device=device, precision=precision)
         found[way] = effects.open(reference_L).differences(alternates_BL)
     return found
 
@@ -162,9 +166,10 @@ def scaled_rows(
     The truth is the differences' algebra in float64: subtraction has too few digits even there for
     the smallest, and the tests hold one to the other for those in between.
     """
-    with arithmetic(CPU, "float32"):
+    device = device_of(model)
+    with arithmetic(device, "float32"):
         trunk = Trunk(fold_trunk(exact, F64))
-        codes_L, codes_BL = torch.from_numpy(reference_L), torch.from_numpy(alternates_BL)
+        codes_L, codes_BL = (codes_on(device, x) for x in (reference_L, alternates_BL))
         x_KD = trunk.tokens(codes_L[None])[0]
         d_KD = trunk.differences(codes_L, codes_BL, x_KD)[0]
         d_BKD = torch.stack([scale * d_KD for scale in SCALES])
@@ -190,7 +195,7 @@ def scaled_rows(
 def folded(model: Enformer) -> Transformer:
     """Prepare blocks and tail in the model's own type."""
     dtype = next(model.parameters()).dtype
-    columns = torch.arange(len(model.tracks[HEAD]))
+    columns = torch.arange(len(model.tracks[HEAD]), device=device_of(model))
     return Transformer(fold_blocks(model, dtype), fold_tail(model, HEAD, columns, dtype))
 
 
@@ -260,6 +265,7 @@ def main() -> None:
     """Build the weights, measure, report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--keep", action="store_true", help="write a result file")
     options = parser.parse_args()
@@ -268,15 +274,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="cisray-bench-") as folder:
         weights = Path(folder) / "model.safetensors"
         write_random_model(weights, options.size, "per_feature")
-        rows = measure(load_model(weights, verify=False))
+        rows = measure(load_model(weights, verify=False).to(options.device))
     facts = {
         "benchmark": "effect_accuracy",
         "model": options.size,
         "rows": [asdict(row) for row in rows],
-        "machine": machine_facts(options.threads),
+        "machine": machine_facts(options.threads, torch.device(options.device)),
         "load_average": [before, load_average()],
     }
-    name = f"effect_accuracy-{options.size}"
+    name = f"effect_accuracy-{options.size}-{torch.device(options.device).type}"
     publish(name, report(rows, options.size), facts, keep=options.keep)
 
 

@@ -28,7 +28,6 @@ from cisray.inference.precision import Precision
 from cisray.inference.predictor import PlainPredictor, Predictor
 from cisray.model.enformer.network import Enformer
 
-CPU = torch.device("cpu")
 SPACING_BP = 40  # between the variants of a dense region
 # The first base of a cell of 128 bases that share a window on the grid: 7,813 x 128 - 64. From here
 # on, cells hold 4, 3, 3, 3, 3, 4 variants: after the first window, 16 in five, which is 128 / 40.
@@ -78,6 +77,8 @@ class Ledger:
         begun = time.perf_counter()
         with CountProducts() if self._count else nullcontext() as counter:
             yield
+        if torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - begun
         self.parts.append(Part(name, units, seconds, dict(counter.flops) if counter else {}))
 
@@ -102,12 +103,19 @@ def tiles_bfloat16(model: Enformer, load: Workload) -> Case:
 
 def tiles_plain(model: Enformer, load: Workload) -> Case:
     """Score the first of the same tiles in the plain way."""
-    return _tiles(PlainPredictor(model, model.tracks[HEAD], device=CPU), load.compared_tiles)
+    plain = PlainPredictor(model, model.tracks[HEAD], device=device_of(model))
+    return _tiles(plain, load.compared_tiles)
+
+
+def device_of(model: Enformer) -> torch.device:
+    """Tell where a model lies: cases compute there."""
+    return next(model.parameters()).device
 
 
 def fast_tiles(model: Enformer, precision: Precision) -> Predictor:
     """Build the fast predictor of tiles."""
-    return FastPredictor(model, model.tracks[HEAD], device=CPU, precision=precision)
+    tracks, device = model.tracks[HEAD], device_of(model)
+    return FastPredictor(model, tracks, device=device, precision=precision)
 
 
 def fast_effects(model: Enformer, load: Workload) -> EffectPredictor:
@@ -115,7 +123,7 @@ def fast_effects(model: Enformer, load: Workload) -> EffectPredictor:
     return DeltaEffects(
         model,
         model.tracks[HEAD],
-        device=CPU,
+        device=device_of(model),
         precision="bfloat16",
         batch_size=load.batch_size,
     )

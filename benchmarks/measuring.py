@@ -30,6 +30,7 @@ RESULTS = Path(__file__).parent / "results"
 FULL_SIZE = "enformer"
 HEAD = "human"
 SEED = 0
+CPU = torch.device("cpu")
 
 
 @contextmanager
@@ -67,9 +68,11 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - begun
 
 
-def machine_facts(threads: int) -> dict[str, object]:
+def machine_facts(threads: int, device: torch.device = CPU) -> dict[str, object]:
     """Describe hardware and software; name neither the host nor a path."""
+    gpu = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
     return {
+        **gpu,
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,

@@ -6,12 +6,26 @@ Knows nothing of the rest of the project, so that any tool may depend on it alon
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
+from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
+from cisray_schemas.variants import VARIANT_SCORES, VARIANTS
 from cisray_schemas.windows import WINDOWS
 
 TABLES: dict[str, Table] = {
-    table.name: table for table in (TRACKS, WINDOWS, GENOME_TRACKS, REJECTS, RUN_TRACKS, RUN_FILES)
+    table.name: table
+    for table in (
+        TRACKS,
+        WINDOWS,
+        GENOME_TRACKS,
+        VARIANTS,
+        VARIANT_SCORES,
+        SUBSTITUTIONS,
+        SATURATION_SCORES,
+        REJECTS,
+        RUN_TRACKS,
+        RUN_FILES,
+    )
 }
 
 __all__ = [
@@ -19,8 +33,12 @@ __all__ = [
     "REJECTS",
     "RUN_FILES",
     "RUN_TRACKS",
+    "SATURATION_SCORES",
+    "SUBSTITUTIONS",
     "TABLES",
     "TRACKS",
+    "VARIANTS",
+    "VARIANT_SCORES",
     "WINDOWS",
     "Reason",
     "Table",

@@ -49,6 +49,12 @@ class Member:
         codes_BL = codes_BS[:, first : first + codes_BS.shape[1] - 2 * flank_bp]
         return reverse_complement(codes_BL) if self.reverse else codes_BL
 
+    def bins(self, bins: range, target_bins: int) -> range:
+        """Find where this member has the bins that are asked for: mirrored if reversed."""
+        if not self.reverse:
+            return bins
+        return range(target_bins - bins.stop, target_bins - bins.start)
+
     def undone(self, values_NT: torch.Tensor) -> torch.Tensor:
         """Put values (..., N, T) of this member's bins in chromosome order."""
         return values_NT.flip(-2) if self.reverse else values_NT
@@ -177,12 +183,7 @@ class EnsemblePredictor:
         Bins are those of the windows without flanks. All members of all windows go to the
         predictor in one call, so that it may batch them. Raises ValueError for another width.
         """
-        width = self.spec.input_bp + 2 * self.flank_bp
-        if codes_BS.ndim != 2 or codes_BS.shape[1] != width:
-            raise ValueError(
-                f"expected codes of shape (B, {width}), which is {self.spec.input_bp} and a flank "
-                f"of {self.flank_bp} on either side, got {codes_BS.shape}"
-            )
+        check_width(codes_BS, self.spec, self.flank_bp)
         pred = torch.from_numpy(self._predictor.predict(self.ensemble.lanes(codes_BS)))
         mean_BNT, std_BNT = self.ensemble.merge(pred)
         return mean_BNT.numpy(), std_BNT.numpy()
@@ -198,6 +199,7 @@ class OtherStrand:
     def __init__(self, predictor: EffectPredictor) -> None:
         self.spec: WindowSpec = predictor.spec
         self.tracks: TrackSet = predictor.tracks
+        self.batch_size = predictor.batch_size
         self._predictor = predictor
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "TurnedWindow":
@@ -222,8 +224,7 @@ class OtherStrand:
         return map(TurnedWindow, opened)
 
     def _mirrored(self, bins: range) -> range:
-        count = self.spec.target_bins
-        return range(count - bins.stop, count - bins.start)
+        return Member(reverse=True, shift_bp=0).bins(bins, self.spec.target_bins)
 
 
 class TurnedWindow:
@@ -236,3 +237,13 @@ class TurnedWindow:
     def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
         """Compare alternates of the forward strand, each read from the other one."""
         return self._window.differences(reverse_complement(alternates_BL)).flip(-2)
+
+
+def check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:
+    """Raise ValueError for codes that are no windows with flanks."""
+    width = spec.input_bp + 2 * flank_bp
+    if codes_BS.ndim != 2 or codes_BS.shape[1] != width:
+        raise ValueError(
+            f"expected codes of shape (B, {width}), which is {spec.input_bp} and a flank of "
+            f"{flank_bp} on either side, got {codes_BS.shape}"
+        )

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import torch
 
+from cisray.inference.fast.chains import fused
 from cisray.inference.fast.differences import (
     norm_difference,
     relu_difference,
@@ -81,13 +82,13 @@ class DeltaTransformer:
     def _tail(self, reference: ReferencePass, d_BND: torch.Tensor) -> torch.Tensor:
         tail, record = self.tail, reference.tail
         out_BNT = d_BND.new_empty(*d_BND.shape[:2], record.head_NT.shape[1])
+        narrow = tail.head.weight.dtype
         for rows in steps(d_BND.shape[1], d_BND.device, lanes=len(d_BND)):
-            d = d_BND[:, rows] * tail.before.scale
-            d = silu_difference(record.first_ND[rows], d)
-            d = _multiply(d, tail.pointwise.weight)
-            d = silu_difference(record.second_NM[rows], d)
-            d = _multiply(d, tail.head.weight)
-            out_BNT[:, rows] = softplus_difference(record.head_NT[rows], d)
+            d = _silu_chain(record.first_ND[rows], d_BND[:, rows], tail.before.scale, narrow)
+            d = linear(d, tail.pointwise.weight)
+            d = _silu_chain(record.second_NM[rows], d, None, narrow)
+            d = linear(d, tail.head.weight)
+            out_BNT[:, rows] = _softplus_chain(record.head_NT[rows], d)
         return out_BNT
 
 
@@ -101,9 +102,47 @@ class _Layer:
     queries: range
 
 
-def _multiply(d: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Map a difference by a weight (O, I), in the weight's type, and come back to its own."""
-    return linear(d.to(weight.dtype), weight).to(d.dtype)
+# Chains take and give what products do; between them they compute in the reference's wide type.
+@fused
+def _norm_chain(
+    x: torch.Tensor, d: torch.Tensor, weight: torch.Tensor, eps: float, narrow: torch.dtype
+) -> torch.Tensor:
+    return norm_difference(x, d, weight, eps).to(narrow)
+
+
+@fused
+def _relu_chain(d: torch.Tensor, z: torch.Tensor, wide: torch.dtype) -> torch.Tensor:
+    return relu_difference(z.to(wide), d.to(wide)).to(d.dtype)
+
+
+@fused
+def _silu_chain(
+    z: torch.Tensor, d: torch.Tensor, scale: torch.Tensor | None, narrow: torch.dtype
+) -> torch.Tensor:
+    moved = d.to(z.dtype)
+    return silu_difference(z, moved if scale is None else moved * scale).to(narrow)
+
+
+@fused
+def _softplus_chain(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    return softplus_difference(z, d.to(z.dtype))
+
+
+@fused
+def _attention_chain(
+    content_GRK: torch.Tensor,
+    distance_GRK: torch.Tensor,
+    weights_GRK: torch.Tensor,
+    wide: torch.dtype,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """From both parts of dl, which may be overwritten, and P: P e, z, and the largest dl - m."""
+    dl_GRK = content_GRK.to(wide)
+    dl_GRK += distance_GRK
+    dl_GRK -= (weights_GRK * dl_GRK).sum(dim=-1, keepdim=True)
+    # Row by row first: so a compiled chain needs no second sweep.
+    highest = dl_GRK.amax(dim=-1).amax()
+    pe_GRK = dl_GRK.expm1_().mul_(weights_GRK)
+    return pe_GRK.to(weights_GRK.dtype), pe_GRK.sum(dim=-1, keepdim=True), highest
 
 
 def _block_difference(layer: _Layer, d_BKD: torch.Tensor, rise_B: torch.Tensor) -> torch.Tensor:
@@ -114,15 +153,14 @@ def _block_difference(layer: _Layer, d_BKD: torch.Tensor, rise_B: torch.Tensor) 
     for rows in steps(out_BQD.shape[1], out_BQD.device, lanes=len(out_BQD)):
         d = out_BQD[:, rows]
         d += linear(mixed_BQC[:, rows], block.out.weight)
-        dy = _norm(record.middle_QD[rows], d, block.mlp_norm)
-        dh = _multiply(dy, block.up.weight)
-        dg = relu_difference(record.hidden_QM[rows].to(dh.dtype), dh)
-        d += linear(dg.to(block.down.weight.dtype), block.down.weight)
+        dy = _norm(record.middle_QD[rows], d, block.mlp_norm, block.up.weight.dtype)
+        dg = _relu_chain(linear(dy, block.up.weight), record.hidden_QM[rows], d.dtype)
+        d += linear(dg, block.down.weight)
     return out_BQD
 
 
-def _norm(x: torch.Tensor, d: torch.Tensor, norm: Norm) -> torch.Tensor:
-    return norm_difference(x, d, norm.weight, norm.eps)
+def _norm(x: torch.Tensor, d: torch.Tensor, norm: Norm, narrow: torch.dtype) -> torch.Tensor:
+    return _norm_chain(x, d, norm.weight, norm.eps, narrow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +179,7 @@ def _attention_difference(layer: _Layer, d_BKD: torch.Tensor, rise_B: torch.Tens
     block, queries = layer.block, layer.queries
     y_BKD = torch.empty_like(d_BKD, dtype=block.query.dtype)
     for rows in steps(d_BKD.shape[1], d_BKD.device, lanes=len(d_BKD)):
-        y_BKD[:, rows] = _norm(layer.x_KD[rows], d_BKD[:, rows], block.attention_norm)
+        y_BKD[:, rows] = _norm(layer.x_KD[rows], d_BKD[:, rows], block.attention_norm, y_BKD.dtype)
     dq_BQC = linear(y_BKD[:, queries.start : queries.stop], block.query) * block.scale
     dk_BKC = linear(y_BKD, block.key)
     out_BQC = y_BKD.new_empty(len(d_BKD), *layer.record.mixed_QC.shape)
@@ -172,16 +210,18 @@ def _attend_difference(layer: _Layer, changes: _Changes, out_QC: torch.Tensor) -
     for group in head_groups(len(changes.queries_HQd), out_QC.device):
         columns = columns_of(group, changes.values_HvK.shape[1])
         for rows in steps(len(layer.queries), out_QC.device):
-            dl = cross(changes.left_HQd[group, rows], changes.right_HKd[group]).to(wide)
-            dl += distance_logits(
+            content = cross(changes.left_HQd[group, rows], changes.right_HKd[group])
+            distance = distance_logits(
                 changes.queries_HQd[group, rows],
                 block.position_keys_HPd[group],
                 layer.queries.start + rows.start,
             )
-            mixed_GRv, highest = _mix(
-                dl,
-                record.weights_HQK[group, rows],
-                split_heads(record.mixed_QC[rows, columns], len(dl)),
+            weights = record.weights_HQK[group, rows]
+            pe, z, highest = _attention_chain(content, distance, weights, wide)
+            mixed_GRv = _mix(
+                (pe, z),
+                weights,
+                split_heads(record.mixed_QC[rows, columns], len(pe)),
                 (changes.values_HvK[group], changes.moved_HvK[group]),
             )
             out_QC[rows, columns] = merge_heads(mixed_GRv)
@@ -190,20 +230,13 @@ def _attend_difference(layer: _Layer, changes: _Changes, out_QC: torch.Tensor) -
 
 
 def _mix(
-    dl_GRK: torch.Tensor,
+    change: tuple[torch.Tensor, torch.Tensor],
     weights_GRK: torch.Tensor,
     mixed_GRv: torch.Tensor,
     values_GvK: tuple[torch.Tensor, torch.Tensor],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Apply the formula above to dl, which is overwritten, P, o and (dv, v + dv).
-
-    Returns the difference (G, R, v), and the largest dl - m.
-    """
-    dv, moved = values_GvK
-    dl_GRK -= (weights_GRK * dl_GRK).sum(dim=-1, keepdim=True)
-    highest = dl_GRK.amax()
-    pe_GRK = dl_GRK.expm1_().mul_(weights_GRK)
-    z_GR1 = pe_GRK.sum(dim=-1, keepdim=True)
-    out_GRv = cross(pe_GRK.to(moved.dtype), moved).to(dl_GRK.dtype)
+) -> torch.Tensor:
+    """Apply the formula above to (P e, z), P, o and (dv, v + dv): the difference (G, R, v)."""
+    (pe_GRK, z_GR1), (dv, moved) = change, values_GvK
+    out_GRv = cross(pe_GRK, moved).to(mixed_GRv.dtype)
     out_GRv += cross(weights_GRK, dv)
-    return torch.addcmul(out_GRv, z_GR1, mixed_GRv, value=-1).div_(1 + z_GR1), highest
+    return torch.addcmul(out_GRv, z_GR1, mixed_GRv, value=-1).div_(1 + z_GR1)

@@ -34,7 +34,9 @@ def relu_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
 
     Above zero that is max(d, -z), below it max(z + d, 0): exact but for one addition.
     """
-    return torch.maximum(d + z.clamp(max=0), -z.clamp(min=0))
+    # In as few intermediate results as can be: hidden layers are wide, and this moves memory.
+    moved, floor = d + z.clamp(max=0), z.clamp(min=0).neg_()
+    return torch.maximum(moved, floor, out=moved)
 
 
 def softplus_difference(z: torch.Tensor, d: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,13 @@ from cisray.inference.fast.transformer import Transformer
 from cisray.inference.fast.trunk import Trunk
 from cisray.inference.fast.weights import fold_blocks, fold_tail, fold_trunk, round_block
 from cisray.inference.precision import Precision, arithmetic
-from cisray.inference.predictor import check_codes, check_stretch, codes_on, window_spec
+from cisray.inference.predictor import (
+    check_codes,
+    check_stretch,
+    codes_on,
+    to_host,
+    window_spec,
+)
 from cisray.model.enformer.network import Enformer
 from cisray.tracks import TrackSet
 
@@ -93,6 +99,4 @@ class FastPredictor:
             yield from pred_BNT
 
     def _tracks(self, tokens_BKD: torch.Tensor) -> NDArray[np.float32]:
-        pred_BNT = self._transformer.predict(tokens_BKD.to(self.wide), self._tokens)
-        out: NDArray[np.float32] = pred_BNT.float().cpu().numpy()
-        return out
+        return to_host(self._transformer.predict(tokens_BKD.to(self.wide), self._tokens))

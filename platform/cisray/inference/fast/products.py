@@ -13,6 +13,8 @@ from torch.nn import functional
 # With so few rows a convolution is mostly the reading of its kernel, which torch's paths rearrange
 # on every call; as one product of unrolled rows it took a quarter to four fifths of the time.
 _FEW_ROWS = 1024
+# Channels times width up to which unrolling a convolution on a GPU costs little memory.
+_NARROW = 128
 
 
 def has_onednn() -> bool:
@@ -71,9 +73,33 @@ def convolve(x_BLC: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | Non
     if _by_onednn(x_BLC) and len(x_BLC) * count <= _FEW_ROWS:
         unrolled = torch.cat([x_BLC[:, at : at + count] for at in range(width)], dim=-1)
         return linear(unrolled, kernel.permute(0, 2, 3, 1).reshape(len(kernel), -1), bias)
+    if x_BLC.device.type == "cuda" and x_BLC.dtype != torch.bfloat16:
+        return _convolve_by_products(x_BLC, kernel, bias)
     image = x_BLC.transpose(1, 2)[:, :, None, :]
     out = functional.conv2d(image, kernel, bias)
     return out[:, :, 0, :].transpose(1, 2)
+
+
+def _convolve_by_products(
+    x_BLC: torch.Tensor, kernel: torch.Tensor, bias: torch.Tensor | None
+) -> torch.Tensor:
+    """Convolve as one matrix product for each place of the kernel, added up.
+
+    cuDNN's float32 convolutions reach half the speed of cuBLAS's products when TensorFloat-32 is
+    off (benchmarks/gpu_engine.py). A kernel over few channels, as the stem's, is unrolled.
+    """
+    lanes, length, channels = x_BLC.shape
+    outputs, width = kernel.shape[0], kernel.shape[-1]
+    count = length - width + 1
+    if channels * width <= _NARROW:
+        unrolled = x_BLC.unfold(1, width, 1).flatten(2)
+        return functional.linear(unrolled, kernel.reshape(outputs, -1), bias)
+    taps = kernel[:, :, 0].permute(2, 1, 0)  # (W, C, O)
+    start = x_BLC.new_zeros(outputs) if bias is None else bias
+    out = torch.baddbmm(start, x_BLC[:, :count], taps[0].expand(lanes, -1, -1))
+    for at in range(1, width):
+        out.baddbmm_(x_BLC[:, at : at + count], taps[at].expand(lanes, -1, -1))
+    return out
 
 
 def cross(a_GXC: torch.Tensor, b_GYC: torch.Tensor) -> torch.Tensor:

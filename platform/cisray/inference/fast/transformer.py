@@ -160,11 +160,13 @@ def distance_logits(
     Query i meets key j at distance j - i, which is row j - i + K - 1 of P = 2K - 1. R queries from
     `first` on need the rows from K - first - R up to 2K - 2 - first only. In their product, key 0
     of each further query stands one column to the left, which a view with a row stride of one less
-    says without a copy.
+    says without a copy. One more row at the end of P, which no view shows, makes the product's
+    width K + R: an even number, which a GPU's matrix units need.
     """
     tokens = (distances_GPd.shape[1] + 1) // 2
     rows = queries_GRd.shape[1]
-    needed = distances_GPd[:, tokens - first - rows : 2 * tokens - 1 - first]
+    more = distances_GPd.shape[1] - (2 * tokens - 1)
+    needed = distances_GPd[:, tokens - first - rows : 2 * tokens - 1 - first + more]
     product = cross(queries_GRd, needed).contiguous()
     return product.as_strided(
         (len(product), rows, tokens),

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cisray.inference.precision import arithmetic
 from cisray.model.enformer.attention import RelativeAttention
@@ -72,7 +73,9 @@ class Norm:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One transformer block. H heads, keys of width d, values of width v, P = 2K - 1 distances.
+    """One transformer block. H heads, keys of width d, values of width v.
+
+    P = 2K: the keys of 2K - 1 distances and a row of zeros (`transformer.distance_logits`).
 
     The query is scaled by `scale` before u and v, the biases of content and position, are added.
     """
@@ -186,7 +189,7 @@ def _level(
 def _block(attend: Any, mlp: Any, tokens: int, dtype: torch.dtype) -> Block:
     attention: RelativeAttention = attend[1]
     with arithmetic(attention.to_rel_k.weight.device, "float32"):
-        position_keys = attention.position_keys(tokens)[0]
+        position_keys = functional.pad(attention.position_keys(tokens)[0], (0, 0, 0, 1))
     return Block(
         attention_norm=_norm(attend[0], dtype),
         query=attention.to_q.weight.detach().to(dtype),
