@@ -59,7 +59,7 @@ from cisray.inference.fast.products import linear
 from cisray.inference.precision import arithmetic
 from cisray.model.registry import load_model
 from cisray_jobs.models import SIZES
-from cisray_jobs.tile_task import peak_rss_bytes
+from cisray_jobs.worker import peak_rss_bytes
 
 TIMED = [case for case in CASES if case != "tiles_plain"]
 WORKER = "worker"  # of a run on Ray: its memory is measured, not its time

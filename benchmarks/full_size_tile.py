@@ -42,7 +42,7 @@ from peers import PEER, their_pass
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.registry import load_model
 from cisray_jobs.models import SIZES
-from cisray_jobs.tile_task import peak_rss_bytes
+from cisray_jobs.worker import peak_rss_bytes
 
 SIDES = ("cisray", PEER)
 

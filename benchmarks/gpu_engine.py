@@ -6,7 +6,9 @@ base codes to results in memory; ratios are of medians over the rounds. The plai
 float32 is what published scores are held to; the plain pass in bfloat16 products is the quickest
 that a user would get from the model as it is, and of no use for effects.
 
-    python benchmarks/gpu_engine.py [--rounds 5] [--size enformer] [--batches 1 4 16] [--keep]
+    python benchmarks/gpu_engine.py [--rounds 5] [--batches 1 4 16] [--as-written] [--keep]
+
+`--as-written` does without torch.compile (docs/decisions/0011).
 """
 
 import argparse
@@ -187,8 +189,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", choices=SIZES, default=FULL_SIZE)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--as-written", action="store_true", help="compile nothing")
     parser.add_argument("--keep", action="store_true", help="write a result file")
     options = parser.parse_args()
+    if options.as_written:
+        torch.compiler.set_stance("force_eager")
     device = torch.device("cuda")
     before = load_average()
     model = initialise(Enformer(SIZES[options.size]), SEED, randomise_all=True).eval().to(device)
@@ -197,12 +202,14 @@ def main() -> None:
     facts = {
         "benchmark": "gpu_engine",
         "model": options.size,
+        "compiled": not options.as_written,
         "timings": [asdict(timing) for timing in timings],
         "products": dict(rates),
         "machine": machine_facts(torch.get_num_threads(), device),
         "load_average": [before, load_average()],
     }
-    publish("gpu_engine", report(timings, rates, options.size), facts, keep=options.keep)
+    name = "gpu_engine-as_written" if options.as_written else "gpu_engine"
+    publish(name, report(timings, rates, options.size), facts, keep=options.keep)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,8 @@ from cisray.scoring.plan import plan_tiles
 from cisray.store.run import ShardSink
 from cisray_jobs.models import SIZES
 from cisray_jobs.score_genome import PreparedGenome, ScoreGenome
-from cisray_jobs.tile_task import TileTask, peak_rss_bytes, planned_windows
+from cisray_jobs.tile_task import TileTask, planned_windows
+from cisray_jobs.worker import peak_rss_bytes
 
 CHROM = "made_up"
 CHROM_BP = 3_000_000

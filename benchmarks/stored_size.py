@@ -11,9 +11,9 @@ import pyarrow as pa
 from measuring import SEED, load_average, machine_facts, publish, table
 from numpy.typing import NDArray
 
-from cisray.store.encode import encode_tracks, round_mantissa
+from cisray.store.encode import TRACK_PAGES, encode_data, round_mantissa
 from cisray_jobs.plan import stored_bytes
-from cisray_schemas.genome_tracks import genome_tracks_schema
+from cisray_schemas.genome_tracks import GENOME_TRACKS
 
 BINS = 57_344  # 64 tiles of Enformer: a full file
 BIN_BP = 128
@@ -38,8 +38,8 @@ def bytes_per_value(values_TN: NDArray[np.float32], bits: int) -> float:
     names = [f"t{track:04d}" for track in range(len(values_TN))]
     start = pa.array(np.arange(BINS, dtype=np.int32) * BIN_BP)
     columns = [pa.array(round_mantissa(column, bits)) for column in values_TN]
-    file = pa.Table.from_arrays([start, *columns], schema=genome_tracks_schema(names))
-    return len(encode_tracks(file, {})) / values_TN.size
+    file = pa.Table.from_arrays([start, *columns], schema=GENOME_TRACKS.with_values(names))
+    return len(encode_data(file, TRACK_PAGES, {})) / values_TN.size
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ Heavy imports wait until a command needs them, so that `cisray --help` answers a
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,9 @@ import typer
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
+from cisray_jobs.options import Json, Quiet
+from cisray_jobs.runs_cli import runs_app
+from cisray_jobs.score_cli import log_to_stderr, score_app
 
 INTERRUPTED = 130
 MAX_SEED = 2**63 - 1
@@ -29,17 +31,10 @@ app = typer.Typer(
 model_app = typer.Typer(
     help="Make, inspect, convert and fetch models.", no_args_is_help=True, rich_markup_mode=None
 )
-score_app = typer.Typer(
-    help="Score sequence with a model and write a run.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
+app.add_typer(runs_app, name="runs")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress; results, warnings and errors.")
-]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to workers.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[
     list[str] | None,
@@ -122,7 +117,7 @@ def demo(
     """
     from cisray_jobs.demo import run_demo
 
-    _log_to_stderr(verbose=False)
+    log_to_stderr(verbose=False)
     run_demo(out, workers=workers, say=typer.echo, quiet=quiet)
 
 
@@ -238,135 +233,6 @@ def model_download(
     _show_model(info, as_json=as_json)
 
 
-@score_app.command("genome")
-def score_genome(
-    model: Annotated[Path | None, typer.Option(help="Model file in cisray's format.")] = None,
-    fasta: Annotated[Path | None, typer.Option(help="Genome, plain or bgzipped FASTA.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory to write or to resume.")] = None,
-    chromosomes: Annotated[
-        str | None, typer.Option(help="Comma-separated names; all of the FASTA without it.")
-    ] = None,
-    bed: Annotated[
-        Path | None, typer.Option(help="Score only tiles that meet these regions.")
-    ] = None,
-    tracks: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Which tracks: assay (CAGE), glob over descriptions ('CAGE:*K562*'), indices "
-            "(4828,5111 or 0-673), identifier, or re:REGEX. Repeat to add; all without it."
-        ),
-    ] = None,
-    head: Annotated[str | None, typer.Option(help="Output head. [default: human]")] = None,
-    workers: Annotated[
-        str | None, typer.Option(help="Ray actors; 0 is this process without Ray. [default: auto]")
-    ] = None,
-    num_gpus: Annotated[
-        float | None, typer.Option(help="GPUs per worker, may be a fraction.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")] = None,
-    threads: Annotated[
-        str | None, typer.Option(help="CPU threads per worker. [default: auto]")
-    ] = None,
-    predictor: Annotated[
-        str | None,
-        typer.Option(
-            help="fast, which shares work between tiles, or plain, one forward pass per tile. "
-            "[default: fast]"
-        ),
-    ] = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            help="float32, bfloat16 (products in 8 significant bits: faster, less exact), or auto: "
-            "float32 for tracks. [default: auto]"
-        ),
-    ] = None,
-    self_check: Annotated[
-        str | None,
-        typer.Option(
-            help="How many tiles to predict the plain way as well, to compare: auto (1 in 1,000, "
-            "at least 3), a number, or off. [default: auto]"
-        ),
-    ] = None,
-    mantissa_bits: Annotated[
-        int | None,
-        typer.Option(help="Bits kept of each stored value, 23 is exact. [default: 10]"),
-    ] = None,
-    batch_size: Annotated[
-        str | None,
-        typer.Option(
-            help="Windows per forward pass; auto is 1 on a CPU and on a shared GPU, and on a GPU "
-            "of its own what a worker finds to fit. [default: auto]"
-        ),
-    ] = None,
-    tiles_per_shard: Annotated[
-        str | None, typer.Option(help="Tiles per unit of work. [default: auto]")
-    ] = None,
-    shard_timeout: Annotated[
-        float | None,
-        typer.Option(
-            help="Seconds after which a shard's worker is killed and the shard retried; the plain "
-            "passes of its self-check count."
-        ),
-    ] = None,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
-    ] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="YAML file of these options; options given here win.")
-    ] = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Discard the run in OUT and begin anew.")
-    ] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Predict tracks along chromosomes, tile by tile, into a run directory of Parquet files.
-
-    Run the same command again to finish a run that was interrupted.
-
-    Example: cisray score genome --model m.safetensors --fasta hg38.fa --out runs/chr21
-    --chromosomes chr21 --tracks 'CAGE:*K562*'
-    """
-    from cisray.engine.progress import Display
-    from cisray_jobs import output
-    from cisray_jobs.config import load_config
-    from cisray_jobs.score_genome import ScoreGenome
-
-    _log_to_stderr(verbose=verbose)
-    given: dict[str, Any] = {
-        "model": model,
-        "fasta": fasta,
-        "out": out,
-        "chromosomes": chromosomes,
-        "bed": bed,
-        "tracks": tuple(tracks) if tracks else None,
-        "head": head,
-        "workers": workers,
-        "num_gpus": num_gpus,
-        "device": device,
-        "threads": threads,
-        "predictor": predictor,
-        "precision": precision,
-        "self_check": self_check,
-        "mantissa_bits": mantissa_bits,
-        "batch_size": batch_size,
-        "tiles_per_shard": tiles_per_shard,
-        "shard_timeout": shard_timeout,
-        "address": address,
-        "restart": restart or None,
-    }
-    job = load_config(ScoreGenome, given, config)
-    if plan:
-        told = job.prepare().summary()
-        output.as_json(told) if as_json else output.plan(told)
-        return
-    summary = job.run(Display.NONE if quiet else Display.AUTO)
-    output.as_json(summary) if as_json else output.run(summary)
-
-
 def _show_model(info: Any, *, as_json: bool) -> None:
     from cisray_jobs import output
 
@@ -381,11 +247,6 @@ def _tables(entries: list[str] | None) -> dict[str, Path]:
             raise ConfigError(f"--tracks {entry!r}: write HEAD=TABLE, as human=targets_human.txt.")
         tables[head] = Path(table)
     return tables
-
-
-def _log_to_stderr(*, verbose: bool) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,19 @@ import dataclasses
 import json
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 
 import typer
 
+from cisray_jobs.effect_job import EffectPlan, ScoredEffects
+from cisray_jobs.export import Exported
 from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import RunPlan
+from cisray_jobs.plan import Resources, RunPlan
 from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
 WIDTH = 100
+SHOWN_FILES = 6
 
 
 def error(message: str) -> None:
@@ -27,7 +31,9 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(result: ModelInfo | RunPlan | ScoredGenome) -> None:
+def as_json(
+    result: ModelInfo | RunPlan | EffectPlan | ScoredGenome | ScoredEffects | Exported,
+) -> None:
     """Print a result for machines, as one JSON object."""
     typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
 
@@ -60,9 +66,6 @@ def model(info: ModelInfo) -> None:
 
 def plan(told: RunPlan) -> None:
     """Print what a run will do and what it will cost."""
-    r = told.resources
-    where = counted(r.workers, "worker") if r.workers else "this process"
-    gpus = f", GPUs per worker {r.num_gpus:g}" if r.num_gpus else ""
     facts(
         f"Plan of {told.job} into {told.out}",
         {
@@ -78,11 +81,75 @@ def plan(told: RunPlan) -> None:
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.tiles_to_check, 'tile')} left to predict both ways",
-            "arithmetic": f"{told.teraflop:,.1f} TFLOP on {r.device}",
-            "workers": f"{where}, {counted(r.threads, 'thread')} each{gpus}",
-            "batches": "auto" if r.batch_size is None else f"of {counted(r.batch_size, 'window')}",
+            **_spread(told.resources, told.teraflop, "window"),
             "memory": f"about {size(told.worker_bytes)} per worker",
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
+        },
+    )
+
+
+def effect_plan(told: EffectPlan) -> None:
+    """Print what a run over variants will do and what it will cost."""
+    members = "" if told.members == 1 else f", each read {told.members} ways"
+    facts(
+        f"Plan of {told.job} into {told.out}",
+        {
+            "model": told.model_sha256[:16],
+            "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
+            "entries": f"{told.entries:,}: {told.rows:,} scored, {rejects(told.rejected)}",
+            "windows": f"{told.windows:,} {told.placement}{members}, "
+            f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
+            "shards": f"{told.shards:,}, {told.shards_done:,} done",
+            "rows": f"{told.rows:,}, {told.rows_left:,} left",
+            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
+            f"{size(told.free_bytes)} free",
+            "predictor": f"{told.predictor}: {told.predictor_reason}",
+            "precision": f"{told.precision}: {told.precision_reason}",
+            "self-check": f"{counted(told.rows_to_check, 'row')} left to compute both ways",
+            **_spread(told.resources, told.teraflop, "alternate"),
+            "memory": f"about {size(told.worker_bytes)} per worker",
+            "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
+        },
+    )
+
+
+def rejects(counts: Mapping[str, int]) -> str:
+    """Count rejects by reason, in words.
+
+    >>> rejects({"missing_alt": 2, "too_long": 1}), rejects({})
+    ('3 rejected (2 missing_alt, 1 too_long)', 'none rejected')
+    """
+    if not counts:
+        return "none rejected"
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
+    return f"{sum(counts.values()):,} rejected ({reasons})"
+
+
+def _spread(resources: Resources, teraflop: float, unit: str) -> dict[str, str]:
+    """Tell how the work is spread; `unit` is what comes in batches."""
+    r = resources
+    where = counted(r.workers, "worker") if r.workers else "this process"
+    gpus = f", GPUs per worker {r.num_gpus:g}" if r.num_gpus else ""
+    return {
+        "arithmetic": f"{teraflop:,.1f} TFLOP on {r.device}",
+        "workers": f"{where}, {counted(r.threads, 'thread')} each{gpus}",
+        "batches": "auto" if r.batch_size is None else f"of {counted(r.batch_size, unit)}",
+    }
+
+
+def effects(summary: ScoredEffects) -> None:
+    """Print what a sealed run over variants consists of, and how to read it."""
+    check = summary.self_check
+    facts(
+        f"Sealed {summary.path}",
+        {
+            "entries": f"{summary.entries:,}: {summary.rows:,} scored, {rejects(summary.rejected)}",
+            "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
+            f"{size(summary.bytes)}",
+            "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled row')}: "
+            f"{check.note}",
+            "read it": f'cisray.open_run("{summary.path}").scan()',
+            "rejects": f'cisray.open_run("{summary.path}").rejects',
         },
     )
 
@@ -98,8 +165,24 @@ def run(summary: ScoredGenome) -> None:
             "A, C, G or T skipped",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
             f"{size(summary.bytes)}",
-            "self-check": f"{check.tiles:,} of {counted(check.sampled, 'sampled tile')}: "
+            "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled tile')}: "
             f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
+        },
+    )
+
+
+def exported(written: Exported) -> None:
+    """Print which files were written from a run."""
+    shown = [Path(file).name for file in written.files[:SHOWN_FILES]]
+    more = len(written.files) - len(shown)
+    facts(
+        f"Exported {written.run}",
+        {
+            "format": written.format,
+            "rows": f"{written.rows:,} of {counted(written.tracks, 'track')}",
+            "into": str(Path(written.files[0]).parent),
+            "files": ", ".join(shown) + (f" and {more:,} more" if more else ""),
+            "size": size(written.bytes),
         },
     )

@@ -16,14 +16,20 @@ from cisray.inference.precision import Precision
 
 # Sustained speeds, operations per second. CPU, per thread: the plain pass between the median and
 # the fastest of benchmarks/results (full_size_tile), the fast one on a processor that multiplies
-# bfloat16. CUDA: assumed for a data-centre card without TensorFloat-32, not measured.
+# bfloat16. CUDA: an H200 without TensorFloat-32, benchmarks/results (gpu_engine); tiles in bfloat16
+# reach more, differences less.
 CPU_FLOPS_PER_THREAD: Mapping[tuple[Method, Precision], float] = {
     ("plain", "float32"): 40e9,
     ("plain", "bfloat16"): 40e9,
     ("fast", "float32"): 150e9,
     ("fast", "bfloat16"): 350e9,
 }
-CUDA_FLOPS: Mapping[Precision, float] = {"float32": 25e12, "bfloat16": 150e12}
+CUDA_FLOPS: Mapping[tuple[Method, Precision], float] = {
+    ("plain", "float32"): 25e12,
+    ("plain", "bfloat16"): 90e12,
+    ("fast", "float32"): 35e12,
+    ("fast", "bfloat16"): 90e12,
+}
 # A processor without instructions for products of bfloat16 does so little of what one with them
 # does: assumed, an order of magnitude.
 EMULATED_BFLOAT16 = 0.1
@@ -155,7 +161,7 @@ def speed(
     """
     share = 1.0 if native else EMULATED_BFLOAT16
     if resources.device.startswith("cuda"):
-        return share * CUDA_FLOPS[precision]
+        return share * CUDA_FLOPS[method, precision]
     return share * CPU_FLOPS_PER_THREAD[method, precision] * resources.threads
 
 

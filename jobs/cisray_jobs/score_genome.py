@@ -6,8 +6,7 @@ again, finishes what an earlier run left.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,8 +16,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from cisray.engine.progress import Display
-from cisray.engine.task import Executor
-from cisray.errors import ConfigError, RunConflict
+from cisray.errors import ConfigError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_bed
@@ -32,17 +30,16 @@ from cisray.scoring.plan import (
     tiles_per_shard,
 )
 from cisray.scoring.tiles import stretches
-from cisray.store.directory import check_free, has_run, read_manifest, require_same
-from cisray.store.failure import read_failures
+from cisray.store.directory import check_free
 from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
 from cisray.store.run import ShardSink
-from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
+from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray.version import __version__
+from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
 from cisray_jobs.plan import (
     Resources,
@@ -52,15 +49,15 @@ from cisray_jobs.plan import (
     stored_bytes,
 )
 from cisray_jobs.scoring_job import (
+    Approach,
     Auto,
     ScoringJob,
     at_least_one,
-    data_bytes,
     given,
     one_or_several,
     whole_or_auto,
 )
-from cisray_jobs.tile_check import SelfCheckSummary, TileSample, summarise
+from cisray_jobs.tile_check import TileSample
 from cisray_jobs.tile_costs import TileCosts
 from cisray_jobs.tile_task import TileTask, planned_windows
 from cisray_schemas.genome_tracks import GENOME_TRACKS
@@ -70,6 +67,8 @@ from cisray_schemas.genome_tracks import GENOME_TRACKS
 class ScoredGenome(RunSummary):
     """What a sealed run consists of, and what its self-check found."""
 
+    tiles_scored: int
+    tiles_skipped: int
     self_check: SelfCheckSummary
 
 
@@ -126,7 +125,7 @@ class ScoreGenome(ScoringJob):
             config=self,
             genome=genome,
             costs=costs,
-            plan=ShardPlan(cut_shards(tiles, size), spec.bin_bp),
+            plan=TilePlan(cut_shards(tiles, size), spec.bin_bp),
             tiles_per_shard=size,
             resources=resources,
         )
@@ -140,29 +139,17 @@ class ScoreGenome(ScoringJob):
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
         prepared = self.prepare()
-        prepared.costs.approach.log()
-        with ExitStack() as opened:
-            engine = opened.enter_context(ExitStack())
-            executor: Executor | None = None
-            if self.restart:
-                # The old run goes only when nothing foreseeable stands in the way of the new one.
-                every = list(prepared.plan.spans)
-                prepared.check_space(every, reclaimed=data_bytes(self.out))
-                executor = engine.enter_context(self.open_executor(prepared.resources, len(every)))
-            sink = opened.enter_context(prepared.begin(restart=self.restart))
-            prepared.refuse_unchecked()
-            pending = prepared.checked_first(sink.pending())
-            if pending:
-                if executor is None:
-                    prepared.check_space(pending)
-                    executor = engine.enter_context(
-                        self.open_executor(prepared.resources, len(pending))
-                    )
-                self.score_shards(executor, prepared.task, sink, pending, display)
-            engine.close()
-            sealed = sink.seal()
-            checked = summarise(sink.receipts(), sink.manifest, prepared.sampled)
-            return ScoredGenome(**asdict(sealed), self_check=checked)
+        done = self.carry_out(prepared, display, unit="tile")
+        return ScoredGenome(
+            **asdict(done.sealed),
+            tiles_scored=prepared.plan.tiles_scored,
+            tiles_skipped=prepared.plan.tiles_skipped,
+            self_check=done.self_check,
+        )
+
+    def foresee(self) -> RunPlan:
+        """State what the run will do; see `PreparedGenome.summary`."""
+        return self.prepare().summary()
 
     def _wanted(self, genome: Genome) -> dict[str, list[Interval] | None]:
         """Name the chromosomes to tile, in the order of the FASTA, and regions where given."""
@@ -185,9 +172,14 @@ class PreparedGenome:
     config: ScoreGenome
     genome: Genome
     costs: TileCosts
-    plan: ShardPlan
+    plan: TilePlan
     tiles_per_shard: int
     resources: Resources
+
+    @property
+    def approach(self) -> Approach:
+        """How tiles are predicted."""
+        return self.costs.approach
 
     @property
     def tracks(self) -> TrackSet:
@@ -245,33 +237,12 @@ class PreparedGenome:
         """Count the tiles to check of each shard that has some."""
         return self.sample.by_shard(self.plan)
 
-    def checked_first(self, shards: Sequence[int]) -> list[int]:
-        """Put shards with tiles to check first: a fast way that is wrong is found early."""
-        return sorted(shards, key=lambda shard: shard not in self.sampled)
-
-    def refuse_unchecked(self) -> None:
-        """Refuse to go on where a check has failed unless the shard will be checked again.
-
-        Raises RunConflict naming the record.
-        """
-        layout = RunLayout(self.config.out)
-        for record in read_failures(layout.failures):
-            if record.kind == "self-check" and record.shard not in self.sampled:
-                raise RunConflict(
-                    f"The self-check of shard {record.shard} has failed, as "
-                    f"{layout.failure(record.shard)} says, and with this --self-check none of its "
-                    "tiles would be checked again. Score anew with --restart --predictor plain."
-                )
-
     @property
     def task(self) -> TileTask:
         """What the workers do."""
         config, approach = self.config, self.costs.approach
         return TileTask(
-            run=config.out.absolute(),
-            model=config.model.absolute(),
-            fasta=config.fasta.absolute(),
-            device=self.resources.device,
+            place=config.place,
             method=approach.predictor.method,
             precision=approach.precision.precision,
             batch_size=self.resources.batch_size,
@@ -305,7 +276,7 @@ class PreparedGenome:
 
         Raises RunConflict where the run itself would: for a directory of something else.
         """
-        done = self._shards_done()
+        done = self.config.shards_done(self.manifest, self.sampled)
         left = [shard for shard in self.plan.spans if shard not in done]
         windows = [planned_windows(self.plan.tiles(shard), self.plan.bin_bp) for shard in left]
         rows_left = sum(self.plan.spans[shard].rows for shard in left)
@@ -341,12 +312,3 @@ class PreparedGenome:
             precision_reason=costs.approach.precision.reason,
             mantissa_bits=self.config.mantissa_bits,
         )
-
-    def _shards_done(self) -> set[int]:
-        layout = RunLayout(self.config.out)
-        check_free(layout)
-        if self.config.restart or not has_run(layout):
-            return set()
-        require_same(layout, read_manifest(layout), self.manifest)
-        self.refuse_unchecked()
-        return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())

@@ -7,11 +7,11 @@ inputs and options to `ScoringJob`, and a plan of shards.
 import logging
 import platform
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from pydantic import Field, JsonValue, field_validator
@@ -30,16 +30,22 @@ from cisray.inference.precision import (
 from cisray.inference.selfcheck import SampleSize
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import model_from_checkpoint
-from cisray.store.directory import read_manifest
+from cisray.store.directory import check_free, has_run, read_manifest, require_same
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout
+from cisray.store.manifest import RunManifest
+from cisray.store.plan import Plan
 from cisray.store.run import ShardSink
+from cisray.store.scan import open_run
+from cisray.store.seal import RunSummary
+from cisray_jobs.checks import SelfCheckSummary, checked_first, refuse_unchecked, summarise
 from cisray_jobs.config import JobConfig
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, spread, stored_bytes
 from cisray_jobs.units import size
+from cisray_jobs.worker import Place
 
 Auto = Literal["auto"]
 
@@ -69,6 +75,44 @@ class Approach:
             ("precision", self.precision.precision, self.precision.reason),
         ):
             log.info("%s: %s (%s)", name, value, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a sealed run consists of, and what its self-check found."""
+
+    sealed: RunSummary
+    self_check: SelfCheckSummary
+
+
+class PreparedRun(Protocol):
+    """A job whose inputs are open and whose shards are planned; `ScoringJob.carry_out` does it."""
+
+    @property
+    def approach(self) -> Approach:
+        """How the run computes."""
+
+    @property
+    def plan(self) -> Plan:
+        """What the run owes."""
+
+    @property
+    def resources(self) -> Resources:
+        """How the work is spread."""
+
+    @property
+    def sampled(self) -> Mapping[int, int]:
+        """How much of each shard the self-check takes, of those that it takes any of."""
+
+    @property
+    def task(self) -> ShardTask:
+        """What the workers do."""
+
+    def begin(self, *, restart: bool) -> ShardSink:
+        """Start the run directory, or open the one that an earlier try left."""
+
+    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
+        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
 
 
 class ScoringJob(JobConfig):
@@ -189,6 +233,59 @@ class ScoringJob(JobConfig):
             shards=shards,
             address=self.address,
             shard_timeout_s=self.shard_timeout,
+        )
+
+    def carry_out(self, prepared: "PreparedRun", display: Display, *, unit: str) -> Outcome:
+        """Begin the run or go on with it, score what is pending, and seal it.
+
+        `unit` is what the self-check takes samples of. Raises ShardsFailed naming what could not be
+        scored, and SelfCheckFailed.
+        """
+        prepared.approach.log()
+        with ExitStack() as opened:
+            engine = opened.enter_context(ExitStack())
+            executor: Executor | None = None
+            if self.restart:
+                # The old run goes only when nothing foreseeable stands in the way of the new one.
+                every = list(prepared.plan.spans)
+                prepared.check_space(every, reclaimed=data_bytes(self.out))
+                executor = engine.enter_context(self.open_executor(prepared.resources, len(every)))
+            sink = opened.enter_context(prepared.begin(restart=self.restart))
+            refuse_unchecked(self.out, prepared.sampled)
+            pending = checked_first(sink.pending(), prepared.sampled)
+            if pending:
+                if executor is None:
+                    prepared.check_space(pending)
+                    executor = engine.enter_context(
+                        self.open_executor(prepared.resources, len(pending))
+                    )
+                self.score_shards(executor, prepared.task, sink, pending, display)
+            engine.close()
+            sealed = sink.seal()
+            found = summarise(sink.receipts(), sink.manifest, prepared.sampled, unit=unit)
+            return Outcome(sealed, found)
+
+    def shards_done(self, manifest: RunManifest, sampled: Mapping[int, int]) -> set[int]:
+        """List the shards that a run with this manifest has done already.
+
+        Raises RunConflict where the run itself would: for a directory of something else.
+        """
+        layout = RunLayout(self.out)
+        check_free(layout)
+        if self.restart or not has_run(layout):
+            return set()
+        require_same(layout, read_manifest(layout), manifest)
+        refuse_unchecked(self.out, sampled)
+        return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+
+    @property
+    def place(self) -> Place:
+        """Tell workers where everything is; the device is settled separately."""
+        return Place(
+            run=self.out.absolute(),
+            model=self.model.absolute(),
+            fasta=self.fasta.absolute(),
+            device=self.settled_device(),
         )
 
     def score_shards(

@@ -6,7 +6,7 @@ two predictions may lie is `cisray.inference.selfcheck`'s business.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -20,11 +20,8 @@ from cisray.inference.predictor import PlainPredictor
 from cisray.inference.selfcheck import TOLERANCES, Deviation, SampleSize, draw, measure, sample_size
 from cisray.locus import format_locus
 from cisray.scoring.tiles import TileScores
-from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
-from cisray.store.receipt import Receipt
-
-FACT = "self_check"  # the key of what was checked in the receipt of a shard
+from cisray.store.tile_plan import TilePlan
+from cisray_jobs.checks import fact
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class TileSample:
 
     @classmethod
     def draw(
-        cls, plan: ShardPlan, model_sha256: str, wanted: SampleSize, precision: Precision
+        cls, plan: TilePlan, model_sha256: str, wanted: SampleSize, precision: Precision
     ) -> Self:
         """Draw from all tiles that the plan scores."""
         seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
@@ -59,7 +56,7 @@ class TileSample:
         """Tell whether a tile is among them."""
         return _name(window.target.chrom, window.target.start) in self.tiles
 
-    def by_shard(self, plan: ShardPlan) -> Counter[int]:
+    def by_shard(self, plan: TilePlan) -> Counter[int]:
         """Count the sampled tiles of each shard that has some."""
         columns = (plan.table[name].to_pylist() for name in ("shard", "chrom", "start"))
         return Counter(
@@ -104,16 +101,7 @@ class SelfCheck:
             if not deviation.is_within(self._sample.tolerance):
                 raise SelfCheckFailed(self._complaint(shard, window, deviation))
             found.append(deviation)
-        if not found:
-            return {}
-        return {
-            FACT: {
-                "tiles": len(found),
-                "worst": max(deviation.error for deviation in found),
-                "largest_relative": max(deviation.largest_relative for deviation in found),
-                "tolerance": self._sample.tolerance,
-            }
-        }
+        return fact(found, self._sample.tolerance)
 
     def _complaint(self, shard: int, window: Window, deviation: Deviation) -> str:
         tile, bin_ = window.target, window.bin_interval(deviation.bin)
@@ -128,63 +116,6 @@ class SelfCheck:
             "stopped. Do not use what it has stored before: score anew with --predictor plain "
             "--restart, and please report this with the machine and the model."
         )
-
-
-@dataclass(frozen=True, slots=True)
-class SelfCheckSummary:
-    """What was checked in a whole run: tiles, and the worst error of each kind; None without any.
-
-    `sampled` tiles should have been: those that were, whoever asked for them, and those of this
-    session's sample. `unchecked` of them lie in shards that were finished before without a check.
-    `worst` is the largest norm-wise error of a track in a tile, `largest_relative` that of a single
-    value that is not faint.
-    """
-
-    tiles: int
-    sampled: int
-    unchecked: int
-    worst: float | None
-    largest_relative: float | None
-    note: str
-
-
-def summarise(
-    receipts: Iterable[Receipt], manifest: RunManifest, sampled: Mapping[int, int]
-) -> SelfCheckSummary:
-    """Gather what the shards of a run found out, whichever session scored them.
-
-    `sampled` counts the tiles of each shard that this session's sample holds.
-    """
-    found: dict[int, dict[str, JsonValue]] = {}
-    due = tiles = 0
-    for receipt in receipts:
-        fact = receipt.info.get(FACT)
-        checked = 0
-        if isinstance(fact, dict):
-            found[receipt.shard] = fact
-            checked = int(_number(fact, "tiles"))
-        tiles += checked
-        # Of two samples of a run the smaller is part of the larger.
-        due += max(checked, sampled.get(receipt.shard, 0))
-    if manifest.config.get("predictor") == "plain":
-        note = "the plain predictor has nothing to be checked against"
-        return SelfCheckSummary(0, 0, 0, None, None, note)
-    missed = due - tiles
-    left = f"{missed} in shards finished before without a check" if missed else ""
-    if not found:
-        return SelfCheckSummary(0, due, missed, None, None, left or "none checked")
-    worst, relative, tolerance = (
-        max(_number(fact, name) for fact in found.values())
-        for name in ("worst", "largest_relative", "tolerance")
-    )
-    note = f"the worst track of a tile is off by {worst:.1e}, tolerated {tolerance:g}"
-    note = f"{note}; {left}" if left else note
-    return SelfCheckSummary(tiles, due, missed, worst, relative, note)
-
-
-def _number(fact: Mapping[str, JsonValue], name: str) -> float:
-    value = fact.get(name)
-    return float(value) if isinstance(value, int | float) else 0.0
 
 
 def _name(chrom: str, start: int) -> str:

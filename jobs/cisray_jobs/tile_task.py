@@ -6,35 +6,29 @@ writes its own results; what it returns is a few numbers.
 
 import logging
 import math
-import os
-import platform
-import resource
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import JsonValue
 
-from cisray.errors import RunConflict, SelfCheckFailed, StorageError
 from cisray.genome.interval import Interval
-from cisray.genome.reference import Genome
 from cisray.genome.windows import Window
 from cisray.inference.batching import LARGEST, Choice, choose_batch_size
 from cisray.inference.choose import Method, tile_predictor
 from cisray.inference.fast.predictor import FastPredictor
-from cisray.inference.precision import Precision, resolve_device
+from cisray.inference.precision import Precision
 from cisray.inference.predictor import PlainPredictor
-from cisray.model.registry import load_model
 from cisray.scoring.tiles import TileScorer, TileScores
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray.store.tile_plan import as_tiles
+from cisray_jobs.checks import on_record
 from cisray_jobs.tile_check import SelfCheck, TileSample
+from cisray_jobs.worker import Bench, Place, peak_rss_bytes
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +37,7 @@ log = logging.getLogger(__name__)
 class TileTask:
     """A picklable description of the work; a run that has begun knows the rest."""
 
-    run: Path
-    model: Path
-    fasta: Path
-    device: str
+    place: Place
     method: Method
     precision: Precision
     batch_size: int | None
@@ -58,12 +49,8 @@ class TileTask:
         Raises RunConflict if weights or genome, as this machine sees them, are not those that the
         run began with.
         """
-        sink = ShardSink.attach(self.run)
-        device = resolve_device(self.device)
-        model = load_model(self.model).to(device)
-        _check_same(self.model, model.digest, sink.manifest.model_sha256)
-        genome = Genome.open(self.fasta)
-        _check_same(self.fasta, genome.sha256, sink.manifest.genome_sha256)
+        bench = Bench.open(self.place)
+        sink, model, genome, device = bench.sink, bench.model, bench.genome, bench.device
         predictor = tile_predictor(
             model,
             sink.tracks,
@@ -76,20 +63,15 @@ class TileTask:
         scorer = TileScorer(predictor, genome)
         plain = PlainPredictor(model, sink.tracks, device=device)
         check = SelfCheck(plain, genome, self.sample)
-        here: dict[str, JsonValue] = {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "device": str(device),
-            "batch_size": batch.batch_size,
-            "batch_size_reason": batch.reason,
-        }
+        here = bench.facts(batch)
+        plan = as_tiles(sink.plan)
 
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
-            windows = planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp)
+            windows = planned_windows(plan.tiles(shard), plan.bin_bp)
             scores = scorer.score(windows)
             scored = time.monotonic()
-            with _on_record(sink, shard):
+            with on_record(sink, shard):
                 checked = check.check(shard, windows, scores)
             facts = {
                 **here,
@@ -98,7 +80,7 @@ class TileTask:
                 "check_s": round(time.monotonic() - scored, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
             }
-            pieces = block_pieces(scores, sink, sink.plan.spans[shard])
+            pieces = block_pieces(scores, sink, plan.spans[shard])
             receipt = sink.write(shard, pieces, attempt_info=facts)
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
 
@@ -135,35 +117,6 @@ def _most_tiles(sink: ShardSink, predictor: FastPredictor | PlainPredictor) -> i
     """Count the tiles of the largest shard: larger batches would never be filled."""
     rows = max((span.rows for span in sink.plan.spans.values()), default=1)
     return min(LARGEST, math.ceil(rows / predictor.spec.target_bins))
-
-
-@contextmanager
-def _on_record(sink: ShardSink, shard: int) -> Iterator[None]:
-    """Put a failed check on record, so that the run cannot be resumed as if nothing had been."""
-    try:
-        yield
-    except SelfCheckFailed as error:
-        try:
-            sink.record_failure(shard, str(error), 1, kind="self-check")
-        except StorageError as trouble:
-            # The failure itself must not be replaced by that of noting it.
-            log.warning("the failed check of shard %d is not on record: %s", shard, trouble)
-        raise
-
-
-def _check_same(path: Path, found: str, begun_with: str) -> None:
-    if found != begun_with:
-        raise RunConflict(
-            f"{path} on {platform.node()} is not what the run began with: its digest is {found}, "
-            f"the run has {begun_with}. Put the same file there, or use --restart."
-        )
-
-
-def peak_rss_bytes() -> int:
-    """Tell the most memory that this process has held at any time."""
-    # Linux counts in units of 1,024 bytes, macOS in bytes.
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def planned_windows(tiles: pa.Table, bin_bp: int) -> list[tuple[Window, int]]:

@@ -64,6 +64,10 @@ class AssemblyMismatch(InputError):
     """So many reference alleles differ from the FASTA that it is not the variants' assembly."""
 
 
+class RejectsRefused(InputError):
+    """Some of the input cannot be scored, and the user asked that all of it must be."""
+
+
 class TrackError(InputError):
     """A track table is malformed, or a selection of tracks matches nothing."""
 
@@ -82,6 +86,14 @@ class RunConflict(InputError):
 
 class RunNotFound(InputError):
     """A path holds no run, or a run that is not sealed."""
+
+
+class WrongRun(InputError):
+    """A run is asked for what runs of its kind do not have: bins for variants, or the reverse."""
+
+
+class StatisticError(InputError):
+    """A selection of statistics matches none that a run holds."""
 
 
 class DeviceTooSmall(InputError):

@@ -17,13 +17,3 @@ GENOME_TRACKS = Table(
         [column("start", pa.int32(), "first base of the bin", unit="bp", base="0-based")]
     ),
 )
-
-
-def genome_tracks_schema(columns: list[str]) -> pa.Schema:
-    """Lay out a data file: the bin's start, then one float32 column per track.
-
-    >>> genome_tracks_schema(["t0007"]).names
-    ['start', 't0007']
-    """
-    values = [pa.field(name, pa.float32(), nullable=False) for name in columns]
-    return pa.schema([*GENOME_TRACKS.schema, *values])

@@ -1,7 +1,8 @@
 """The rejects table: every allele that was read and not scored, with its one reason.
 
 Knows the closed list of reasons. One row per alternative allele, or per line where the line could
-not be read, so that alleles in = alleles scored + rows here.
+not be read, so that alleles in = alleles scored + rows here. In a run over regions one row per base
+that is not substituted, since the reference has none of A, C, G, T there.
 """
 
 from enum import StrEnum
@@ -25,7 +26,7 @@ class Reason(StrEnum):
     SAME_AS_REFERENCE = "same_as_reference"
     REFERENCE_MISMATCH = "reference_mismatch"
     TOO_LONG = "too_long"
-    WINDOW_ALL_N = "window_all_n"
+    REPEAT_TOO_LONG = "repeat_too_long"
 
 
 REJECTS = Table(
@@ -34,12 +35,17 @@ REJECTS = Table(
     sort_by=("file", "record", "alt_index"),
     schema=pa.schema(
         [
-            column("file", pa.string(), "file of variants, as the run names it"),
-            column("record", pa.int64(), "number of the record in the file", base="0-based"),
+            column("file", pa.string(), "file of variants or regions, as the run names it"),
+            column(
+                "record",
+                pa.int64(),
+                "number of the record, or of the region, in the file",
+                base="0-based",
+            ),
             column(
                 "line",
                 pa.int64(),
-                "line of the file; null in BCF, which has none",
+                "line of the file; null in BCF, which has none, and for regions",
                 base="1-based",
                 nullable=True,
             ),
@@ -49,7 +55,7 @@ REJECTS = Table(
             column(
                 "chrom",
                 pa.string(),
-                "chromosome as the file spells it; null in a malformed line",
+                "chromosome as stated; null in a malformed line",
                 nullable=True,
             ),
             column(
@@ -60,17 +66,19 @@ REJECTS = Table(
                 base="1-based",
                 nullable=True,
             ),
-            column("id", pa.string(), "identifier in the file, empty where it has none"),
+            column(
+                "id", pa.string(), "identifier in the file, name of the region; empty where none"
+            ),
             column(
                 "ref",
                 pa.string(),
-                "reference allele as the file states it; null in a malformed line",
+                "reference allele as stated, of a region the FASTA's; null in a malformed line",
                 nullable=True,
             ),
             column(
                 "alt",
                 pa.string(),
-                "alternative allele as the file states it; null in a malformed line",
+                "alternative allele as stated; null in a malformed line, and for regions",
                 nullable=True,
             ),
             column("reason", pa.string(), "one of " + ", ".join(Reason)),

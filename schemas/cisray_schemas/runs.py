@@ -21,15 +21,15 @@ RUN_TRACKS = Table(
 
 RUN_FILES = Table(
     name="run_files",
-    version=1,
+    version=2,
     sort_by=("table", "block", "shard"),
     schema=pa.schema(
         [
             column("table", pa.string(), "kind of rows in the file, such as genome_tracks"),
             column("block", pa.string(), "block of tracks in the file"),
             column("chrom", pa.string(), "chromosome of every row of the file"),
-            column("start", pa.int64(), "first base of the first bin", unit="bp", base="0-based"),
-            column("end", pa.int64(), "base after the last bin", unit="bp", base="0-based"),
+            column("start", pa.int64(), "first base of its rows", unit="bp", base="0-based"),
+            column("end", pa.int64(), "base after the last of its rows", unit="bp", base="0-based"),
             column("n_rows", pa.int64(), "rows in the file"),
             column("n_cols", pa.int32(), "value columns in the file"),
             column("bytes", pa.int64(), "size of the file", unit="byte"),

@@ -46,5 +46,6 @@ SATURATION_SCORES = Table(
     version=1,
     sort_by=_ORDER,
     value_pattern="{statistic}_t{track:04d}",
+    partial=True,
     schema=pa.schema(_KEYS),
 )

@@ -3,6 +3,7 @@
 Knows Arrow; knows nothing of genomes, models or files.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,8 +16,9 @@ Base = Literal["", "0-based", "1-based"]
 class Table:
     """One kind of table: its name, its version, its fixed columns and the columns that order it.
 
-    A table may be followed by value columns that only a run knows (one per track); those are
-    float32 and listed by `value_pattern`, empty where there are none.
+    A table may be followed by value columns that only a run knows, one per track, or per statistic
+    and track; those are float32 and named by `value_pattern`, empty where there are none. Where
+    they may be `partial`, a run says of which statistics values may be missing.
     """
 
     name: str
@@ -24,11 +26,20 @@ class Table:
     schema: pa.Schema
     sort_by: tuple[str, ...]
     value_pattern: str = ""
+    partial: bool = False
 
     @property
     def format(self) -> str:
         """The identity written into every file of this kind, such as `cisray.genome_tracks/1`."""
         return f"cisray.{self.name}/{self.version}"
+
+    def with_values(self, columns: Iterable[str], nullable: Collection[str] = ()) -> pa.Schema:
+        """Lay out a data file: the fixed columns, then one float32 column per name.
+
+        Those that are `nullable` may have rows without a value.
+        """
+        values = [pa.field(name, pa.float32(), nullable=name in nullable) for name in columns]
+        return pa.schema([*self.schema, *values])
 
 
 def column(
@@ -58,5 +69,7 @@ def describe(table: Table) -> str:
         null = "null" if field.nullable else "not null"
         lines.append(f"{field.name}: {field.type} {null} [{details}] {notes['meaning']}")
     if table.value_pattern:
-        lines.append(f"{table.value_pattern}: float not null [] one column per track")
+        null = "null where the statistic is partial" if table.partial else "not null"
+        each = "statistic and track" if "{statistic}" in table.value_pattern else "track"
+        lines.append(f"{table.value_pattern}: float {null} [] one column per {each}")
     return "\n".join(lines) + "\n"

@@ -61,5 +61,6 @@ VARIANT_SCORES = Table(
     version=1,
     sort_by=_ORDER,
     value_pattern="{statistic}_t{track:04d}",
+    partial=True,
     schema=pa.schema(_KEYS),
 )

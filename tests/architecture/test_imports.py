@@ -63,10 +63,16 @@ def test_importing_cisray_loads_nothing_heavy(root: Path) -> None:
 
 def test_help_loads_nothing_heavy(root: Path) -> None:
     code = "from cisray_jobs.cli import run\nassert run({}) == 0"
-    for arguments in (["--help"], ["score", "genome", "--help"], ["model", "init", "--help"]):
+    for arguments in (
+        ["--help"],
+        ["score", "genome", "--help"],
+        ["model", "init", "--help"],
+        ["runs", "export", "--help"],
+    ):
         loaded = loaded_by(code.format(arguments), root)
         assert "cisray_jobs" in loaded
-        assert loaded & {"torch", "polars", "ray", "pyarrow", "transformers"} == set(), arguments
+        heavy = {"torch", "polars", "ray", "pyarrow", "transformers", "matplotlib", "h5py", "pysam"}
+        assert loaded & heavy == set(), arguments
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,9 @@ def test_help_loads_nothing_heavy(root: Path) -> None:
     [
         ("cisray.genome.reference", {"torch", "polars", "ray"}),
         ("cisray.genome.alleles", {"torch", "polars", "ray"}),
-        ("cisray.store.scan", {"torch", "ray"}),
+        ("cisray.store.scan", {"torch", "ray", "matplotlib", "h5py", "pysam", "pybigtools"}),
+        ("cisray.store.export.vcf", {"torch", "ray", "matplotlib", "h5py", "pybigtools"}),
+        ("cisray_jobs.export", {"torch", "ray"}),
         ("cisray.scoring.tiles", {"polars", "ray"}),
         ("cisray_jobs.score_genome", {"ray"}),
     ],

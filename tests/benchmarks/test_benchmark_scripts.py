@@ -1,6 +1,6 @@
-"""The benchmark that needs nothing but cisray still runs: it uses the job's parts as they are.
+"""The benchmarks that need nothing but cisray still run: they use its parts as they are.
 
-Its numbers are not judged here; no time is.
+Their numbers are not judged here; no time is.
 """
 
 import os
@@ -11,28 +11,37 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_input_output_share_runs_on_the_tiny_model_and_keeps_no_result() -> None:
+def table_of(script: str, *options: str) -> list[list[str]]:
+    """Run a benchmark that keeps no result, and give the rows of its table."""
     results = ROOT / "benchmarks" / "results"
     before = sorted(results.glob("*"))
     done = subprocess.run(
-        [
-            sys.executable,
-            ROOT / "benchmarks" / "input_output_share.py",
-            *("--size", "tiny", "--tiles", "1", "--threads", "1"),
-        ],
+        [sys.executable, ROOT / "benchmarks" / script, *options],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    rows = [
+    assert sorted(results.glob("*")) == before
+    return [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in done.stdout.splitlines()
         if line.startswith("|")
     ]
+
+
+def test_input_output_share_runs_on_the_tiny_model_and_keeps_no_result() -> None:
+    options = ("--size", "tiny", "--tiles", "1", "--threads", "1")
+    rows = table_of("input_output_share.py", *options)
     assert rows[0] == ["for each tile", "8 tracks", "2 tracks"]
     shares = {row[0]: row[1:] for row in rows[2:]}
     for share in shares["reading and writing, share"]:
         assert 0 < float(share.removesuffix("%")) < 100
-    assert sorted(results.glob("*")) == before
+
+
+def test_plan_variants_plans_every_record() -> None:
+    _, _, (records, rows, rejects, *_) = table_of("plan_variants.py", "--records", "3000")
+    assert records == "3,000"
+    assert int(rows.replace(",", "")) + int(rejects) == 3000
+    assert int(rejects) > 0

@@ -198,7 +198,7 @@ def test_the_tally_counts_what_came_in_and_what_became_of_it(
 def test_a_lost_entry_is_an_error() -> None:
     tally = Tally()
     tally.read(record(1001, "A", "G", "T"))
-    tally.give(Reject(7, 42, 0, "chr2", 1001, "", "A", "G", Reason.WINDOW_ALL_N, ""))
+    tally.give(Reject(7, 42, 0, "chr2", 1001, "", "A", "G", Reason.REPEAT_TOO_LONG, ""))
     with pytest.raises(ResultsError, match="2 alleles were read, but 0 accepted and 1 rejected"):
         tally.check()
 

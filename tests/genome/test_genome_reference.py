@@ -54,6 +54,7 @@ def test_fetch_agrees_with_slicing(
             end = data.draw(st.integers(start, len(bases)))
             interval = Interval(name, start, end)
             assert decode(genome.fetch(interval)) == as_read(bases[start:end])
+            assert genome.letters(interval).decode() == bases[start:end]
             letters = as_read(bases[start:end])
             assert genome.acgt_count(interval) == len(letters) - letters.count("N")
 

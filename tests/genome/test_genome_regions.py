@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cisray.errors import RegionsError
+from cisray.errors import LocusError, RegionsError, UnknownChromosome
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.genome.regions import read_bed
+from cisray.genome.regions import read_bed, region_of
 
 FastaMaker = Callable[..., Path]
 
@@ -133,3 +133,25 @@ def test_the_gap_table_is_the_unknown_bases_of_chr20(shared: Path, tmp_path: Pat
             in_gap[region.start : region.end] = True
         assert np.count_nonzero(in_gap) == 3_520_000  # the widths in the table, summed
         assert np.array_equal(genome.fetch(Interval("20", 0, 63_025_520)) == 4, in_gap)
+
+
+def test_a_locus_is_a_region(genome: Genome) -> None:
+    assert region_of("1:101-200", genome) == Interval("chr1", 100, 200)
+    assert region_of("chr2:200", genome) == Interval("chr2", 199, 200)
+    assert region_of("chr2", genome) == Interval("chr2", 0, 200)
+
+
+@pytest.mark.parametrize(
+    ("locus", "kind", "problem"),
+    [
+        ("chr2:150-201", RegionsError, "chr2:150-201.*leaves chr2, which has 200 bases"),
+        ("chr2:201", RegionsError, "leaves chr2"),
+        ("chr3:1-2", UnknownChromosome, "chr3"),
+        ("chr2:9-3", LocusError, "ends before it starts"),
+    ],
+)
+def test_a_locus_that_is_no_region_is_refused(
+    genome: Genome, locus: str, kind: type[Exception], problem: str
+) -> None:
+    with pytest.raises(kind, match=problem):
+        region_of(locus, genome)

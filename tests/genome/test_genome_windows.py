@@ -2,6 +2,7 @@ import gzip
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,8 @@ from cisray.genome.windows import (
     WindowSpec,
     central_bins,
     contiguous,
+    input_starts,
+    missing_bp,
     num_tiles,
     tiles,
     tiles_over,
@@ -280,6 +283,25 @@ def test_borzoi_intervals_are_enformer_windows(shared: Path) -> None:
         assert window.input == interval
         middle = Interval(chrom, interval.start + 98_303, interval.start + 98_304)
         assert Window.around(middle, ENFORMER) == window
+
+
+@given(
+    st.lists(st.integers(-300, 300), max_size=20),
+    st.integers(1, 200),
+    specs(),
+    st.sampled_from(["centered", "grid"]),
+)
+def test_many_windows_lie_where_each_is_placed(
+    starts: list[int], length: int, spec: WindowSpec, placement: str
+) -> None:
+    windows = [Window.placed(Interval("a", s, s + 1), spec, placement) for s in starts]
+    found = input_starts(np.array(starts, np.int64), spec, placement)
+    assert found.tolist() == [window.input.start for window in windows]
+    missing = missing_bp(found, length, spec)
+    assert missing.tolist() == [
+        sum(not 0 <= base < length for base in range(window.input.start, window.input.end))
+        for window in windows
+    ]
 
 
 def test_central_bins_are_those_of_basenjis_slice_center() -> None:

@@ -73,8 +73,6 @@ def test_the_other_strand_of_the_other_strand_is_the_window(data: st.DataObject)
     codes_BS = windows(data, Ensemble(False, (2,)), 3)
     once = Member(True, 0).lane(codes_BS, 0)
     np.testing.assert_array_equal(Member(True, 0).lane(once, 0), codes_BS)
-    bins = range(1, 3)
-    assert Member(True, 0).bins(Member(True, 0).bins(bins, BINS), BINS) == bins
     values = torch.arange(24.0).reshape(2, 4, 3)
     assert torch.equal(Member(True, 0).undone(Member(True, 0).undone(values)), values)
 

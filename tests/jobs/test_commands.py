@@ -25,7 +25,8 @@ ROWS, TILES = 95, 7
 
 def test_help_and_version(cisray) -> None:
     assert cisray("--version").out.startswith("cisray ")
-    for command in ((), ("score",), ("model",), ("score", "genome"), ("model", "init"), ("demo",)):
+    groups = ((), ("score",), ("model",), ("runs",))
+    for command in (*groups, ("score", "genome"), ("model", "init"), ("runs", "export"), ("demo",)):
         answer = cisray(*command, "--help")
         assert (answer.code, answer.err) == (0, "")
         assert "Usage: cisray" in answer.out

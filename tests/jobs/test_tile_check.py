@@ -70,8 +70,8 @@ def test_three_tiles_are_checked_by_default(cisray, inputs, tmp_path: Path) -> N
     assert answer.code == 0
     told = json.loads(answer.out)["self_check"]
     found = [info["self_check"] for info in commits(out).values() if "self_check" in info]
-    assert [fact["tiles"] for fact in found] == [1, 1, 1]
-    assert (told["tiles"], told["sampled"], told["unchecked"]) == (3, 3, 0)
+    assert [fact["checked"] for fact in found] == [1, 1, 1]
+    assert (told["checked"], told["sampled"], told["unchecked"]) == (3, 3, 0)
     assert told["worst"] == max(fact["worst"] for fact in found)
     # Two ways of summing float32 are not the same, and near.
     assert 0 < told["worst"] < 1e-5
@@ -101,7 +101,7 @@ def test_the_result_tells_people(cisray, inputs, tmp_path: Path) -> None:
 )
 def test_other_samples(cisray, inputs, tmp_path: Path, options, tiles: int, note: str) -> None:
     told = json.loads(cisray(*inputs.options(tmp_path / "run", *options, "--json")).out)
-    assert told["self_check"]["tiles"] == tiles
+    assert told["self_check"]["checked"] == tiles
     assert note in told["self_check"]["note"]
     assert (told["self_check"]["worst"] is None) == (tiles == 0)
 
@@ -264,7 +264,7 @@ def test_what_was_finished_without_a_check_is_told(
     options = inputs.options(tmp_path / "run", "--tiles-per-shard", 1)
     assert cisray(*options, "--self-check", before).code == 0
     told = json.loads(cisray(*options, "--self-check", now, "--json").out)["self_check"]
-    assert (told["tiles"], told["sampled"], told["unchecked"]) == counts
+    assert (told["checked"], told["sampled"], told["unchecked"]) == counts
     assert told["note"].endswith(words)
     text = cisray(*options, "--self-check", now).out
     assert f"self-check  {counts[0]} of {counts[1]} sampled tiles: " in text

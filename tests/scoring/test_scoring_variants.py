@@ -235,6 +235,24 @@ def test_scores_are_those_of_text_and_a_model_called_on_it(
     assert found.missing_bp.tolist() == [missing]
 
 
+def test_a_chromosome_may_be_shorter_than_a_window(plain, exact, genomes) -> None:
+    """1,999 bases: N lie on both sides of them, and a deletion pulls in more."""
+    text = TEXT[1000:2000] + "C" + TEXT[2000:2998]
+    assert len(text) == 1999
+    variants = [snv(990, text), edit(1000, 1, "", text)]
+    assert text[999] != text[1000] != text[1001]
+    rows = [ScoredRow(variant, ALL) for variant in variants]
+    found = score(plain, genomes(text), rows, placement="centered")
+    for row, (variant, own) in enumerate(zip(variants, (990, 1000), strict=True)):
+        start = variant.interval.start - 2047
+        edited = text[: variant.interval.start] + variant.alt + text[variant.interval.end :]
+        bins = {(own - start - CROP) // BIN}
+        ref, d = Text(exact, text).effect(edited, start, Policy.STITCH, bins, reverse=False)
+        for name, expected in formulas(ref, d).items():
+            np.testing.assert_allclose(found.values[name][:, row], expected, rtol=2e-6, atol=1e-9)
+    assert found.missing_bp.tolist() == [4096 - 1999] * 2
+
+
 @pytest.mark.parametrize(
     ("case", "policy"),
     [

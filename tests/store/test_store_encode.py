@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from cisray.errors import ResultsError
-from cisray.store.encode import encode_small, encode_tracks, round_mantissa
-from cisray_schemas.genome_tracks import genome_tracks_schema
+from cisray.store.encode import (
+    EFFECT_PAGES,
+    TRACK_PAGES,
+    Pages,
+    encode_data,
+    encode_small,
+    round_mantissa,
+)
+from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.windows import WINDOWS
 
 Floats = npt.NDArray[np.float32]
@@ -92,7 +99,7 @@ def shard_of(rows: int, columns: int) -> pa.Table:
     starts = np.arange(1280, 1280 + rows * 128, 128, dtype=np.int32)
     values = [rng.gamma(0.5, size=rows).astype(np.float32) for _ in names]
     return pa.Table.from_arrays(
-        [pa.array(starts), *map(pa.array, values)], schema=genome_tracks_schema(names)
+        [pa.array(starts), *map(pa.array, values)], schema=GENOME_TRACKS.with_values(names)
     )
 
 
@@ -100,7 +107,7 @@ def test_a_full_shard_is_one_row_group_of_one_page_per_column(tmp_path) -> None:
     # 64 tiles of 896 bins = 57,344 rows: more than the 20,000 at which pages are cut by default.
     table = shard_of(57_344, 2)
     path = tmp_path / "x.parquet"
-    path.write_bytes(encode_tracks(table, {"cisray.chrom": "chr2"}))
+    path.write_bytes(encode_data(table, TRACK_PAGES, {"cisray.chrom": "chr2"}))
     footer = pq.read_metadata(path)
     assert footer.num_row_groups == 1
     start, value = footer.row_group(0).column(0), footer.row_group(0).column(1)
@@ -121,8 +128,42 @@ def test_a_full_shard_is_one_row_group_of_one_page_per_column(tmp_path) -> None:
     assert pl.read_parquet(path).equals(pl.DataFrame(table))
 
 
+def test_effects_lie_in_small_pages_of_large_groups(tmp_path) -> None:
+    rows = 70_000
+    numbers = np.arange(rows)
+    keys = {
+        "variant": pa.array(numbers), "chrom": pa.array(["chr2"] * rows),
+        "pos": pa.array(numbers + 1, pa.int32()), "ref": pa.array(["A", "CG"] * (rows // 2)),
+        "SAD_t0003": pa.array(np.random.default_rng(7).normal(size=rows).astype(np.float32)),
+    }  # fmt: skip
+    table = pa.table(keys)
+    path = tmp_path / "x.parquet"
+    path.write_bytes(encode_data(table, EFFECT_PAGES, {"cisray.block": "sel"}))
+    footer = pq.read_metadata(path)
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    assert [group.num_rows for group in groups] == [65_536, 4_464]
+    columns = {name: groups[0].column(place) for place, name in enumerate(table.column_names)}
+    for name in ("variant", "pos"):
+        assert "DELTA_BINARY_PACKED" in columns[name].encodings
+    for name in ("chrom", "ref"):
+        assert columns[name].has_dictionary_page
+    value = columns["SAD_t0003"]
+    assert "BYTE_STREAM_SPLIT" in value.encodings
+    assert {c.compression for c in columns.values()} == {"ZSTD"}
+    told = {n: (c.statistics.min, c.statistics.max) for n, c in columns.items() if c.statistics}
+    assert told == {"chrom": ("chr2", "chr2"), "pos": (1, 65_536)}
+    assert not any(c.has_offset_index or c.has_column_index for c in columns.values())
+    assert footer.metadata == {b"cisray.block": b"sel"}
+    # 16 pages of 4,096 rows have 16 headers of much the same size, where one page has one.
+    whole = Pages(group_rows=65_536, page_rows=65_536, statistics=("pos",))
+    one = pq.read_metadata(pa.BufferReader(encode_data(table, whole, {}))).row_group(0).column(4)
+    headers, header = (c.total_uncompressed_size - 65_536 * 4 for c in (value, one))
+    assert round(headers / header) == 16
+    assert pl.read_parquet(path).equals(pl.DataFrame(table))
+
+
 def test_a_damaged_page_is_noticed(tmp_path) -> None:
-    data = bytearray(encode_tracks(shard_of(2_000, 1), {}))
+    data = bytearray(encode_data(shard_of(2_000, 1), TRACK_PAGES, {}))
     footer = pq.read_metadata(pa.BufferReader(bytes(data)))
     column = footer.row_group(0).column(1)
     middle = column.data_page_offset + column.total_compressed_size // 2
@@ -136,7 +177,9 @@ def test_rounding_makes_files_smaller() -> None:
     rounded = pa.array(round_mantissa(table["t0000"].to_numpy(), 10))
     smaller = table.set_column(1, table.schema.field(1), rounded)
     # Measured on like data: 3.2 bytes per value exact, 1.7 with 10 bits.
-    assert encode_tracks(smaller, {}).size < 0.65 * encode_tracks(table, {}).size
+    assert (
+        encode_data(smaller, TRACK_PAGES, {}).size < 0.65 * encode_data(table, TRACK_PAGES, {}).size
+    )
 
 
 def test_small_tables_keep_the_notes_of_their_fields() -> None:

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cisray.store.layout import assign_blocks, data_path
+from cisray.store.layout import assign_blocks, track_path
+from cisray.store.plan import ShardSpan
 from cisray.tracks import TrackSet
 from cisray_schemas.tracks import TRACKS
 
@@ -61,7 +62,7 @@ def test_blocks_hold_every_track_once_within_bounds(assays: list[str], repeats: 
     [("chr2", "chr2"), ("a/b=c", "a%2Fb%3Dc"), ("_un", "%5Fun"), (".", "%2E"), ("µ", "%C2%B5")],
 )
 def test_chromosomes_are_percent_encoded(chrom: str, encoded: str) -> None:
-    path = data_path("chip_0", chrom, (25_690_112, 33_030_144), "3f9a1c07")
+    path = track_path("chip_0", ShardSpan(0, chrom, 25_690_112, 33_030_144, 1), "3f9a1c07")
     assert path == (
         f"data/tracks/block=chip_0/chrom={encoded}/{encoded}_025690112_033030144.3f9a1c07.parquet"
     )

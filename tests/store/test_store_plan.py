@@ -12,6 +12,7 @@ def test_rows_owed_by_the_small_run() -> None:
     plan = world.make_plan()
     assert plan.num_shards == 3
     assert plan.rows == 15
+    assert (plan.tiles_scored, plan.tiles_skipped) == (4, 1)
     assert plan.chromosomes == ["chr2", "HLA-A*01:01"]
     assert {shard: plan.starts(shard).tolist() for shard in range(3)} == world.STARTS
     # The tile at 1536 is not scored: shard 1 begins at 2048 and ends after 3 bins of 128.
@@ -84,6 +85,13 @@ def test_digest_of_the_plan_sees_every_column() -> None:
         tiles[-1][{"start": 3, "bins": 4, "scored": 5}[column]] = other
         digests.add(world.make_plan(tuple(map(tuple, tiles))).sha256)
     assert len(digests) == 4
+
+
+def test_identities_of_earlier_versions_still_hold() -> None:
+    # Written down when there were no runs of variants: a run begun then must be found again.
+    manifest = world.make_manifest()
+    assert manifest.plan_sha256.startswith("475779efa5c6be70ff7f")
+    assert manifest.digest.startswith("fde19d8b34c59f4d9aef")
 
 
 def test_history_is_not_identity() -> None:

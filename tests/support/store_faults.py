@@ -1,7 +1,7 @@
 """What the fault tests of the store run in other processes, to be killed there.
 
 Knows which calls of the operating system change a disk; knows nothing of pytest. Run as a script:
-`store_faults.py ACTION FOLDER`.
+`store_faults.py ACTION FOLDER WORLD`, where the world is `bins` or `variants`.
 """
 
 import functools
@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-import store_runs as world
+import store_runs
+import store_variants
 
 from cisray.errors import StorageError
 from cisray.store.run import ShardSink
 
 CHANGING = ("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate")
-ONE_BLOCK = {"sel": list(world.TRACKS_HELD)}
+ONE_BLOCK = {"sel": list(store_runs.TRACKS_HELD)}
+WORLDS = {"bins": store_runs, "variants": store_variants}
 
 
 def kill_before_call(number: int) -> None:
@@ -36,16 +39,19 @@ def kill_before_call(number: int) -> None:
         setattr(os, name, functools.partial(dying, getattr(os, name)))
 
 
-def die_everywhere(folder: Path, work: Callable[[Path], None]) -> None:
+def die_everywhere(
+    world: ModuleType, folder: Path, work: Callable[[ModuleType, Path], None]
+) -> None:
     """Run `work` in a process per call number, each in a folder of its own, until one survives.
 
     The number of that last one, which nothing killed, is left in `FOLDER.calls`.
     """
+    world.make_plan()  # what is written for it would count as calls
     for number in range(1, 1_000):
         child = os.fork()
         if child == 0:
             kill_before_call(number)
-            work(folder / f"{number:03d}")
+            work(world, folder / f"{number:03d}")
             os._exit(0)
         status = os.waitpid(child, 0)[1]
         if os.WIFEXITED(status):
@@ -53,16 +59,16 @@ def die_everywhere(folder: Path, work: Callable[[Path], None]) -> None:
             os._exit(os.WEXITSTATUS(status))
 
 
-def whole_run(path: Path) -> None:
+def whole_run(world: ModuleType, path: Path) -> None:
     world.finish(path, blocks=ONE_BLOCK)
 
 
-def restarted_run(path: Path) -> None:
+def restarted_run(world: ModuleType, path: Path) -> None:
     with world.begin(path, blocks=ONE_BLOCK, restart=True, model_sha256="ef" * 32):
         pass
 
 
-def race(folder: Path) -> None:
+def race(world: ModuleType, folder: Path) -> None:
     """Two processes write every shard at once; each tells which attempts won."""
     children = []
     for _ in range(2):
@@ -77,13 +83,13 @@ def race(folder: Path) -> None:
     sys.exit(max(codes))
 
 
-def hold(folder: Path) -> None:
+def hold(world: ModuleType, folder: Path) -> None:
     with world.begin(folder / "run"):
         (folder / "held").touch()
         time.sleep(60)
 
 
-def no_room(folder: Path) -> None:
+def no_room(world: ModuleType, folder: Path) -> None:
     """Write with a limit on the size of files that the shard's data exceed."""
     sink = ShardSink.attach(folder / "run")
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, resource.RLIM_INFINITY))
@@ -95,11 +101,11 @@ def no_room(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    actions: dict[str, Callable[[Path], None]] = {
+    actions: dict[str, Callable[[ModuleType, Path], None]] = {
         "whole": functools.partial(die_everywhere, work=whole_run),
         "restart": functools.partial(die_everywhere, work=restarted_run),
         "race": race,
         "hold": hold,
         "no_room": no_room,
     }
-    actions[sys.argv[1]](Path(sys.argv[2]))
+    actions[sys.argv[1]](WORLDS[sys.argv[3]], Path(sys.argv[2]))

@@ -17,13 +17,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray.store.scan import open_run
+from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.windows import WINDOWS
 
+NAME = "bins"
 BIN = 128
 TRACKS_HELD = (3, 5, 8, 13)
 DESCRIPTIONS = ("CAGE:liver", "CHIP:CTCF", "CAGE:brain", "DNASE:K562")
@@ -43,6 +45,10 @@ STARTS = {
     2: [128, 256, 384, 512],
 }
 CHROMS = {0: "chr2", 1: "chr2", 2: "HLA-A*01:01"}
+ROWS = (8, 3, 4)
+PLAN_FILES = ["windows.parquet"]
+# Place of the first value in a row of `expected_rows`.
+FIRST_VALUE = 3
 
 
 Tile = tuple[int, int, str, int, int, bool]
@@ -63,7 +69,7 @@ def tilings(draw: st.DrawFn) -> tuple[Tile, ...]:
     return tuple(tiles)
 
 
-def make_plan(tiles: tuple[Tile, ...] = TILES) -> ShardPlan:
+def make_plan(tiles: tuple[Tile, ...] = TILES) -> TilePlan:
     rows = [
         {
             "shard": shard, "tile": tile, "chrom": chrom, "start": start, "end": start + 512,
@@ -72,7 +78,7 @@ def make_plan(tiles: tuple[Tile, ...] = TILES) -> ShardPlan:
         }
         for shard, tile, chrom, start, bins, scored in tiles
     ]  # fmt: skip
-    return ShardPlan(pa.Table.from_pylist(rows, schema=WINDOWS.schema), BIN)
+    return TilePlan(pa.Table.from_pylist(rows, schema=WINDOWS.schema), BIN)
 
 
 def make_tracks(indices: tuple[int, ...] = TRACKS_HELD) -> TrackSet:
@@ -140,6 +146,11 @@ def finish(path: Path, **changes: object) -> None:
         for shard in sink.pending():
             sink.write(shard, pieces_of(shard, sink.blocks))
         sink.seal()
+
+
+def rows_of(path: Path, **options: bool) -> list[tuple[object, ...]]:
+    """What a reader finds, in the columns of `expected_rows`."""
+    return open_run(path, **options).scan().collect().rows()
 
 
 def expected_rows() -> list[tuple[object, ...]]:

@@ -124,19 +124,34 @@ class Genome:
         Raises `CoordinateError` where the interval leaves the chromosome, `UnknownChromosome`, and
         `FastaError` where the file holds something that is no DNA letter.
         """
+        contig = self._contig_of(interval)
+        codes_L = np.empty(interval.width, dtype=np.uint8)
+        for start in range(interval.start, interval.end, _STEP_BP):
+            end = min(start + _STEP_BP, interval.end)
+            _, codes_L[start - interval.start : end - interval.start] = self._read(
+                contig, start, end
+            )
+        return codes_L
+
+    def letters(self, interval: Interval) -> bytes:
+        """Give the bases as the file has them, letters of either case; raises as `fetch` does."""
+        contig = self._contig_of(interval)
+        if not interval.width:
+            return b""
+        return self._read(contig, interval.start, interval.end)[0].tobytes()
+
+    def _contig_of(self, interval: Interval) -> Contig:
         contig = self._contigs[self.resolve(interval.chrom)]
         if interval.start < 0 or interval.end > contig.length:
             raise CoordinateError(
                 f"{interval} leaves {contig.name}, which has {contig.length:,} bases in "
                 f"{self.path}: check the assembly and the coordinates."
             )
-        codes_L = np.empty(interval.width, dtype=np.uint8)
-        for start in range(interval.start, interval.end, _STEP_BP):
-            end = min(start + _STEP_BP, interval.end)
-            codes_L[start - interval.start : end - interval.start] = self._read(contig, start, end)
-        return codes_L
+        return contig
 
-    def _read(self, contig: Contig, start: int, end: int) -> NDArray[np.uint8]:
+    def _read(
+        self, contig: Contig, start: int, end: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         first_byte, end_byte = contig.byte_of(start), contig.byte_of(end - 1) + 1
         text = np.frombuffer(self._fasta.read_at(first_byte, end_byte - first_byte), dtype=np.uint8)
         is_break = (text == ord("\n")) | (text == ord("\r"))
@@ -156,7 +171,7 @@ class Genome:
                 "IUPAC letter for DNA: the file is damaged or is not a nucleotide FASTA. Fetch it "
                 "again."
             )
-        return codes_L
+        return letters, codes_L
 
     def fetch_padded(self, interval: Interval) -> NDArray[np.uint8]:
         """Give codes_L of an interval that may overhang its chromosome; what is missing is code 4.

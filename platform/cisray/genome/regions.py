@@ -1,4 +1,4 @@
-"""Regions of a BED file, checked against a genome before any work is planned on them.
+"""Regions of a BED file or a text locus, checked against a genome before work is planned on them.
 
 Knows the first three columns of BED and its comment lines; further columns are left alone. Every
 line becomes a region or an error: none is dropped, merged or clipped.
@@ -13,6 +13,7 @@ from pathlib import Path
 from cisray.errors import RegionsError, UnknownChromosome
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
+from cisray.locus import parse_locus
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIGITS = 18  # more than any chromosome has bases
@@ -41,6 +42,21 @@ def read_bed(path: str | PathLike[str], genome: Genome) -> list[Interval]:
     if not regions:
         raise RegionsError(f"{bed} holds no regions: {_BED}.")
     return regions
+
+
+def region_of(locus: str, genome: Genome) -> Interval:
+    """Read one region from a text locus (1-based inclusive); a bare name is a whole chromosome.
+
+    Raises `LocusError` for text that is none, `UnknownChromosome`, and `RegionsError` for a region
+    that leaves its chromosome or has no bases.
+    """
+    place = parse_locus(locus)
+    chrom = genome.resolve(place.chrom)
+    end = genome.chromosomes[chrom] if place.end is None else place.end
+    try:
+        return _checked(chrom, place.start, end, genome)
+    except RegionsError as error:
+        raise RegionsError(f"the locus {locus!r}: {error}") from error
 
 
 def _lines(bed: Path) -> Iterator[str]:
@@ -77,7 +93,10 @@ def _parse(line: str, genome: Genome) -> Interval:
     if len(columns) < 3:
         raise RegionsError(f"{line!r} has {len(columns)} columns: {_BED}.")
     start, end = _integer(columns[1], "start"), _integer(columns[2], "end")
-    chrom = genome.resolve(columns[0])
+    return _checked(genome.resolve(columns[0]), start, end, genome)
+
+
+def _checked(chrom: str, start: int, end: int, genome: Genome) -> Interval:
     length = genome.chromosomes[chrom]
     if start < 0:
         raise RegionsError(f"the start {start} is negative: {_BED}.")

@@ -9,8 +9,13 @@ import re
 from dataclasses import dataclass, replace
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cisray.errors import CoordinateError
 from cisray.genome.interval import Interval
+
+Positions = NDArray[np.int64]
 
 _ALLELE = re.compile(r"[ACGTN]+")
 # The chromosome may itself hold the separator (chrUn_KI270742v1), hence greedy and anchored at
@@ -53,6 +58,24 @@ def interval_at(chrom: str, pos: int, size: int) -> Interval:
     """
     start = pos - 1
     return Interval(chrom, start, start + size)
+
+
+def starts_at(pos: Positions) -> Positions:
+    """Give the 0-based starts of many 1-based positions.
+
+    >>> starts_at(np.array([1, 100]))
+    array([ 0, 99])
+    """
+    return pos - 1
+
+
+def positions_of(start: Positions) -> Positions:
+    """Give the 1-based positions of many 0-based starts.
+
+    >>> positions_of(np.array([0, 99]))
+    array([  1, 100])
+    """
+    return start + 1
 
 
 @dataclass(frozen=True, slots=True, order=True)

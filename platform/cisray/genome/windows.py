@@ -7,12 +7,17 @@ overhang its chromosome; `missing_bp` tells by how much.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cisray.errors import ConfigError, CoordinateError, OutsideTarget
 from cisray.genome.interval import Interval
 
 Placement = Literal["centered", "grid"]
+Starts = NDArray[np.int64]
+_Start = TypeVar("_Start", int, Starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +113,7 @@ class Window:
         >>> Window.on_grid(snv, WindowSpec()).input.start / 128
         194545.0
         """
-        centred_start = _centred_start(interval, spec)
-        bin_bp = spec.bin_bp
-        # ceil(centred_start / bin_bp - 1/2): rounded, and halves go down.
-        input_start = -((bin_bp - 2 * centred_start) // (2 * bin_bp)) * bin_bp
+        input_start = _nearest_on_grid(_centred_start(interval, spec), spec.bin_bp)
         return cls.for_target(interval.chrom, input_start + spec.crop_bp, spec)
 
     @classmethod
@@ -215,7 +217,42 @@ def _centred_start(interval: Interval, spec: WindowSpec) -> int:
         raise CoordinateError(
             f"no window can be centred on {interval}: it has no bases. Give the base beside it."
         )
-    return interval.start - (spec.input_bp // 2 - 1)
+    return interval.start - _bases_before(spec)
+
+
+def _bases_before(spec: WindowSpec) -> int:
+    return spec.input_bp // 2 - 1
+
+
+def _nearest_on_grid(start: _Start, bin_bp: int) -> _Start:
+    """Move to the nearest multiple of bin_bp, the earlier one of two that are equally near."""
+    # ceil(start / bin_bp - 1/2): rounded, and halves go down.
+    return -((bin_bp - 2 * start) // (2 * bin_bp)) * bin_bp
+
+
+def input_starts(starts: Starts, spec: WindowSpec, placement: Placement) -> Starts:
+    """Give where the inputs of many windows start: those `placed` for intervals from `starts` on.
+
+    Both are 0-based. Intervals of a chromosome share a window exactly when they share its start.
+
+    >>> input_starts(np.array([98_303, 98_304, 98_432]), WindowSpec(), "centered")
+    array([  0,   1, 129])
+    >>> input_starts(np.array([98_303, 98_304, 98_432]), WindowSpec(), "grid")
+    array([  0,   0, 128])
+    """
+    centred = starts - _bases_before(spec)
+    return centred if placement == "centered" else _nearest_on_grid(centred, spec.bin_bp)
+
+
+def missing_bp(input_starts: Starts, chrom_length: int, spec: WindowSpec) -> Starts:
+    """Count the bases of many inputs that lie beyond either end of their chromosome.
+
+    >>> missing_bp(np.array([-3, 0, 803_393]), 1_000_000, WindowSpec())
+    array([3, 0, 1])
+    """
+    before = np.clip(-input_starts, 0, spec.input_bp)
+    after = np.clip(input_starts + (spec.input_bp - chrom_length), 0, spec.input_bp)
+    return before + after
 
 
 @dataclass(frozen=True, slots=True, order=True)

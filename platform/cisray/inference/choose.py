@@ -10,9 +10,11 @@ from typing import Literal, TypeGuard
 import torch
 
 from cisray.errors import ConfigError
-from cisray.inference.effects import EffectPredictor, PlainEffects
+from cisray.inference.effects import PlainEffects
 from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.gradients import FastGradients
 from cisray.inference.fast.predictor import FastPredictor
+from cisray.inference.gradients import GradientPredictor, PlainGradients
 from cisray.inference.precision import Precision
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.enformer.network import Enformer
@@ -71,7 +73,7 @@ def effect_predictor(
     precision: Precision,
     batch_size: int,
     method: Method,
-) -> EffectPredictor:
+) -> DeltaEffects | PlainEffects:
     """Build what computes effects, for a model on its device.
 
     `precision` is that of the products of differences; the plain way has none, and subtracts two
@@ -89,3 +91,22 @@ def effect_predictor(
             "effects. Use float32."
         )
     return PlainEffects(model, tracks, device=device)
+
+
+def gradient_predictor(
+    model: SequenceModel,
+    tracks: TrackSet,
+    *,
+    device: torch.device,
+    batch_size: int,
+    method: Method,
+) -> GradientPredictor:
+    """Build what differentiates, for a model on its device; always in float32.
+
+    `batch_size` objectives are led back together. The plain way does so one by one, and holds all
+    activations of the network at once.
+    """
+    choice = choose_method(model, method)
+    if choice.method == "fast" and has_fast_form(model):
+        return FastGradients(model, tracks, device=device, batch_size=batch_size)
+    return PlainGradients(model, tracks, device=device)

@@ -49,15 +49,23 @@ class Member:
         codes_BL = codes_BS[:, first : first + codes_BS.shape[1] - 2 * flank_bp]
         return reverse_complement(codes_BL) if self.reverse else codes_BL
 
-    def bins(self, bins: range, target_bins: int) -> range:
-        """Find where this member has the bins that are asked for: mirrored if reversed."""
-        if not self.reverse:
-            return bins
-        return range(target_bins - bins.stop, target_bins - bins.start)
-
     def undone(self, values_NT: torch.Tensor) -> torch.Tensor:
         """Put values (..., N, T) of this member's bins in chromosome order."""
         return values_NT.flip(-2) if self.reverse else values_NT
+
+    def bases(self, region: range, input_bp: int) -> range:
+        """Find where this member's lane has the bases of a region of the window, if it reads them.
+
+        Bases of the region that a shift puts out of the lane are left out; none at all is an empty
+        range.
+
+        >>> Member(reverse=True, shift_bp=3).bases(range(0, 10), 100)
+        range(93, 100)
+        """
+        first, stop = (
+            min(max(base - self.shift_bp, 0), input_bp) for base in (region.start, region.stop)
+        )
+        return range(input_bp - stop, input_bp - first) if self.reverse else range(first, stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +212,8 @@ class OtherStrand:
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "TurnedWindow":
         """Do the pass of a window's other strand."""
-        mirrored = self._mirrored(check_bins(bins, self.spec))
-        return TurnedWindow(self._predictor.open(reverse_complement(codes_L), mirrored))
+        there = mirrored(check_bins(bins, self.spec), self.spec.target_bins)
+        return TurnedWindow(self._predictor.open(reverse_complement(codes_L), there))
 
     def open_along(
         self, codes_S: NDArray[np.uint8], starts: Sequence[int], bins: BinsAlong = None
@@ -219,12 +227,9 @@ class OtherStrand:
         opened = self._predictor.open_along(
             reverse_complement(codes_S),
             [len(codes_S) - self.spec.input_bp - start for start in starts],
-            [self._mirrored(one) for one in chosen],
+            [mirrored(one, self.spec.target_bins) for one in chosen],
         )
         return map(TurnedWindow, opened)
-
-    def _mirrored(self, bins: range) -> range:
-        return Member(reverse=True, shift_bp=0).bins(bins, self.spec.target_bins)
 
 
 class TurnedWindow:
@@ -237,6 +242,15 @@ class TurnedWindow:
     def differences(self, alternates_BL: NDArray[np.uint8]) -> torch.Tensor:
         """Compare alternates of the forward strand, each read from the other one."""
         return self._window.differences(reverse_complement(alternates_BL)).flip(-2)
+
+
+def mirrored(bins: range, count: int) -> range:
+    """Find bins of a window on its other strand, which has `count` of them.
+
+    >>> mirrored(range(0, 3), 10)
+    range(7, 10)
+    """
+    return range(count - bins.stop, count - bins.start)
 
 
 def check_width(codes_BS: NDArray[np.uint8], spec: WindowSpec, flank_bp: int) -> None:

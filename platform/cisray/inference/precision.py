@@ -144,6 +144,17 @@ def arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Run the body in float32 with autograd recording, and leave torch as it was.
+
+    float32 means what it means in `arithmetic`. Nothing that is computed here is an inference
+    tensor, which autograd refuses to save, also where the caller is in inference mode.
+    """
+    with _ieee_products(), torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
 def _settings() -> tuple[Any, ...]:
     """List the holders of `fp32_precision`, one for each library and kind of product."""
     backends: Any = torch.backends  # objects that take their modules' places at import

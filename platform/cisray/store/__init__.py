@@ -1,13 +1,17 @@
 """Run directories: predictions written shard by shard, sealed, and queried.
 
 Knows Arrow, Parquet, Polars and local disks; knows nothing of DNA, models, torch or Ray.
-`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it.
+`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it; `kinds`
+says in what runs of bins and of variants differ.
 
     RUN/
       run.json           what the run is made from; written last at the start
       tracks.parquet     its tracks, with the block of columns that each lies in
-      windows.parquet    its tiles, with the shard and the rows that each owes
-      data/tracks/block=B/chrom=C/C_START_END.ATTEMPT.parquet
+      windows.parquet    of bins: its tiles, with the shard and the rows that each owes
+      variants.parquet   of variants (or substitutions.parquet): its rows, a row group a shard
+      rejects.parquet    of variants: what came in and is not scored
+      data/tracks/block=B/chrom=C/C_START_END.ATTEMPT.parquet, of bins
+      data/effects/block=B/C_START_END_SHARD.ATTEMPT.parquet, of variants
       _commits/          one record per finished shard: what it does not name is not in the run
       _failed/           one record per shard given up, until it is committed after all
       _staging/          files on their way; without this folder nothing can be published

@@ -21,23 +21,25 @@ from cisray.store.files import (
     flush_folder,
     make_folder,
     publish,
+    publish_copy,
     remove_if_there,
     remove_tree,
     writing_to,
 )
-from cisray.store.layout import RunLayout
+from cisray.store.kinds import PLAN_TABLES, kind_of
+from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
-from cisray.store.plan import ShardPlan
+from cisray.store.plan import Plan
 from cisray.store.receipt import size_of
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
-from cisray_schemas.windows import WINDOWS
 
 Blocks = Mapping[str, list[int]]
-_BEFORE_RUN_JSON = {"_lock", "_staging", "tracks.parquet", "windows.parquet"}
-_OURS = _BEFORE_RUN_JSON | {
+_ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
+_BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
+_OURS = _ANY_TIME | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
 }  # fmt: skip
 
@@ -65,21 +67,27 @@ def has_run(layout: RunLayout) -> bool:
 
 
 def create(
-    layout: RunLayout, manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks
+    layout: RunLayout, manifest: RunManifest, plan: Plan, tracks: TrackSet, blocks: Blocks
 ) -> None:
     """Write what a run is made from; afterwards, and not before, the folder is a run."""
-    remove_tree(layout.all_staging)  # of a beginning that was killed
+    # Of a beginning, or of a restart, that was killed: perhaps of a run of another kind.
+    remove_tree(layout.all_staging)
+    for left in PLAN_TABLES:
+        remove_if_there(layout.table(left))
     make_staging(layout)
     block_of = {track: block for block, members in blocks.items() for track in members}
     names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
     table = tracks.table.cast(TRACKS.schema).append_column(RUN_TRACKS.schema.field("block"), names)
-    notes = {"cisray.head": tracks.head}
     for path, kind, rows in (
         (layout.tracks, RUN_TRACKS, table),
-        (layout.windows, WINDOWS, plan.table),
+        *((layout.table(kind), kind, rows) for kind, rows in plan.parts),
     ):
-        data = encode_small(rows, run_metadata(manifest, kind) | notes)
-        publish(memoryview(data), path, staging=layout.staging, exclusive=False)
+        if isinstance(rows, Path):
+            publish_copy(rows, path, staging=layout.staging)
+        else:
+            notes = run_metadata(manifest, kind) | {"cisray.head": tracks.head}
+            data = memoryview(encode_small(rows, notes))
+            publish(data, path, staging=layout.staging, exclusive=False)
     text = manifest.model_dump_json(indent=2).encode() + b"\n"
     publish(text, layout.run_json, staging=layout.staging, exclusive=True)
 
@@ -112,13 +120,14 @@ def clear(layout: RunLayout) -> None:
             f"--restart would delete the run in {layout.root}, but it also holds foreign files "
             f"({', '.join(foreign[:5])}). Move that away, or choose another --out."
         )
+    tables = _tables_there(layout)
     for path in (layout.success, layout.files):
         remove_if_there(path)
     close_staging(layout)
     for folder in (layout.commits, layout.failures, layout.data):
         remove_tree(folder)
     remove_tree(layout.closed_staging)
-    for path in (layout.run_json, layout.tracks, layout.windows):
+    for path in (layout.run_json, layout.tracks, *map(layout.table, tables)):
         remove_if_there(path)
     with writing_to(layout.root):
         flush_folder(layout.root)
@@ -150,7 +159,9 @@ def require_complete(layout: RunLayout) -> None:
 def read_manifest(layout: RunLayout) -> RunManifest:
     """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
     try:
-        return RunManifest.model_validate_json(layout.run_json.read_bytes())
+        manifest = RunManifest.model_validate_json(layout.run_json.read_bytes())
+        kind_of(manifest).statistics(manifest)  # a kind that it does not fit is damage as well
+        return manifest
     except (FileNotFoundError, NotADirectoryError):
         raise RunNotFound(
             f"{layout.root} holds no cisray run (no run.json in it); give the folder that was the "
@@ -168,17 +179,18 @@ def read_manifest(layout: RunLayout) -> RunManifest:
         ) from error
 
 
-def read_plan(layout: RunLayout, manifest: RunManifest) -> ShardPlan:
+def read_plan(layout: RunLayout, manifest: RunManifest) -> Plan:
     """Read the shard plan and check that it is the one of the manifest.
 
     Raises StorageError when it is missing, damaged or another one.
     """
-    table = read_table(layout.windows)
+    kind = kind_of(manifest)
+    path = layout.table(kind.tables[0])
     try:
-        plan = ShardPlan(table, manifest.bin_bp)
-    except (ValueError, CoordinateError) as error:
-        raise StorageError(f"{layout.windows} is damaged: {error}. {_WAY_OUT}") from error
-    _require_digest(layout.windows, plan.sha256, manifest.plan_sha256)
+        plan = kind.read_plan(layout, manifest)
+    except (OSError, ValueError, CoordinateError) as error:
+        raise StorageError(f"{path} is missing or damaged: {error}. {_WAY_OUT}") from error
+    _require_digest(path, plan.sha256, manifest.plan_sha256)
     return plan
 
 
@@ -250,8 +262,17 @@ def _is_ours(run_json: Path) -> bool:
     return isinstance(content, dict) and str(content.get("format", "")).startswith(RUN_FAMILY)
 
 
+def _tables_there(layout: RunLayout) -> tuple[Table, ...]:
+    """List the tables of the plan of the run that is there: someone's own may have such a name."""
+    try:
+        return kind_of(read_manifest(layout)).tables
+    except StorageError:
+        return PLAN_TABLES
+
+
 def _foreign_names(layout: RunLayout) -> list[str]:
-    foreign = [name for name in os.listdir(layout.root) if name not in _OURS]
+    ours = _OURS | {table_file(table) for table in _tables_there(layout)}
+    foreign = [name for name in os.listdir(layout.root) if name not in ours]
     for folder, suffix in (
         (layout.data, ".parquet"),
         (layout.commits, ".json"),

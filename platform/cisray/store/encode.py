@@ -3,10 +3,12 @@
 Knows float32 bit patterns and Parquet's writer settings; knows nothing of runs, paths or disks.
 The settings were chosen by measurement: float32 rounded to 10 mantissa bits, split by byte planes
 and compressed with zstd in one page per column takes 1.66 bytes per value, where the plain
-encoding of the same values takes 2.24.
+encoding of the same values takes 2.24. In pages of 4,096 rows effects take 13 % more than in one,
+and one row of 1,000 columns is read in a third of the time.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +19,23 @@ from cisray.errors import ResultsError
 
 FLOAT32_MANTISSA_BITS = 23
 ZSTD_LEVEL = 3
-# Never reached: pages are cut by rows, and only once per column.
+# Never reached: pages are cut by rows.
 PAGE_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """How rows are cut, and which columns say their least and largest value in the footer."""
+
+    group_rows: int
+    page_rows: int
+    statistics: tuple[str, ...]
+
+
+# A shard of tiles is one page per column, and read along the genome.
+TRACK_PAGES = Pages(group_rows=1 << 30, page_rows=1 << 30, statistics=("start",))
+# Effects are also looked up variant by variant, which wants smaller pages.
+EFFECT_PAGES = Pages(group_rows=65_536, page_rows=4_096, statistics=("chrom", "pos"))
 
 
 def round_mantissa(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
@@ -57,15 +74,15 @@ def round_mantissa(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np
     return rounded
 
 
-def encode_tracks(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
-    """Encode one shard of one block: `start` and float32 columns, sorted by start.
+def encode_data(table: pa.Table, pages: Pages, metadata: Mapping[str, str]) -> pa.Buffer:
+    """Encode one shard of one block: keys, and float32 columns.
 
-    One row group, one page per column, statistics on `start` alone. `metadata` becomes the
-    file's key-value metadata.
+    Whole numbers are stored as differences, text through a dictionary, values by byte planes.
+    `metadata` becomes the file's key-value metadata.
     """
     rows = max(table.num_rows, 1)
-    values = [name for name in table.column_names if name != "start"]
-    encodings = {"start": "DELTA_BINARY_PACKED", **dict.fromkeys(values, "BYTE_STREAM_SPLIT")}
+    group, page = (min(rows, most) for most in (pages.group_rows, pages.page_rows))
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     sink = pa.BufferOutputStream()
     # A page closes at whichever of its three limits comes first, so that all three are set.
     # The Arrow schema would double the footer; without it the writer drops the schema's
@@ -75,17 +92,23 @@ def encode_tracks(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:
         table.schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
-        use_dictionary=False,
-        column_encoding=encodings,
-        write_statistics=["start"],
+        use_dictionary=texts or False,
+        column_encoding={
+            field.name: "BYTE_STREAM_SPLIT"
+            if pa.types.is_floating(field.type)
+            else "DELTA_BINARY_PACKED"
+            for field in table.schema
+            if field.name not in texts
+        },
+        write_statistics=list(pages.statistics),
         write_page_index=False,
         write_page_checksum=True,
         store_schema=False,
-        max_rows_per_page=rows,
-        write_batch_size=rows,
+        max_rows_per_page=page,
+        write_batch_size=page,
         data_page_size=PAGE_BYTES,
     ) as writer:
-        writer.write_table(table, row_group_size=rows)
+        writer.write_table(table, row_group_size=group)
         writer.add_key_value_metadata(dict(metadata))
     return sink.getvalue()
 

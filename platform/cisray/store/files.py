@@ -8,9 +8,10 @@ own name: a reader, or a process that starts after a crash, never sees a part of
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from cisray.errors import StorageError
@@ -30,11 +31,31 @@ def publish(data: bytes | memoryview, final: Path, *, staging: Path, exclusive: 
     Raises StorageError when the disk is full or the target cannot be written.
     """
     view = memoryview(data)
+    return _publish(lambda stream: stream.write(view), view.nbytes, final, staging, exclusive)
+
+
+def publish_copy(source: Path, final: Path, *, staging: Path) -> None:
+    """Copy a file of any size to `final` as `publish` does, replacing what is there.
+
+    Raises StorageError when the source cannot be read, as well as `publish` does.
+    """
+    try:
+        stream = source.open("rb")
+    except OSError as error:
+        raise StorageError(f"cannot read {source}: {error.strerror}. Mend that first.") from error
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
+        _publish(lambda copy: shutil.copyfileobj(stream, copy), size, final, staging, False)
+
+
+def _publish(
+    write: Callable[[BinaryIO], object], size: int, final: Path, staging: Path, exclusive: bool
+) -> bool:
     temporary = staging / uuid4().hex
-    with _storage_errors(final, view.nbytes):
+    with _storage_errors(final, size):
         make_folder(final.parent)
         try:
-            _write_flushed(view, temporary)
+            _write_flushed(write, temporary)
             if exclusive:
                 try:
                     os.link(temporary, final)
@@ -102,9 +123,9 @@ def writing_to(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_flushed(view: memoryview, path: Path) -> None:
+def _write_flushed(write: Callable[[BinaryIO], object], path: Path) -> None:
     with path.open("xb") as stream:
-        stream.write(view)
+        write(stream)
         stream.flush()
         os.fsync(stream.fileno())
 

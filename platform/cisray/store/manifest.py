@@ -5,8 +5,9 @@ Knows JSON and digests; knows nothing of how the facts came about, nor of files.
 
 import hashlib
 import json
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
 
@@ -22,8 +23,9 @@ class RunManifest(BaseModel):
     Whatever is meant to change a stored value, or which rows there are, is identity. `created`,
     `provenance` and `genome` (a name for people, as the sequence itself has a digest) are not, nor
     is what may change a value's last bits: device, threads, batch size. `config` is identity as a
-    whole: leave paths of inputs and outputs out of it. `begun` is given by the store: it tells one
-    beginning of a run from another after a restart, even of the same identity.
+    whole: leave paths of inputs and outputs out of it; in runs of variants it says what
+    `KeyedConfig` reads. `begun` is given by the store: it tells one beginning of a run from another
+    after a restart, even of the same identity.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -36,7 +38,7 @@ class RunManifest(BaseModel):
     genome_sha256: str
     tracks_sha256: str
     plan_sha256: str
-    num_shards: int = Field(ge=1)
+    num_shards: int = Field(ge=0)
     bin_bp: int = Field(gt=0)
     mantissa_bits: int = Field(ge=1, le=FLOAT32_MANTISSA_BITS)
     code_version: str
@@ -59,6 +61,37 @@ class RunManifest(BaseModel):
     def run_id(self) -> str:
         """A short name for the run, the same whenever and wherever it is repeated."""
         return f"{self.job}-{self.digest[:12]}"
+
+
+class KeyedConfig(BaseModel):
+    """What the `config` of a run says whose rows are known by keys, beside whatever else it says.
+
+    Each row has one value per statistic and track; those of a `partial` statistic may be missing.
+    Of the `entries` that were read, `scored` have rows in the run, and `rejected` have a reason in
+    its rejects, which `rejects_sha256` is the digest of.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    statistics: list[Annotated[str, Field(pattern=r"^[A-Za-z]\w*$")]] = Field(min_length=1)
+    partial: list[str] = Field(default_factory=list)
+    entries: int = Field(ge=0, strict=True)
+    scored: int = Field(ge=0, strict=True)
+    rejected: int = Field(ge=0, strict=True)
+    rejects_sha256: str
+
+    @model_validator(mode="after")
+    def _known_once(self) -> Self:
+        if len(set(self.statistics)) != len(self.statistics):
+            raise ValueError(f"a statistic stands twice among {self.statistics}")
+        if not set(self.partial) <= set(self.statistics):
+            raise ValueError(f"partial {self.partial} are not all among {self.statistics}")
+        return self
+
+    @classmethod
+    def of(cls, manifest: RunManifest) -> Self:
+        """Read it from a manifest. Raises ValueError for what is missing or cannot be."""
+        return cls.model_validate(manifest.config)
 
 
 def canonical_json(value: JsonValue) -> bytes:

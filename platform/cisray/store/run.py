@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+import pyarrow as pa
 from pydantic import JsonValue
 
 from cisray.errors import ResultsError
@@ -32,18 +33,18 @@ from cisray.store.directory import (
     require_same,
     run_metadata,
 )
-from cisray.store.encode import encode_tracks
+from cisray.store.encode import encode_data
 from cisray.store.failure import FailureKind, ShardFailureRecord
 from cisray.store.files import make_folder, publish, remove_if_there, writing_to
-from cisray.store.layout import RunLayout, data_path, run_root
+from cisray.store.kinds import kind_of
+from cisray.store.layout import RunLayout, run_root, value_columns
 from cisray.store.lock import RunLock
 from cisray.store.manifest import RunManifest, canonical_json
-from cisray.store.plan import ShardPlan
+from cisray.store.plan import Plan, ShardSpan
 from cisray.store.receipt import Receipt, WrittenFile, read_committed
 from cisray.store.rows import Owed, Piece, checked_rows
 from cisray.store.seal import RunSummary, seal_run
 from cisray.tracks import TrackSet
-from cisray_schemas.genome_tracks import GENOME_TRACKS
 
 # Encoding releases the interpreter lock; more threads than this only add memory.
 ENCODE_THREADS = 4
@@ -53,7 +54,8 @@ class ShardSink:
     """The way into a run directory: one driver begins and seals, any number of workers write.
 
     A driver comes from `begin`, holds the lock until `close`, and is a context manager. A worker
-    comes from `attach` and only writes.
+    comes from `attach` and only writes. `schemas` lays out the data files of each block: the keys,
+    then the value columns that a piece must have.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ShardSink:
         layout: RunLayout,
         manifest: RunManifest,
         *,
-        plan: ShardPlan,
+        plan: Plan,
         tracks: TrackSet,
         blocks: Blocks,
         lock: RunLock | None,
@@ -72,9 +74,9 @@ class ShardSink:
         self.plan = plan
         self.tracks = tracks
         self.blocks = {name: list(members) for name, members in blocks.items()}
+        self.schemas = block_schemas(manifest, tracks, blocks)
+        self._kind = kind_of(manifest)
         self._lock = lock
-        column_of = dict(zip(tracks.indices.tolist(), tracks.columns, strict=True))
-        self._columns = {b: [column_of[t] for t in members] for b, members in blocks.items()}
 
     @classmethod
     def begin(
@@ -82,7 +84,7 @@ class ShardSink:
         path: Path,
         manifest: RunManifest,
         *,
-        plan: ShardPlan,
+        plan: Plan,
         tracks: TrackSet,
         blocks: Blocks,
         restart: bool = False,
@@ -119,6 +121,8 @@ class ShardSink:
                 manifest = manifest.model_copy(update={"begun": uuid4().hex})
                 layout = RunLayout(layout.root, manifest.begun)
                 create(layout, manifest, plan, tracks, blocks)
+            # From here on the plan is the run's own, wherever the given one came from.
+            plan = read_plan(layout, manifest)
         except BaseException:
             lock.release()
             raise
@@ -213,7 +217,7 @@ class ShardSink:
         """
         if self._lock is None:
             raise ValueError("only the driver that began a run can seal it")
-        return seal_run(self.layout, self.manifest, self.plan, self._columns)
+        return seal_run(self.layout, self.manifest, self.plan, self.schemas)
 
     def close(self) -> None:
         """Let another driver in."""
@@ -240,55 +244,58 @@ class ShardSink:
         self, shard: int, pieces: Iterable[Piece], attempt: str, files: list[WrittenFile]
     ) -> None:
         """Store one piece after the other; `files` grows as they are published, for cleaning up."""
-        starts = self.plan.starts(shard)
+        keys = self.plan.keys(shard)
         seen: set[str] = set()
 
         def store(piece: Piece) -> None:
-            table_of_block = self._columns[piece.block]
-            owed = Owed(self.plan.spans[shard], starts, table_of_block, self.plan.bin_bp)
+            owed = Owed(self.plan, shard, keys, self.schemas[piece.block])
             self._store(piece, owed, attempt, files)
 
         def known(piece: Piece) -> Piece:
-            if piece.block not in self._columns or piece.block in seen:
+            if piece.block not in self.schemas or piece.block in seen:
                 raise ResultsError(f"shard {shard} has block {piece.block!r} twice or out of plan")
             seen.add(piece.block)
             return piece
 
-        if len(self._columns) == 1:
+        if len(self.schemas) == 1:
             for piece in pieces:
                 store(known(piece))
         else:
-            with ThreadPoolExecutor(min(ENCODE_THREADS, len(self._columns))) as pool:
+            with ThreadPoolExecutor(min(ENCODE_THREADS, len(self.schemas))) as pool:
                 for done in [pool.submit(store, known(piece)) for piece in pieces]:
                     done.result()
-        missing = self._columns.keys() - seen
+        missing = self.schemas.keys() - seen
         if missing:
             raise ResultsError(f"shard {shard} lacks the blocks {sorted(missing)}")
 
     def _store(self, piece: Piece, owed: Owed, attempt: str, files: list[WrittenFile]) -> None:
-        span = owed.span
+        span = self.plan.spans[owed.shard]
         table = checked_rows(piece, owed, self.manifest.mantissa_bits)
-        metadata = run_metadata(self.manifest, GENOME_TRACKS) | {
-            "cisray.block": piece.block,
-            "cisray.chrom": span.chrom,
-            "cisray.start": str(span.start),
-            "cisray.end": str(span.end),
-        }
-        data = memoryview(encode_tracks(table, metadata))
+        data = memoryview(encode_data(table, self._kind.pages, self._metadata(piece.block, span)))
         file = WrittenFile(
-            table=GENOME_TRACKS.name,
+            table=self._kind.data.name,
             block=piece.block,
             chrom=span.chrom,
             start=span.start,
             end=span.end,
             n_rows=table.num_rows,
-            n_cols=len(owed.columns),
+            n_cols=table.num_columns - owed.keys.num_columns,
             bytes=data.nbytes,
-            path=data_path(piece.block, span.chrom, (span.start, span.end), attempt),
+            path=self._kind.data_path(piece.block, span, attempt),
             sha256=hashlib.sha256(data).hexdigest(),
         )
         files.append(file)
         publish(data, self.layout.root / file.path, staging=self.layout.staging, exclusive=True)
+
+    def _metadata(self, block: str, span: ShardSpan) -> dict[str, str]:
+        statistics = self._kind.statistics(self.manifest)
+        return run_metadata(self.manifest, self._kind.data) | {
+            "cisray.block": block,
+            "cisray.chrom": span.chrom,
+            "cisray.start": str(span.start),
+            "cisray.end": str(span.end),
+            **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
+        }
 
     def _commit(self, receipt: Receipt) -> Receipt:
         """Create the commit record, or return the one that was there first."""
@@ -308,11 +315,28 @@ class ShardSink:
             remove_if_there(self.layout.root / file.path)
 
 
-def _check_parts(manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, blocks: Blocks) -> None:
-    stated = (manifest.plan_sha256, manifest.tracks_sha256, manifest.num_shards, manifest.bin_bp)
-    given = (plan.sha256, tracks.sha256, plan.num_shards, plan.bin_bp)
+def block_schemas(manifest: RunManifest, tracks: TrackSet, blocks: Blocks) -> dict[str, pa.Schema]:
+    """Lay out the data files of each block: keys, and the values of every statistic and track."""
+    kind = kind_of(manifest)
+    column_of = dict(zip(tracks.indices.tolist(), tracks.columns, strict=True))
+    schemas = {}
+    for block, members in blocks.items():
+        names = [column_of[track] for track in members]
+        columns = value_columns(kind.statistics(manifest), names)
+        partial = set(value_columns(kind.partial(manifest), names))
+        schemas[block] = kind.data.with_values(columns, nullable=partial)
+    return schemas
+
+
+def _check_parts(manifest: RunManifest, plan: Plan, tracks: TrackSet, blocks: Blocks) -> None:
+    stated = (manifest.plan_sha256, manifest.tracks_sha256, manifest.num_shards)
+    given = (plan.sha256, tracks.sha256, plan.num_shards)
     if stated != given:
         raise ValueError(f"the manifest states {stated}, plan and tracks have {given}")
+    planned, owed = plan.parts[0][0].format, kind_of(manifest).tables[0].format
+    if planned != owed:
+        raise ValueError(f"the manifest is of a run planned in {owed}, the plan is {planned}")
+    plan.check(manifest)
     members = [track for block in blocks.values() for track in block]
     if sorted(members) != tracks.indices.tolist():
         raise ValueError("blocks must hold every track of the run once, and no other")
@@ -320,8 +344,7 @@ def _check_parts(manifest: RunManifest, plan: ShardPlan, tracks: TrackSet, block
 
 
 def _require_blocks(layout: RunLayout, manifest: RunManifest, blocks: Blocks) -> None:
-    """Check the stored parts of a run that is resumed, and that its files are cut alike."""
-    read_plan(layout, manifest)
+    """Check the stored tracks of a run that is resumed, and that its files are cut alike."""
     _, stored = read_tracks(layout, manifest)
     if stored != {name: list(members) for name, members in blocks.items()}:
         raise ValueError(

@@ -16,16 +16,23 @@ import polars as pl
 from cisray.errors import (
     CoordinateError,
     RunNotFound,
+    StatisticError,
     StorageError,
     UnknownChromosome,
+    WrongRun,
     near_matches,
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
-from cisray.store.layout import RunLayout, run_root
+from cisray.store.keyed_plan import as_keyed
+from cisray.store.kinds import kind_of
+from cisray.store.layout import RunLayout, run_root, value_columns
 from cisray.store.manifest import RunManifest
+from cisray.store.plan import Plan
+from cisray.store.query import Bounds, RowQuery
 from cisray.store.receipt import read_committed, size_of
 from cisray.store.seal import list_files
+from cisray.store.tile_plan import as_tiles
 from cisray.tracks import TrackSet
 
 
@@ -51,16 +58,16 @@ TrackQuery = str | int | Sequence[str | int]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run on the disk, ready to be queried.
+    """A run on the disk, ready to be queried: bins along the genome, or variants.
 
-    `windows` is the plan (one row per tile, coordinates 0-based), `files` the data files that
-    are part of the run; of a run that is not sealed, those committed when it was opened.
+    `files` are the data files that are part of the run; of a run that is not sealed, those
+    committed when it was opened.
     """
 
     path: Path
     manifest: RunManifest
     tracks: TrackSet
-    windows: pl.DataFrame
+    plan: Plan
     files: pl.DataFrame
     sealed: bool
     blocks: dict[str, list[int]]
@@ -68,50 +75,91 @@ class Run:
     @property
     def chromosomes(self) -> list[str]:
         """The chromosomes that the run covers, in the order of the genome."""
-        return self.windows["chrom"].unique(maintain_order=True).to_list()
+        return self.plan.chromosomes
 
-    def scan(self, tracks: TrackQuery | None = None, region: Region | None = None) -> pl.LazyFrame:
-        """Query the predictions: `chrom`, `start`, `end` and one float32 column per track.
+    @property
+    def statistics(self) -> list[str] | None:
+        """The statistics of a run of variants, in the order of its columns; None of bins."""
+        return kind_of(self.manifest).statistics(self.manifest)
 
-        Rows are bins in genome order, `start` and `end` 0-based half-open; columns are in the
-        order of the head. `tracks` selects as `TrackSet.select` does, None takes all.
+    @property
+    def windows(self) -> pl.DataFrame:
+        """The plan of a run along the genome: one row per tile, coordinates 0-based.
 
-        `region` takes every bin that it overlaps, also in part: text such as
-        `chr21:25,000,000-25,100,000` (1-based inclusive, as in genome browsers) or `chr21`, or a
-        tuple or Interval (0-based half-open). Where the run has no rows (tiles without any A, C,
-        G or T, parts not planned, or beyond the end of the chromosome) the frame is empty there.
+        Raises WrongRun for a run of variants.
+        """
+        return pl.DataFrame(as_tiles(self.plan).table)
 
-        Raises TrackError for a selection without tracks, UnknownChromosome for a chromosome
-        that the run does not cover, CoordinateError for an empty region, and StorageError when
-        a file it needs is missing or not of the recorded size.
+    @property
+    def variants(self) -> pl.LazyFrame:
+        """The plan of a run of variants or substitutions: every row that is scored, in order.
+
+        Raises WrongRun for a run along the genome.
+        """
+        chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
+        return pl.scan_parquet(as_keyed(self.plan).path, glob=False).with_columns(chroms)
+
+    @property
+    def rejects(self) -> pl.LazyFrame:
+        """What was read and is not scored, each with its reason, as the input states it.
+
+        Raises WrongRun for a run along the genome.
+        """
+        return pl.scan_parquet(as_keyed(self.plan).rejects_path, glob=False)
+
+    def scan(
+        self,
+        tracks: TrackQuery | None = None,
+        region: Region | None = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Query the predictions: key columns, then float32 columns of the tracks.
+
+        Of a run along the genome, rows are bins in genome order with `chrom`, `start`, `end`
+        (0-based half-open), and each track is a column. Of a run of variants, rows are variants by
+        chromosome, `pos` (1-based), `ref`, `alt` and `variant` (sort by `variant` for the order of
+        the input), and each of the statistics has a column for every track, such as `SAD_t0042`.
+        Columns are in the order of the run's statistics and of the head. `tracks` selects as
+        `TrackSet.select` does, `stats` by name; None takes all.
+
+        `region` takes every bin, and every variant whose reference allele, that it overlaps, also
+        in part: text such as `chr21:25,000,000-25,100,000` (1-based inclusive, as in genome
+        browsers) or `chr21`, or a tuple or Interval (0-based half-open). Where the run has no rows
+        (tiles without any A, C, G or T, parts not planned, or beyond the end of the chromosome)
+        the frame is empty there.
+
+        Raises TrackError for a selection without tracks, StatisticError for an unknown statistic,
+        WrongRun for statistics of a run along the genome, UnknownChromosome for a chromosome that
+        the run does not cover, CoordinateError for an empty region, and StorageError when a file
+        it needs is missing or not of the recorded size.
         """
         selected = self.tracks if tracks is None else self.tracks.select(tracks)
-        files = self.files
-        bounds: tuple[int, int | None] | None = None
-        if region is not None:
-            chrom, start, end = self._resolve(region)
-            bounds = start, end
-            files = files.filter(pl.col("chrom") == chrom, pl.col("end") > start)
-            files = files if end is None else files.filter(pl.col("start") < end)
+        statistics = self._select_statistics(stats)
+        files, bounds = self._files_of(region)
+        query = kind_of(self.manifest).query(self.plan, self.manifest)
         wanted = dict(zip(selected.indices.tolist(), selected.columns, strict=True))
         parts: list[pl.LazyFrame] = []
         for block, members in self.blocks.items():
-            columns = [wanted[track] for track in members if track in wanted]
+            held = [wanted[track] for track in members if track in wanted]
             of_block = files.filter(pl.col("block") == block)
-            if columns and of_block.height:
-                keys = ["chrom", "start", "end"] if not parts else []
-                parts.append(self._scan_block(of_block, bounds).select(*keys, *columns))
+            if held and of_block.height:
+                keys = [] if parts else list(query.keys)
+                frame = self._scan_block(query, of_block, bounds)
+                parts.append(frame.select(*keys, *value_columns(statistics, held)))
+        columns = value_columns(statistics, selected.columns)
         if not parts:
-            return self._empty(selected.columns)
+            return pl.LazyFrame(schema=query.keys | dict.fromkeys(columns, pl.Float32()))
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
-        return frame.select("chrom", "start", "end", *selected.columns)
+        return frame.select(*query.keys, *columns)
 
     def verify(self) -> int:
         """Read every data file again, compare it with its recorded digest, and count the files.
 
-        Queries do not: Polars does not check the checksums of pages. Raises StorageError for
-        the first file that is missing or not as it was written.
+        So are the plan and what else the manifest has a digest of. Queries do not: Polars does not
+        check the checksums of pages. Raises StorageError for the first file that is missing or
+        not as it was written.
         """
+        self.plan.check(self.manifest)
         for row in self.files.iter_rows(named=True):
             path = self._checked_path(row)
             with path.open("rb") as stream:
@@ -123,30 +171,43 @@ class Run:
                 )
         return self.files.height
 
-    def _scan_block(
-        self, files: pl.DataFrame, bounds: tuple[int, int | None] | None
-    ) -> pl.LazyFrame:
-        """Scan files of one block, in plan order, the chromosome taken from the file list.
-
-        Polars could take it from the folder names, but would then trip over a `key=value` folder
-        above the run.
-        """
-        bin_bp = self.manifest.bin_bp
-        chroms = self._chrom_type()
-        parts = []
-        for (chrom,), group in files.group_by(["chrom"], maintain_order=True):
-            paths = [self._checked_path(row) for row in group.iter_rows(named=True)]
-            frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False)
-            if bounds is not None:
-                frame = frame.filter(pl.col("start") > bounds[0] - bin_bp)
-            if bounds is not None and bounds[1] is not None:
-                frame = frame.filter(pl.col("start") < bounds[1])
-            keys = (
-                pl.lit(chrom, dtype=chroms).alias("chrom"),
-                (pl.col("start") + bin_bp).alias("end"),
+    def _select_statistics(self, stats: str | Sequence[str] | None) -> list[str] | None:
+        known = self.statistics
+        if stats is None:
+            return known
+        if known is None:
+            raise WrongRun(
+                f"the run in {self.path} has no statistics: it holds predictions along the genome, "
+                f"one column per track. Leave stats out."
             )
-            parts.append(frame.with_columns(*keys))
-        return parts[0] if len(parts) == 1 else pl.concat(parts)
+        asked = [stats] if isinstance(stats, str) else list(stats)
+        for name in asked:
+            if name not in known:
+                raise StatisticError(
+                    f"the run in {self.path} has no statistic {name!r}.{near_matches(name, known)} "
+                    f"It holds {', '.join(known)}."
+                )
+        if not asked:
+            raise StatisticError(f"no statistic is chosen; the run holds {', '.join(known)}.")
+        return [name for name in known if name in asked]
+
+    def _files_of(self, region: Region | None) -> tuple[pl.DataFrame, Bounds | None]:
+        """List the files that can hold rows of a region, and its bounds on its chromosome."""
+        if region is None:
+            return self.files, None
+        chrom, start, end = self._resolve(region)
+        files = self.files.filter(pl.col("chrom") == chrom, pl.col("end") > start)
+        return files if end is None else files.filter(pl.col("start") < end), (start, end)
+
+    def _scan_block(
+        self, query: RowQuery, files: pl.DataFrame, bounds: Bounds | None
+    ) -> pl.LazyFrame:
+        """Scan files of one block, in plan order, the chromosome taken from the file list."""
+        paths = {
+            str(chrom): [self._checked_path(row) for row in group.iter_rows(named=True)]
+            for (chrom,), group in files.group_by(["chrom"], maintain_order=True)
+        }
+        return query.scan(paths, bounds)
 
     def _checked_path(self, file: dict[str, object]) -> Path:
         # Polars passes over an empty file without a word, hence the comparison of sizes.
@@ -183,13 +244,6 @@ class Run:
             )
         return chrom, start, end
 
-    def _chrom_type(self) -> pl.Enum:
-        return pl.Enum(self.chromosomes)
-
-    def _empty(self, columns: Sequence[str]) -> pl.LazyFrame:
-        keys = {"chrom": self._chrom_type(), "start": pl.Int32(), "end": pl.Int32()}
-        return pl.LazyFrame(schema=keys | dict.fromkeys(columns, pl.Float32()))
-
 
 def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     """Open a run for queries.
@@ -218,7 +272,7 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
         path=layout.root,
         manifest=manifest,
         tracks=tracks,
-        windows=pl.DataFrame(plan.table),
+        plan=plan,
         files=pl.DataFrame(files),
         sealed=sealed,
         blocks=blocks,

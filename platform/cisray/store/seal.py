@@ -1,8 +1,8 @@
 """The end of a run: rows counted against the plan, leftovers removed, readers let in.
 
-Knows the protocol and Parquet footers; knows nothing of values. The staging folder is renamed
-before anything is removed: from then on no writer that outlived its driver can publish, so that
-what is counted is what stays.
+Knows the protocol and the keys of data files; knows nothing of values. The staging folder is
+renamed before anything is removed: from then on no writer that outlived its driver can publish, so
+that what is counted is what stays.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cisray.errors import RunIncomplete, StorageError
@@ -27,7 +26,7 @@ from cisray.store.files import (
 )
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
-from cisray.store.plan import ShardPlan
+from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_committed
 from cisray_schemas.runs import RUN_FILES
 
@@ -36,30 +35,29 @@ NAMED_SHARDS = 20
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a sealed run consists of. `rows` are bins: every block has the same ones."""
+    """What a sealed run consists of. `rows` are bins or variants: every block has the same ones."""
 
     path: Path
     shards: int
     files: int
     rows: int
     bytes: int
-    tiles_scored: int
-    tiles_skipped: int
 
 
 def seal_run(
-    layout: RunLayout, manifest: RunManifest, plan: ShardPlan, columns: Mapping[str, list[str]]
+    layout: RunLayout, manifest: RunManifest, plan: Plan, schemas: Mapping[str, pa.Schema]
 ) -> RunSummary:
-    """Seal a run, or describe one that is sealed. `columns` are the value columns of each block.
+    """Seal a run, or describe one that is sealed. `schemas` are those of each block's files.
 
     Can be killed anywhere and called again. Raises RunIncomplete for missing shards or rows, and
     StorageError for files that are not as recorded; the run then stays open for writing.
     """
     if layout.success.exists():
         return _summary(layout, plan, read_table(layout.files))
+    plan.check(manifest)
     receipts = _committed(layout, plan)
     for receipt in receipts:
-        _check_files(layout, receipt, columns)
+        _check_files(layout, receipt, plan.keys(receipt.shard), schemas)
     files = list_files(receipts)
     close_staging(layout)
     with writing_to(layout.closed_staging):
@@ -86,7 +84,7 @@ def list_files(receipts: list[Receipt]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=RUN_FILES.schema)
 
 
-def _committed(layout: RunLayout, plan: ShardPlan) -> list[Receipt]:
+def _committed(layout: RunLayout, plan: Plan) -> list[Receipt]:
     receipts: list[Receipt] = []
     missing: list[int] = []
     for shard in plan.spans:
@@ -122,32 +120,42 @@ def _name_missing(layout: RunLayout, missing: list[int], total: int) -> str:
     )
 
 
-def _check_files(layout: RunLayout, receipt: Receipt, columns: Mapping[str, list[str]]) -> None:
+def _check_files(
+    layout: RunLayout, receipt: Receipt, keys: pa.Table, schemas: Mapping[str, pa.Schema]
+) -> None:
     blocks = sorted(file.block for file in receipt.files)
-    if blocks != sorted(columns):
+    if blocks != sorted(schemas):
         raise RunIncomplete(
             f"shard {receipt.shard} of {layout.root} has the blocks {blocks}, the run has "
-            f"{sorted(columns)}. Remove {layout.commit(receipt.shard)} and run the same command "
+            f"{sorted(schemas)}. Remove {layout.commit(receipt.shard)} and run the same command "
             f"again."
         )
     for file in receipt.files:
-        _check_footer(layout.root / file.path, file, columns[file.block])
+        _check_file(layout.root / file.path, file, keys, schemas[file.block])
 
 
-def _check_footer(path: Path, file: WrittenFile, columns: list[str]) -> None:
-    """Compare a file's own account of itself with its receipt. Values are not read."""
+def _check_file(path: Path, file: WrittenFile, keys: pa.Table, schema: pa.Schema) -> None:
+    """Compare a file's columns and keys with what its shard owes. Values are not read."""
     try:
-        footer = pq.read_metadata(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+            names, footer = opened.schema_arrow.names, opened.metadata
+            if names == schema.names:
+                found = opened.read(keys.column_names).cast(keys.schema)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
             f"{path} is damaged ({error}). Remove it and run the same command again: its shard is "
             f"scored anew."
         ) from error
-    if footer.num_rows != file.n_rows or footer.schema.names != ["start", *columns]:
+    if names != schema.names or footer.num_rows != file.n_rows:
         raise StorageError(
             f"{path} holds {footer.num_rows} rows of {footer.num_columns} columns, its record "
-            f"{file.n_rows} of {len(columns) + 1}. Remove it and run the same command again: its "
+            f"{file.n_rows} of {len(schema.names)}. Remove it and run the same command again: its "
             f"shard is scored anew."
+        )
+    if not found.equals(keys):
+        raise RunIncomplete(
+            f"{path} holds other rows than those that its shard owes. Remove it and run the same "
+            f"command again: its shard is scored anew."
         )
 
 
@@ -158,15 +166,11 @@ def _remove_orphans(layout: RunLayout, known: set[str]) -> None:
             remove_if_there(path)
 
 
-def _summary(layout: RunLayout, plan: ShardPlan, files: pa.Table) -> RunSummary:
-    tiles = plan.table.num_rows
-    scored = pc.sum(plan.table["scored"]).as_py()
+def _summary(layout: RunLayout, plan: Plan, files: pa.Table) -> RunSummary:
     return RunSummary(
         path=layout.root,
         shards=len(plan.spans),
         files=files.num_rows,
         rows=plan.rows,
         bytes=sum(files["bytes"].to_pylist()),
-        tiles_scored=scored,
-        tiles_skipped=tiles - scored,
     )

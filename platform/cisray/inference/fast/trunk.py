@@ -61,6 +61,10 @@ class Trunk:
         self._onehot = onehot_table(self.device, self.dtype)
         self._chunk = max(1, BLOCKS_PER_CHUNK * self.rows // self.bin_bp)
 
+    def onehot(self, codes: torch.Tensor) -> torch.Tensor:
+        """Turn codes (...) into one-hot rows (..., A) of the trunk's type."""
+        return self._onehot[codes.int()]
+
     def tokens(self, codes_BL: torch.Tensor, wanted: range | None = None) -> torch.Tensor:
         """Compute tokens of whole sequences, zero-padded at both ends as in the model.
 
@@ -131,9 +135,9 @@ class Trunk:
         together = max(1, self.rows // (2 * len(steps[0].spread(bases))))
         for lanes in _pieces(range(len(group.lanes)), together):
             chosen = list(group.lanes[lanes.start : lanes.stop])
-            onehot_BSA = self._onehot[alternates_BL[chosen, bases.start : bases.stop].int()]
-            d = onehot_BSA - self._onehot[codes_L[bases.start : bases.stop].int()]
-            x, change = self._onehot[reference_S.int()][None], Change(d, bases)
+            onehot_BSA = self.onehot(alternates_BL[chosen, bases.start : bases.stop])
+            d = onehot_BSA - self.onehot(codes_L[bases.start : bases.stop])
+            x, change = self.onehot(reference_S)[None], Change(d, bases)
             for step in steps:
                 x, change = climb_changed(step, x, change)
             yield chosen, change
@@ -169,7 +173,7 @@ class Trunk:
             first = 2 * block.start - step.zeros_before
             stop = 2 * block.stop + 2 * level.reach - step.zeros_before
             rows = x[:, max(first, 0) : min(stop, have)]
-            t = activate(self._onehot[rows.int()] if is_codes else rows, level.before)
+            t = activate(self.onehot(rows) if is_codes else rows, level.before)
             t = pad_rows(t, max(-first, 0), max(stop - have, 0))
             y = add_residual(level, convolve_level(level, t))
             pool_into(level, y, out[:, block.start : block.stop])

@@ -34,17 +34,21 @@ class RelativeAttention(nn.Module):
 
     def forward(self, x_BKD: torch.Tensor) -> torch.Tensor:
         """Attend over all tokens: (B, K, D) to (B, K, D)."""
-        q_BHKd = self.split_heads(self.to_q(x_BKD)) * self.scale
-        k_BHKd = self.split_heads(self.to_k(x_BKD))
-        v_BHKd = self.split_heads(self.to_v(x_BKD))
-        logits_BHKK = self.content_logits(q_BHKd, k_BHKd)
-        logits_BHKK = logits_BHKK + self.position_logits(q_BHKd)
         weights_BHKK = functional.dropout(
-            logits_BHKK.softmax(dim=-1), self.config.attention_dropout, self.training
+            self.weights(x_BKD), self.config.attention_dropout, self.training
         )
+        v_BHKd = self.split_heads(self.to_v(x_BKD))
         mixed_BKD = (weights_BHKK @ v_BHKd).transpose(1, 2).flatten(2)
         out: torch.Tensor = self.to_out(mixed_BKD)
         return out
+
+    def weights(self, x_BKD: torch.Tensor) -> torch.Tensor:
+        """Compute each query's attention to each key, (B, H, K, K), summing to one over keys."""
+        q_BHKd = self.split_heads(self.to_q(x_BKD)) * self.scale
+        k_BHKd = self.split_heads(self.to_k(x_BKD))
+        logits_BHKK = self.content_logits(q_BHKd, k_BHKd)
+        logits_BHKK = logits_BHKK + self.position_logits(q_BHKd)
+        return logits_BHKK.softmax(dim=-1)
 
     def split_heads(self, x_BKD: torch.Tensor) -> torch.Tensor:
         """Split the projected axis head-major: (B, K, H*d) to (B, H, K, d)."""

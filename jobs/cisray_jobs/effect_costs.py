@@ -1,0 +1,113 @@
+"""What effects of variants cost with a given model, computed in a given way: time, memory, disk.
+
+Knows models, tracks, bins and approaches; how many variants there are is the job's business.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from cisray.genome.windows import Placement
+from cisray.inference.fast.costs import EffectFlops, effect_bytes, effect_flops
+from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.tracks import TrackSet
+from cisray_jobs.plan import Resources, plain_bytes, speed, worker_bytes
+from cisray_jobs.scoring_job import Approach
+
+# Of a stored effect sign and exponent come to about 8.5 bits beside the mantissa: effects have
+# either sign, and their sizes spread over more powers of two than signals do.
+SIGN_EXPONENT_BITS = 8.5
+
+# What a window and an alternate cost beside their products, in operations of the same time: some
+# 10 and 5 ms of a CPU. Nothing at the published size; all there is to a tiny model.
+WINDOW_FLOPS = 2e9
+ALTERNATE_FLOPS = 1e9
+
+
+@dataclass(frozen=True)
+class EffectCosts:
+    """What the windows and alternates of a run cost; every member of an ensemble costs the same."""
+
+    checkpoint: Checkpoint
+    tracks: TrackSet
+    approach: Approach
+    bins: int
+    placement: Placement
+    members: int
+
+    @property
+    def is_fast(self) -> bool:
+        """Tell whether effects are carried, or subtracted."""
+        return self.approach.predictor.method == "fast"
+
+    @property
+    def plain_flops(self) -> float:
+        """Operations of a plain pass."""
+        return self.checkpoint.config.forward_flops(self.tracks.head)
+
+    @cached_property
+    def flops(self) -> EffectFlops:
+        """Operations of the fast way."""
+        return effect_flops(self.checkpoint.config, len(self.tracks), self.bins)
+
+    def references(self, windows: int, covered_bp: int) -> float:
+        """Count the operations of reference passes, of windows that cover so many bases together.
+
+        Windows on the grid share their trunk; centred ones have it each to itself.
+        """
+        return self.members * (self._passes(windows, covered_bp) + windows * WINDOW_FLOPS)
+
+    def _passes(self, windows: int, covered_bp: int) -> float:
+        if not self.is_fast:
+            return windows * self.plain_flops
+        whole = windows * self.flops.reference
+        if self.placement == "centered":
+            return whole
+        config = self.checkpoint.config
+        new_tokens = max(0, covered_bp - config.input_bp) // config.bin_bp
+        known = (windows - 1) * self.flops.known_trunk + new_tokens * self.flops.token
+        return min(whole, self.flops.reference + known)
+
+    def alternates(self, count: int) -> float:
+        """Count the operations of so many distinct alternates."""
+        each = self.flops.alternate if self.is_fast else self.plain_flops
+        return self.members * count * (each + ALTERNATE_FLOPS)
+
+    def work(self, windows: int, alternates: int, covered_bp: int) -> float:
+        """Count the operations of a shard, whatever their type: what its size is measured by."""
+        return self.references(windows, covered_bp) + self.alternates(alternates)
+
+    def seconds(
+        self, resources: Resources, windows: int, alternates: int, covered_bp: int
+    ) -> float:
+        """Estimate the time that one worker takes."""
+        method, precision = self.approach.predictor.method, self.approach.precision.precision
+        return self.references(windows, covered_bp) / speed(
+            resources, method, "float32"
+        ) + self.alternates(alternates) / speed(
+            resources, method, precision, native=self.approach.native
+        )
+
+    def worker_bytes(self, resources: Resources, rows: int, columns: int, *, checks: bool) -> int:
+        """Estimate the memory of a worker whose largest shard has so many rows and statistics.
+
+        One that checks itself, or subtracts, does plain passes of a single window.
+        """
+        config, precision = self.checkpoint.config, self.approach.precision.precision
+        plain = plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
+        copied, passing = 0, plain
+        if self.is_fast:
+            batch = resources.batch_size or 1
+            parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
+            copied = parts.copied
+            passing = parts.reference + max(parts.working, plain if checks else 0)
+        return worker_bytes(
+            weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
+            copied=copied,
+            passing=passing,
+            shard_values=rows * columns * len(self.tracks),
+        )
+
+
+def effect_file_bytes(values: int, mantissa_bits: int) -> int:
+    """Estimate the size of rounded, compressed effects on disk, without keys and footers."""
+    return int(values * min(4.0, (mantissa_bits + SIGN_EXPONENT_BITS) / 8))

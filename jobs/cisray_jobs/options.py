@@ -1,0 +1,138 @@
+"""Options that many commands have, and how those that were given become a configuration.
+
+Knows typer; knows no command. Every default is None: what was not given is for the configuration
+file, and then for the job, to say.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress; results, warnings and errors.")
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to workers.")]
+Config = Annotated[
+    Path | None, typer.Option(help="YAML file of these options; options given here win.")
+]
+Plan = Annotated[bool, typer.Option("--plan", help="Print the plan and stop.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Discard the run in OUT and begin anew.")]
+
+Model = Annotated[Path | None, typer.Option(help="Model file in cisray's format.")]
+Fasta = Annotated[Path | None, typer.Option(help="Genome, plain or bgzipped FASTA.")]
+Out = Annotated[Path | None, typer.Option(help="Run directory to write or to resume.")]
+Tracks = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Which tracks: assay (CAGE), glob over descriptions ('CAGE:*K562*'), indices "
+        "(4828,5111 or 0-673), identifier, or re:REGEX. Repeat to add; all without it."
+    ),
+]
+Head = Annotated[str | None, typer.Option(help="Output head. [default: human]")]
+Workers = Annotated[
+    str | None, typer.Option(help="Ray actors; 0 is this process without Ray. [default: auto]")
+]
+NumGpus = Annotated[float | None, typer.Option(help="GPUs per worker, may be a fraction.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu or cuda. [default: auto]")]
+Threads = Annotated[str | None, typer.Option(help="CPU threads per worker. [default: auto]")]
+MantissaBits = Annotated[
+    int | None, typer.Option(help="Bits kept of each stored value, 23 is exact. [default: 10]")
+]
+ShardTimeout = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds after which a shard's worker is killed and the shard retried; the plain "
+        "passes of its self-check count."
+    ),
+]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
+]
+
+Stats = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated statistics: REF, ALT, SAD, SADR, logSAD, SAX, D1, D2, JS. "
+        "[default: SAD,SADR]"
+    ),
+]
+Bins = Annotated[
+    str | None,
+    typer.Option(
+        help="Over how many bins around the variant statistics are computed: an even number, or "
+        "all. [default: all]"
+    ),
+]
+WindowPlacement = Annotated[
+    str | None,
+    typer.Option(
+        help="centered: every variant in the middle of a window of its own, as published; grid: "
+        "windows at multiples of a bin, shared by all variants of 128 bp, much faster where "
+        "variants are dense."
+    ),
+]
+Indels = Annotated[
+    str | None,
+    typer.Option(
+        help="How an indel is lined up with its reference: stitch, each flank bin for bin, or "
+        "left, as DeepMind's notebook. [default: stitch]"
+    ),
+]
+ReverseComplement = Annotated[bool, typer.Option("--rc", help="Average over both strands.")]
+Shifts = Annotated[
+    str | None,
+    typer.Option(help="Average over shifts of the window in bp, as 0,-43,43. [default: 0]"),
+]
+Std = Annotated[
+    bool,
+    typer.Option("--std", help="Also the standard deviation over strands and shifts, NAME_sd."),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop before scoring if anything cannot be scored.")
+]
+RowsPerShard = Annotated[
+    str | None, typer.Option(help="Rows per unit of work. [default: auto, about a minute]")
+]
+EffectPredictor = Annotated[
+    str | None,
+    typer.Option(
+        help="fast, which carries differences, or plain, which subtracts two passes. "
+        "[default: fast]"
+    ),
+]
+EffectPrecision = Annotated[
+    str | None,
+    typer.Option(
+        help="Of the products of differences: float32, bfloat16 (within 1 % of an effect), or "
+        "auto: bfloat16 where the device multiplies it. [default: auto]"
+    ),
+]
+EffectSelfCheck = Annotated[
+    str | None,
+    typer.Option(
+        help="How many rows to compute the plain way as well, to compare: auto (1 in 1,000, at "
+        "least 3), a number, or off. [default: auto]"
+    ),
+]
+EffectBatch = Annotated[
+    str | None,
+    typer.Option(help="Alternates carried at once; auto asks the device's memory. [default: auto]"),
+]
+
+_OF_THE_COMMAND = {"config", "plan", "as_json", "quiet", "verbose"}
+
+
+def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Take a command's parameters for options of its job; None for those that were not given."""
+    return {
+        name: _given(value) for name, value in parameters.items() if name not in _OF_THE_COMMAND
+    }
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value) or None
+    return None if value is False else value

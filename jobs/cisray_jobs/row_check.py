@@ -1,0 +1,120 @@
+"""The self-check of a run of variants: sampled rows, computed once more the plain way.
+
+Knows which rows of a plan are sampled; how a row is computed again is `scoring.effect_check`'s
+business, and how far apart both may be `inference.selfcheck`'s.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from pydantic import JsonValue
+
+from cisray.errors import SelfCheckFailed
+from cisray.inference.precision import Precision
+from cisray.inference.selfcheck import (
+    EFFECT_TOLERANCES,
+    Deviation,
+    SampleSize,
+    sample_rows,
+    sample_size,
+)
+from cisray.scoring.effect_check import EffectCheck
+from cisray.scoring.variants import EffectArrays, ScoredRow
+from cisray.store.keyed_plan import KeyedPlan
+from cisray.tracks import TrackSet
+from cisray_jobs.checks import fact
+
+
+@dataclass(frozen=True, slots=True)
+class RowSample:
+    """The rows of a plan that are checked, by shard and by their place in it.
+
+    They follow from plan and weights: a run that is interrupted, and resumed anywhere, checks the
+    rows that an undisturbed one checks. Resuming it with another number adds or removes some.
+    """
+
+    rows: dict[int, frozenset[int]]
+    seed: str
+    precision: Precision
+
+    @classmethod
+    def draw(
+        cls, plan: KeyedPlan, model_sha256: str, wanted: SampleSize, precision: Precision
+    ) -> Self:
+        """Draw from all rows that the plan owes."""
+        seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
+        shards = list(plan.spans)
+        firsts = [0]
+        for shard in shards:
+            firsts.append(firsts[-1] + plan.spans[shard].rows)
+        drawn: dict[int, set[int]] = {}
+        for row in sample_rows(plan.rows, sample_size(wanted, plan.rows), seed):
+            place = bisect_right(firsts, row) - 1
+            drawn.setdefault(shards[place], set()).add(row - firsts[place])
+        return cls({shard: frozenset(rows) for shard, rows in drawn.items()}, seed, precision)
+
+    @property
+    def by_shard(self) -> Counter[int]:
+        """Count the sampled rows of each shard that has some."""
+        return Counter({shard: len(rows) for shard, rows in self.rows.items()})
+
+    @property
+    def tolerance(self) -> float:
+        """How far the effect in a track may lie from the plain one, over the norm of that."""
+        return EFFECT_TOLERANCES[self.precision]
+
+    def told(self) -> dict[str, JsonValue]:
+        """Describe the sample for the manifest's provenance.
+
+        Its size is left out: a session that resumes the run may ask for another one.
+        """
+        return {"seed": self.seed, "tolerance": self.tolerance}
+
+
+@dataclass(slots=True)
+class RowCheck:
+    """Compare what the statistics of a shard's sampled rows are computed from, as it comes."""
+
+    check: EffectCheck
+    sample: RowSample
+    tracks: TrackSet
+    _found: list[Deviation] = field(default_factory=list)
+
+    def watch(self, shard: int, rows: Sequence[ScoredRow], row: int, seen: EffectArrays) -> None:
+        """Check a row that was just scored if it is sampled.
+
+        Raises SelfCheckFailed beyond the tolerance, and for values that are not finite.
+        """
+        if row not in self.sample.rows.get(shard, ()):
+            return
+        deviation = self.check.check(rows[row], seen)
+        if not deviation.is_within(self.sample.precision):
+            effect = deviation.effect.is_within(self.sample.tolerance)
+            what, worst = (
+                ("the reference's prediction", deviation.reference)
+                if effect
+                else ("the difference", deviation.effect)
+            )
+            raise SelfCheckFailed(self._complaint(shard, rows[row], what, worst))
+        self._found.append(deviation.effect)
+
+    def taken(self) -> dict[str, JsonValue]:
+        """State what the shard's checks found, for its receipt, and begin anew."""
+        found, self._found = self._found, []
+        return fact(found, self.sample.tolerance)
+
+    def _complaint(self, shard: int, row: ScoredRow, what: str, worst: Deviation) -> str:
+        column = self.tracks.columns[worst.track]
+        return (
+            f"The self-check failed: of the variant {row.variant} in shard {shard}, {what} in "
+            f"track {column} is off by {worst.error:.2g} of its norm from the plain one's, and "
+            f"{self.sample.tolerance:g} is tolerated of differences; in bin {worst.bin} of those "
+            f"computed it says {worst.value:.6g}, the plain one {worst.plain:.6g}. Nothing of the "
+            "shard is stored and the run has stopped. Do not use what it has stored before: score "
+            "anew with --predictor plain --restart, and please report this with the machine and "
+            "the model."
+        )

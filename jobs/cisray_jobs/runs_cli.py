@@ -1,0 +1,90 @@
+"""The commands `cisray runs`: what is done with finished runs.
+
+Knows options; what they do is the business of the modules they call. Heavy imports wait until a
+command needs them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from cisray_jobs.options import Json
+
+runs_app = typer.Typer(help="Use finished runs.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@runs_app.callback()
+def _root() -> None:
+    """Use finished runs."""
+
+
+@runs_app.command("export")
+def runs_export(
+    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    form: Annotated[
+        Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"],
+        typer.Option(
+            "--format",
+            help="bigwig, bedgraph (genome runs); vcf, hdf5 (variants, saturation); png, svg: "
+            "letters and heat map of one region (saturation).",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="File to write; a folder for bigwig and bedgraph of many tracks.")
+    ],
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Which tracks, as for score; repeat to add. A figure shows their mean. All "
+            "without it."
+        ),
+    ] = None,
+    stats: Annotated[
+        str | None,
+        typer.Option(help="Comma-separated statistics; all without it, in figures SAD."),
+    ] = None,
+    region: Annotated[
+        str | None,
+        typer.Option(help="Only rows that overlap this locus, as chr21:25,000,001-25,100,000."),
+    ] = None,
+    fasta: Annotated[
+        Path | None,
+        typer.Option(help="The genome that was scored, for lengths: vcf, bigwig and bedgraph."),
+    ] = None,
+    sar: Annotated[
+        str | None,
+        typer.Option(help="hdf5: which statistic the name SAR is to mean, logSAD or SADR."),
+    ] = None,
+    float16: Annotated[
+        bool,
+        typer.Option("--float16", help="hdf5: half precision, refused where it loses values."),
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that exist.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Export a run to the files of other programs.
+
+    Example: cisray runs export runs/chr21 --format bigwig --out tracks --tracks 'CAGE:*K562*'
+    --fasta hg38.fa
+    """
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.export import ExportRun
+
+    given: dict[str, Any] = {
+        "run": run,
+        "format": form,
+        "out": out,
+        "tracks": tuple(tracks) if tracks else None,
+        "stats": stats,
+        "region": region,
+        "fasta": fasta,
+        "sar": sar,
+        "float16": float16 or None,
+        "overwrite": overwrite or None,
+    }
+    written = load_config(ExportRun, given).export()
+    output.as_json(written) if as_json else output.exported(written)

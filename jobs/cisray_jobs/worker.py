@@ -1,0 +1,81 @@
+"""What every worker of a scoring job opens first, and what it tells of itself.
+
+Knows models, genomes and runs as a worker's machine sees them; knows nothing of what is scored.
+"""
+
+import os
+import platform
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import JsonValue
+
+from cisray.errors import RunConflict
+from cisray.genome.reference import Genome
+from cisray.inference.batching import Choice
+from cisray.inference.precision import resolve_device
+from cisray.model.enformer.network import Enformer
+from cisray.model.registry import load_model
+from cisray.store.run import ShardSink
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker finds what it needs: the run that has begun, the weights, the genome."""
+
+    run: Path
+    model: Path
+    fasta: Path
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a worker works with, open, and facts about itself for the receipts of its shards."""
+
+    sink: ShardSink
+    model: Enformer
+    genome: Genome
+    device: torch.device
+
+    @classmethod
+    def open(cls, place: Place) -> "Bench":
+        """Open all three and load the model onto the device.
+
+        Raises RunConflict if weights or genome, as this machine sees them, are not those that the
+        run began with.
+        """
+        sink = ShardSink.attach(place.run)
+        device = resolve_device(place.device)
+        model = load_model(place.model).to(device)
+        _check_same(place.model, model.digest, sink.manifest.model_sha256)
+        genome = Genome.open(place.fasta)
+        _check_same(place.fasta, genome.sha256, sink.manifest.genome_sha256)
+        return cls(sink, model, genome, device)
+
+    def facts(self, batch: Choice) -> dict[str, JsonValue]:
+        """Tell host, process, device and batch size."""
+        return {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "device": str(self.device),
+            "batch_size": batch.batch_size,
+            "batch_size_reason": batch.reason,
+        }
+
+
+def _check_same(path: Path, found: str, begun_with: str) -> None:
+    if found != begun_with:
+        raise RunConflict(
+            f"{path} on {platform.node()} is not what the run began with: its digest is {found}, "
+            f"the run has {begun_with}. Put the same file there, or use --restart."
+        )
+
+
+def peak_rss_bytes() -> int:
+    """Tell the most memory that this process has held at any time."""
+    # Linux counts in units of 1,024 bytes, macOS in bytes.
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

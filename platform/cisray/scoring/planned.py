@@ -1,0 +1,81 @@
+"""A plan of rows written to disk, and the count that every entry of the input is in it or rejected.
+
+Knows plans, shards and the rejects table; knows nothing of where entries come from.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cisray.errors import ResultsError
+from cisray.scoring.rejects import count_rejects
+from cisray.scoring.shards import Shard
+from cisray.store.files import writing_to
+from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter
+from cisray_schemas import Reason
+from cisray_schemas.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFiles:
+    """What a plan is written to, and `source`, the name of its input in the rejects table.
+
+    `scratch` is a folder for temporary files; the system's place for them where it is None.
+    """
+
+    plan: Path
+    rejects: Path
+    source: str
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan, and what it consists of: entries = scored + rejected.
+
+    `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
+    once, but for a window with more rows than a shard may have.
+    """
+
+    plan: KeyedPlan
+    rejects_sha256: str
+    entries: int
+    rejected: Mapping[Reason, int]
+    windows: int
+    alternates: int
+
+    @property
+    def scored(self) -> int:
+        """The rows of the plan, duplicates included."""
+        return self.plan.rows
+
+
+def write_plan(
+    shards: Iterable[Shard],
+    tables: tuple[Table, Table],
+    files: PlanFiles,
+    *,
+    entries: int,
+    rejects_sha256: str,
+) -> Planned:
+    """Write shards as a plan; `tables` are those of the plan and of the run's data files.
+
+    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as the rows of
+    the two files.
+    """
+    windows = alternates = 0
+    with KeyedPlanWriter(files.plan, *tables) as writer:
+        for shard in shards:
+            with writing_to(files.plan):
+                writer.add_shard(shard.rows)
+            windows += shard.windows
+            alternates += shard.alternates
+        plan = writer.close()
+    rejected = count_rejects(files.rejects)
+    if entries != plan.rows + rejected.total():
+        raise ResultsError(
+            f"{files.source} has {entries:,} entries, but {plan.rows:,} are planned and "
+            f"{rejected.total():,} rejected: entries were lost or doubled. This is a fault of "
+            "cisray; nothing of this plan should be used."
+        )
+    return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates)

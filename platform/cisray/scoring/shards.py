@@ -1,0 +1,178 @@
+"""Where sorted rows are cut into shards, by the windows that they need and the work they are.
+
+Knows where windows lie, and Arrow columns; knows nothing of models, files of variants or disks.
+Rows that share a window share its reference pass, so that a shard takes whole windows. Of a stream
+of any length two shards are held at a time.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import NamedTuple, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cisray.errors import CoordinateError
+from cisray.genome.variant import starts_at
+from cisray.genome.windows import Placement, WindowSpec, input_starts, missing_bp
+from cisray.scoring.plan import SHARD_SECONDS
+
+MAX_ROWS = 1 << 16
+_MAX_POS = 2**31 - 1  # int32, as in BAM
+
+# The columns that sorted rows are ordered by; `rank` is the chromosome's place in the FASTA.
+ORDER = ("rank", "pos", "ref", "alt", "variant")
+
+# (windows, distinct alternates, bases that the windows cover together) to seconds.
+Seconds = Callable[[int, int, int], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """How rows get their windows, and how much a shard may hold.
+
+    `chromosomes` are names and lengths in the FASTA's order. `seconds` estimates the work of a
+    shard and does not fall when one of its arguments grows; a shard takes `shard_seconds` at most,
+    unless one window alone takes longer, and has at most `max_rows` rows.
+    """
+
+    chromosomes: Mapping[str, int]
+    spec: WindowSpec
+    placement: Placement
+    seconds: Seconds
+    shard_seconds: float = SHARD_SECONDS
+    max_rows: int = MAX_ROWS
+
+
+class Shard(NamedTuple):
+    """The rows of one shard, with `chrom` and `missing_bp`, and the work that they are.
+
+    `alternates` are distinct: rows of one allele are scored once.
+    """
+
+    rows: pa.Table
+    windows: int
+    alternates: int
+
+
+def check_positions(cutting: Cutting) -> None:
+    """Raise `CoordinateError` where a chromosome is too long for the positions of the tables."""
+    for chrom, length in cutting.chromosomes.items():
+        if length > _MAX_POS:
+            raise CoordinateError(
+                f"{chrom} has {length:,} bases, and positions in tables reach {_MAX_POS:,}: cut "
+                "the chromosome into parts."
+            )
+
+
+def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
+    """Cut rows, sorted by `ORDER`, into shards of one chromosome each, in their order.
+
+    A window's rows stay together, unless there are more than `max_rows` of them: such a window is
+    opened in several shards. Where the cuts fall depends on the rows alone, not on how they come in
+    batches.
+    """
+    places = list(cutting.chromosomes.items())
+    for rank, parts in groupby(_one_chromosome_each(batches), key=itemgetter(0)):
+        chrom, length = places[rank]
+        for block, first, end in _cut_chromosome((rows for _, rows in parts), cutting):
+            missing = missing_bp(block.inputs[first:end], length, cutting.spec)
+            rows = block.rows.slice(first, end - first)
+            rows = rows.append_column("chrom", pa.array([chrom] * (end - first)))
+            rows = rows.append_column("missing_bp", pa.array(missing, pa.int32()))
+            yield Shard(rows, *block.work(first, end)[:2])
+
+
+def _one_chromosome_each(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    for batch in batches:
+        ranks = batch["rank"].to_numpy()
+        firsts = np.flatnonzero(np.diff(ranks, prepend=-1)).tolist()
+        for first, end in pairwise([*firsts, len(ranks)]):
+            yield int(ranks[first]), batch.slice(first, end - first)
+
+
+def _cut_chromosome(
+    parts: Iterator[pa.Table], cutting: Cutting
+) -> Iterator[tuple["_Block", int, int]]:
+    held: list[pa.Table] = []
+    count = 0
+    for part in parts:
+        held.append(part)
+        count += part.num_rows
+        # Where a shard ends is known once max_rows + 1 rows from its first are. Twice as many are
+        # taken together, so that no row is looked at more than a few times.
+        if count > 2 * cutting.max_rows:
+            block = _Block.of(held, cutting)
+            ends = list(block.ends(spare=cutting.max_rows))
+            yield from ((block, first, end) for first, end in pairwise([0, *ends]))
+            held = [block.rows.slice(ends[-1])]
+            count -= ends[-1]
+    block = _Block.of(held, cutting)
+    yield from ((block, first, end) for first, end in pairwise([0, *block.ends(spare=0)]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Neighbouring rows of one chromosome; the window of the last may go on beyond them.
+
+    `inputs` are the starts of the rows' windows, `begins` the rows at which a window begins, and
+    the number of rows. `totals` are sums over the rows before each of what a row adds to the row
+    before it: windows, alternates, and bases covered.
+    """
+
+    rows: pa.Table
+    inputs: NDArray[np.int64]
+    begins: NDArray[np.int64]
+    totals: NDArray[np.int64]
+    cutting: Cutting
+
+    @classmethod
+    def of(cls, parts: list[pa.Table], cutting: Cutting) -> Self:
+        rows = pa.concat_tables(parts).combine_chunks()
+        starts = starts_at(rows["pos"].to_numpy().astype(np.int64))
+        inputs = input_starts(starts, cutting.spec, cutting.placement)
+        steps = np.diff(inputs, prepend=inputs[:1])
+        covered = np.minimum(steps, cutting.spec.input_bp)
+        added = np.stack([steps > 0, _differs_from_the_row_before(rows), covered], axis=1)
+        totals = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(added, axis=0)])
+        begins = np.append(np.flatnonzero(steps > 0), len(inputs))
+        return cls(rows, inputs, begins, totals, cutting)
+
+    def work(self, first: int, end: int) -> tuple[int, int, int]:
+        """Count windows, distinct alternates and covered bases of the rows `first` .. `end`."""
+        windows, alternates, covered = (self.totals[end] - self.totals[first + 1]).tolist()
+        return windows + 1, alternates + 1, covered + self.cutting.spec.input_bp
+
+    def ends(self, *, spare: int) -> Iterator[int]:
+        """Give the ends of shards, one after the other, until at most `spare` rows are left."""
+        first = 0
+        while len(self.inputs) - first > spare:
+            first = self._end(first)
+            yield first
+
+    def _end(self, first: int) -> int:
+        limit = first + self.cutting.max_rows
+        low, high = np.searchsorted(self.begins, [first, limit], side="right").tolist()
+        ends = self.begins[low:high]
+        if not len(ends):
+            return limit  # one window has more rows than a shard may
+        fitting = bisect_right(
+            ends,
+            self.cutting.shard_seconds,
+            key=lambda end: self.cutting.seconds(*self.work(first, int(end))),
+        )
+        return int(ends[max(fitting, 1) - 1])
+
+
+def _differs_from_the_row_before(rows: pa.Table) -> NDArray[np.bool_]:
+    differs = np.zeros(rows.num_rows, np.bool_)
+    for name in ("pos", "ref", "alt"):
+        column = rows[name]
+        unequal = pc.not_equal(column.slice(1), column.slice(0, max(rows.num_rows - 1, 0)))
+        differs[1:] |= unequal.to_numpy()
+    return differs

@@ -1,0 +1,146 @@
+"""From the alleles of a file of variants to a plan of shards and a table of rejects.
+
+Knows what becomes of an entry: a row of the plan, or a reject in the order of the input. Knows
+nothing of how entries are read or scored. Memory does not grow with the number of entries.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+
+from cisray.genome.alleles import Allele, Reject
+from cisray.genome.variant import Variant
+from cisray.scoring.planned import PlanFiles, Planned, write_plan
+from cisray.scoring.rejects import refuse_rejects, reject_rows
+from cisray.scoring.shards import ORDER, Cutting, check_positions, cut
+from cisray.store.sorting import RowSorter
+from cisray.store.table_writer import TableWriter
+from cisray_schemas import REJECTS, VARIANT_SCORES, VARIANTS, Reason
+
+# Entries are laid out as columns in batches; both limits are a few MB.
+_BATCH_ENTRIES = 1 << 13
+_BATCH_LETTERS = 1 << 22
+
+_ADDED_BY_CUT = {"chrom", "missing_bp"}
+_ROWS = pa.schema(
+    [
+        pa.field("rank", pa.int32(), nullable=False),
+        *(field for field in VARIANTS.schema if field.name not in _ADDED_BY_CUT),
+    ]
+)
+
+_Entry = TypeVar("_Entry")
+
+
+def plan_variants(
+    entries: Iterable[Allele | Reject],
+    files: PlanFiles,
+    cutting: Cutting,
+    *,
+    fits: Callable[[Variant], bool],
+    strict: bool = False,
+) -> Planned:
+    """Plan the scoring of all alleles; every entry becomes a row of one of the two files.
+
+    `fits` tells whether a variant can be lined up with its window; of one base exchanged for one it
+    is not asked. With `strict` any reject is an error, raised when all are counted and nothing is
+    planned yet.
+
+    Raises `RejectsRefused`, `CoordinateError` for a chromosome whose positions the tables cannot
+    hold, `StorageError`, `ResultsError` where an entry was lost, and whatever `entries` raises.
+    """
+    check_positions(cutting)
+    ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
+    with RowSorter(_ROWS, ORDER, folder=files.scratch) as sorter:
+        with TableWriter(files.rejects, REJECTS) as rejects:
+            alleles = _Batches[tuple[int, Allele]](
+                lambda batch: sorter.add(_allele_rows(batch, ranks))
+            )
+            refused = _Batches[Reject](lambda batch: rejects.add(reject_rows(batch, files.source)))
+            count = _sort_out(entries, fits, alleles, refused)
+        if strict:
+            refuse_rejects(files.rejects, count, "record")
+        return write_plan(
+            cut(sorter.sorted_batches(), cutting),
+            (VARIANTS, VARIANT_SCORES),
+            files,
+            entries=count,
+            rejects_sha256=rejects.sha256,
+        )
+
+
+class _Batches(Generic[_Entry]):
+    """Collects entries until there are enough, by number or by letters, and passes them on."""
+
+    def __init__(self, pass_on: Callable[[list[_Entry]], None]) -> None:
+        self._pass_on = pass_on
+        self._waiting: list[_Entry] = []
+        self._letters = 0
+
+    def add(self, entry: _Entry, letters: int) -> None:
+        self._waiting.append(entry)
+        self._letters += letters
+        if len(self._waiting) >= _BATCH_ENTRIES or self._letters >= _BATCH_LETTERS:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._waiting:
+            self._pass_on(self._waiting)
+            self._waiting, self._letters = [], 0
+
+
+def _sort_out(
+    entries: Iterable[Allele | Reject],
+    fits: Callable[[Variant], bool],
+    alleles: _Batches[tuple[int, Allele]],
+    rejects: _Batches[Reject],
+) -> int:
+    """Pass every entry on, alleles with their numbers, and give the count of entries."""
+    count = 0
+    for entry in entries:
+        letters = len(entry.ref or "") + len(entry.alt or "")
+        if isinstance(entry, Reject):
+            rejects.add(entry, letters)
+        elif not entry.variant.is_snv and not fits(entry.variant):
+            rejects.add(_does_not_fit(entry), letters)
+        else:
+            alleles.add((count, entry), letters)
+        count += 1
+    alleles.flush()
+    rejects.flush()
+    return count
+
+
+def _does_not_fit(allele: Allele) -> Reject:
+    record, line, alt_index, chrom, pos, known_as, ref, alt, variant = allele
+    if len(variant.ref) == len(variant.alt):
+        fault = Reason.TOO_LONG, "its window does not show what it changes."
+    else:
+        fault = (
+            Reason.REPEAT_TOO_LONG,
+            "it may be placed anywhere in a repeat, and leaves its window no flank to line up.",
+        )
+    return Reject(record, line, alt_index, chrom, pos, known_as, ref, alt, *fault)
+
+
+def _allele_rows(batch: list[tuple[int, Allele]], ranks: dict[str, int]) -> pa.Table:
+    numbers, alleles = zip(*batch, strict=True)
+    record, line, alt_index, chrom, pos, known_as, ref, alt, variants = zip(*alleles, strict=True)
+    columns = {
+        "rank": [ranks[variant.chrom] for variant in variants],
+        "variant": numbers,
+        "pos": [variant.pos for variant in variants],
+        "ref": [variant.ref for variant in variants],
+        "alt": [variant.alt for variant in variants],
+        "id": known_as,
+        "source_chrom": chrom,
+        "source_pos": pos,
+        "source_ref": ref,
+        "source_alt": alt,
+        "record": record,
+        "line": line,
+        "alt_index": alt_index,
+    }
+    arrays = [pa.array(columns[field.name], field.type) for field in _ROWS]
+    return pa.Table.from_arrays(arrays, schema=_ROWS)
