@@ -15,17 +15,13 @@ from cisray.inference.effects import PlainEffects
 from cisray.inference.precision import Precision
 from cisray.inference.selfcheck import (
     EFFECT_TOLERANCES,
-    SUBTRACTION_NOISE,
     TOLERANCES,
     Deviation,
     measure,
     measure_effect,
+    subtraction_noise,
 )
 from cisray.scoring.variants import EffectArrays, EffectOptions, ScoredRow, VariantScorer
-
-# The worst track's noise over the worst track's distance of two float32 references: at most 1.5 in
-# trials at the published size, over four bins; half of that over all.
-_NOISE_MARGIN = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +48,7 @@ class EffectCheck:
     two or three for each member of the ensemble.
 
     With `plain` in float32 an effect is seen as far as it rises above the noise of subtracting two
-    predictions, as those of single bases often do not where all bins are taken together. How large
-    that is depends on device and model; that the reference was predicted both ways tells. In
+    predictions, as those of single bases often do not where all bins are taken together. In
     float64, with a model of that type and twice the memory, there is none.
     """
 
@@ -76,7 +71,7 @@ class EffectCheck:
         (plain,) = found
         reference_NT = _array(plain.prediction_NT)
         reference = measure(_array(seen.prediction_NT).T, reference_NT.T)
-        noise = 0.0 if self._is_exact else min(SUBTRACTION_NOISE, _NOISE_MARGIN * reference.error)
+        noise = 0.0 if self._is_exact else subtraction_noise(reference)
         effect = measure_effect(
             _array(seen.difference_NT), _array(plain.difference_NT), reference_NT, noise=noise
         )
