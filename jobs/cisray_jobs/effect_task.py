@@ -4,6 +4,7 @@ Knows scorers of variants and run directories; knows nothing of Ray or of the ot
 worker writes its own results; what it returns is a few numbers.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import pyarrow as pa
+import torch
 
 from cisray.genome.variant import Variant
 from cisray.inference.choose import Method, effect_predictor
@@ -62,7 +64,7 @@ class EffectTask:
         log.info("batch size: %d (%s)", batch.batch_size, batch.reason)
         here = bench.facts(batch)
         scorer = VariantScorer(predictor, bench.genome, self.options)
-        plain = PlainEffects(bench.model, sink.tracks, device=bench.device)
+        plain = plain_twin(bench, needed=bool(self.sample.rows))
         check = RowCheck(EffectCheck(plain, bench.genome, self.options), self.sample, sink.tracks)
 
         def score(shard: int) -> dict[str, object]:
@@ -82,6 +84,18 @@ class EffectTask:
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes}
 
         return score
+
+
+def plain_twin(bench: Bench, *, needed: bool) -> PlainEffects:
+    """Build what sampled rows are computed with: float64 on CUDA, where that costs little.
+
+    Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On a
+    CPU float64 would take three times the memory of the rest of the run.
+    """
+    if bench.device.type != "cuda" or not needed:
+        return PlainEffects(bench.model, bench.sink.tracks, device=bench.device)
+    exact = copy.deepcopy(bench.model).double()
+    return PlainEffects(exact, bench.sink.tracks, device=bench.device, dtype=torch.float64)
 
 
 def scored_rows(keys: pa.Table, bins: range) -> list[ScoredRow]:
