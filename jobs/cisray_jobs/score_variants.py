@@ -29,6 +29,7 @@ class ScoreVariants(EffectJob):
 
     job: ClassVar[str] = "score-variants"
     narrowed_by: ClassVar[str] = "--tracks, --stats or a smaller file"
+    key_bytes: ClassVar[float] = 12.0  # half of them an rs number
 
     vcf: Path
     keep_alleles: bool = False
@@ -55,7 +56,11 @@ class ScoreVariants(EffectJob):
         options = self.options()
 
         def fits(variant: Variant) -> bool:
-            return fits_window(variant, options.window(variant, cutting.spec), genome.fetch_padded)
+            window = options.window(variant, cutting.spec)
+            return all(
+                fits_window(variant, window.shift(bp), genome.fetch_padded)
+                for bp in options.ensemble.shifts
+            )
 
         entries = read_alleles(self.vcf, checker, Tally())
         return plan_variants(entries, files, cutting, fits=fits, strict=self.strict)
