@@ -15,6 +15,7 @@ import pysam
 import pytest
 from effect_jobs import (
     EXACT,
+    command,
     genome_with_traps,
     score,
     values,
@@ -61,90 +62,103 @@ def other(base: str) -> str:
     return {"A": "G", "C": "A", "G": "T", "T": "C"}[base]
 
 
-def records_of(texts: dict[str, str]) -> Iterator[tuple[tuple, list]]:
-    """Give records and what becomes of each of their alleles."""
-    one, two, short = texts["chr1"], texts["chr2"], texts["chrM"]
+Given = tuple[str, int, str, str, str]
+Becomes = tuple[str, int, str, str] | str
+Entry = tuple[Given, list[Becomes]]
 
-    def snv(name: str, pos: int, label: str = ".", *, chrom: str | None = None):
-        ref = texts[name][pos - 1]
-        return (chrom or name, pos, label, ref, other(ref)), [(name, pos, ref, other(ref))]
 
-    yield snv("chr1", 1_000, "rs1")
-    yield snv("chr2", 700)
+def snv(
+    texts: dict[str, str], name: str, pos: int, label: str = ".", *, chrom: str | None = None
+) -> Entry:
+    ref = texts[name][pos - 1]
+    return (chrom or name, pos, label, ref, other(ref)), [(name, pos, ref, other(ref))]
+
+
+def substitutions(texts: dict[str, str]) -> Iterator[Entry]:
+    one, two = texts["chr1"], texts["chr2"]
+    yield snv(texts, "chr1", 1_000, "rs1")
+    yield snv(texts, "chr2", 700)
     # An alias of each kind, and a chromosome that is shorter than the window.
-    yield snv("chr1", 1_000, "again", chrom="1")
-    yield snv("chrM", 150, chrom="MT")
+    yield snv(texts, "chr1", 1_000, "again", chrom="1")
+    yield snv(texts, "chrM", 150, chrom="MT")
     # The first and the last base of a chromosome, and the bases beside a gap (1,501 to 1,800).
     for name, pos in (("chr1", 1), ("chr1", 3_000), ("chr2", 1_200), ("chr1", 1_500)):
-        yield snv(name, pos)
-    yield snv("chr1", 1_801)
+        yield snv(texts, name, pos)
+    yield snv(texts, "chr1", 1_801)
     # Cells of the grid are [8 k - 4, 8 k + 4): bases 803 (0-based) and 804 lie in two of them.
     for pos in (804, 805, 806, 812, 813):
-        yield snv("chr1", pos)
+        yield snv(texts, "chr1", pos)
     # Lower case in the file, and in the FASTA.
     ref = one[1_099]
-    yield ("chr1", 1_100, ".", ref.lower(), other(ref).lower()), [("chr1", 1_100, ref, other(ref))]
+    stated = ("chr1", 1_100, ".", ref.lower(), other(ref).lower())
+    yield stated, [("chr1", 1_100, ref, other(ref))]
     ref = one[2_249]
     assert ref.islower()
-    yield ("chr1", 2_250, ".", ref, other(ref.upper())), [
-        ("chr1", 2_250, ref.upper(), other(ref.upper()))
-    ]
-    # Two bases for two; a deletion, an insertion, a replacement, each at its simplest.
+    alt = other(ref.upper())
+    yield ("chr1", 2_250, ".", ref, alt), [("chr1", 2_250, ref.upper(), alt)]
     ref = two[399:401]
     alt = "".join(map(other, ref))
     yield ("chr2", 400, ".", ref, alt), [("chr2", 400, ref, alt)]
-    for near in (500, 517):
-        # A deletion cannot move left where its last base is not the one before it.
-        first = next(i for i in range(near, near + 20) if two[i] != two[i + 4])
-        text = two[first : first + 5]
-        yield ("chr2", first + 1, ".", text, text[0]), [("chr2", first + 1, text, text[0])]
-    anchor, after = two[599], two[600]
-    bases = other(after) + "CG" + other(anchor)
-    yield ("chr2", 600, ".", anchor, anchor + bases), [("chr2", 600, anchor, anchor + bases)]
-    # Several alleles in one record, one of them no allele, the second written with too many bases.
+    # Several alleles in one record, two of them none, the others written with too many bases.
     ref = two[799:803]
     alts = (other(ref[0]) + ref[1:], ref[:2] + other(ref[2]) + ref[3:], "<DEL>", "*")
-    yield ("chr2", 800, "rs4", ref, ",".join(alts)), [
-        ("chr2", 800, ref[0], other(ref[0])),
-        ("chr2", 802, ref[2], other(ref[2])),
-        "symbolic_alt",
-        "spanning_deletion",
-    ]
-    # One A of 40 is deleted, named in the middle; the canonical form has the base before them.
-    # Two CA are inserted at the end of 30 of them.
-    before = one[299]
-    assert before != "A"
-    yield ("chr1", 320, ".", "AA", "A"), [("chr1", 300, before + "A", before)]
-    before, at = one[699], 760
-    assert before != "A"
-    yield ("chr1", at, ".", one[at - 1], one[at - 1] + "CACA"), [
-        ("chr1", 700, before, before + "CACA")
-    ]
-    # Indels at both ends of a chromosome; of five T at its beginning one goes: no base before them.
-    yield ("chr2", 3, ".", "TT", "T"), [("chr2", 1, "TT", "T")]
-    before = two[1_194]
-    assert before != "G"
-    yield ("chr2", 1_200, ".", "G", "GG"), [("chr2", 1_195, before, before + "G")]
-    # Longer than a few bins: 40 bp away, 21 in.
-    first = next(i for i in range(900, 920) if two[i] != two[i + 40])
-    ref = two[first : first + 41]
-    yield ("chr2", first + 1, "big", ref, ref[0]), [("chr2", first + 1, ref, ref[0])]
+    first = ("chr2", 800, ref[0], other(ref[0]))
+    third = ("chr2", 802, ref[2], other(ref[2]))
+    no_alleles: list[Becomes] = ["symbolic_alt", "spanning_deletion"]
+    yield ("chr2", 800, "rs4", ref, ",".join(alts)), [first, third, *no_alleles]
+
+
+def indels(texts: dict[str, str]) -> Iterator[Entry]:
+    one, two, short = texts["chr1"], texts["chr2"], texts["chrM"]
+    # A deletion cannot move left where its last base is not the one before it; 40 bp are five bins.
+    for near, size in ((500, 4), (517, 4), (900, 40)):
+        first = next(i for i in range(near, near + 20) if two[i] != two[i + size])
+        text = two[first : first + size + 1]
+        yield ("chr2", first + 1, ".", text, text[0]), [("chr2", first + 1, text, text[0])]
+    anchor, after = two[599], two[600]
+    alt = anchor + other(after) + "CG" + other(anchor)
+    yield ("chr2", 600, ".", anchor, alt), [("chr2", 600, anchor, alt)]
     ref = short[200]
-    long = ref + "ACGTTGCAAC" * 2 + other(ref)
-    yield ("chrM", 201, ".", ref, long), [("chrM", 201, ref, long)]
-    # And what is none.
-    wrong = other(one[1_199])
+    alt = ref + "ACGTTGCAAC" * 2 + other(ref)
+    yield ("chrM", 201, ".", ref, alt), [("chrM", 201, ref, alt)]
+    # One A of 40 goes, named in the middle: the canonical form has the base before them.
+    yield ("chr1", 320, ".", "AA", "A"), [("chr1", 300, "CA", "C")]
+    # Two CA come at the end of 30 of them.
+    assert one[698:702] + one[757:760] == one[698] + "GCA" + "ACA"
+    yield ("chr1", 760, ".", "A", "ACACA"), [("chr1", 700, "G", "GCACA")]
+    # Both ends of a chromosome; of five T at its beginning one goes: no base is before them.
+    yield ("chr2", 3, ".", "TT", "T"), [("chr2", 1, "TT", "T")]
+    yield ("chr2", 1_200, ".", "G", "GG"), [("chr2", 1_195, "C", "CG")]
+    # Two bases for three, none of them shared.
+    ref = two[300:302]
+    alt = other(ref[0]) + "A" + other(ref[1])
+    yield ("chr2", 301, ".", ref, alt), [("chr2", 301, ref, alt)]
+
+
+def no_variants(texts: dict[str, str]) -> Iterator[Entry]:
+    two = texts["chr2"]
+    wrong = other(texts["chr1"][1_199])
     yield ("chr1", 1_200, ".", wrong, other(wrong)), ["reference_mismatch"]
     yield ("chrX", 100, ".", "A", "G"), ["unknown_chromosome"]
     yield ("chr2", 1_201, ".", "A", "G"), ["position_out_of_range"]
-    yield ("chr2", 300, ".", two[299], "."), ["missing_alt"]
-    yield ("chr2", 300, ".", two[299], two[299]), ["same_as_reference"]
-    yield ("chr2", 300, ".", two[299], "R"), ["non_acgt_allele"]
-    yield ("chr2", 300, ".", two[299], "G]chr1:5]"), ["breakend"]
+    for alt, reason in (
+        (".", "missing_alt"),
+        (two[299], "same_as_reference"),
+        ("R", "non_acgt_allele"),
+        ("G]chr1:5]", "breakend"),
+    ):
+        yield ("chr2", 300, ".", two[299], alt), [reason]
     yield ("chr1", 1_600, ".", "N", "A"), ["non_acgt_allele"]
     # Half of the target, 96 bp, is the limit.
     yield ("chr2", 300, ".", two[299:396], two[299]), ["too_long"]
-    yield snv("chr2", 700, "the same as the second")
+
+
+def records_of(texts: dict[str, str]) -> Iterator[Entry]:
+    """Give records and what becomes of each of their alleles."""
+    yield from substitutions(texts)
+    yield from no_variants(texts)
+    yield from indels(texts)
+    yield snv(texts, "chr2", 700, "the same as the second")
 
 
 @pytest.fixture(scope="module")
@@ -214,9 +228,9 @@ def test_no_score_could_be_that_of_a_neighbour(case: Case, reference: Run) -> No
     assert np.median(margin[rows]) > 100
     chrom, pos, _, _ = variant = case.scored[0]
     here = case.truth.scores(variant, Look())
-    moved = StringScores(
-        {**case.texts, chrom: case.texts[chrom][1:]}, case.model
-    ).scores((chrom, pos - 1, *variant[2:]), Look(placement="grid"))
+    moved = StringScores({**case.texts, chrom: case.texts[chrom][1:]}, case.model).scores(
+        (chrom, pos - 1, *variant[2:]), Look(placement="grid")
+    )
     assert (np.abs(moved["SAD"] - here["SAD"]) > 5 * allowed("SAD", here["SAD"], here)).any()
 
 
@@ -299,7 +313,106 @@ def test_alleles_as_they_were_given(case: Case, tmp_path: Path) -> None:
 
 def stated_alleles(case: Case) -> list[tuple[int, str, str]]:
     return [
-        (pos, ref, alt)
-        for _, pos, _, ref, alts in case.records
-        for alt in str(alts).split(",")
+        (pos, ref, alt) for _, pos, _, ref, alts in case.records for alt in str(alts).split(",")
     ]
+
+
+def keyed(run: Run) -> pl.DataFrame:
+    """Rows by what is scored, whatever the entry's number: duplicates once."""
+    keys = ["chrom", "pos", "ref", "alt"]
+    return run.scan().select(*keys, "missing_bp", pl.col("^[A-Za-z0-9]+_t.*$")).unique().sort(
+        keys
+    ).collect()  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["shuffled", "bgzip", "bcf", "list", "ids"])
+def test_other_files_of_the_same_variants(
+    case: Case, reference: Run, tmp_path: Path, form: str
+) -> None:
+    """Bit for bit: rows are sorted and grouped by window before anything is computed."""
+    file = tmp_path / f"v.{form}"
+    scored = list(case.scored.values())
+    if form == "shuffled":
+        write_vcf(file, random.Random(4).sample(case.records, len(case.records)))
+    elif form == "bgzip":
+        with pysam.BGZFile(str(file), "wb") as packed:
+            packed.write(case.vcf.read_bytes())
+    elif form == "bcf":
+        write_bcf(file, case)
+    elif form == "list":
+        file.write_text("".join(f"{c}\t{p}\t{r}\t{a}\n" for c, p, r, a in reversed(scored)))
+    else:
+        file.write_text("".join(f"{c}:{p}:{r}:{a}\n" for c, p, r, a in scored))
+    run = score("variants", tmp_path / "run", *case.given, *ALL, "--vcf", file)
+    assert_frame_equal(keyed(run), keyed(reference), check_exact=True)
+    entries = len(case.expected) if form in ("shuffled", "bgzip") else len(scored)
+    assert run.manifest.config["entries"] == entries
+
+
+def write_bcf(file: Path, case: Case) -> None:
+    header = pysam.VariantHeader()
+    for name, text in case.texts.items():
+        header.contigs.add(name, length=len(text))
+    with pysam.VariantFile(str(file), "wb", header=header) as bcf:
+        for chrom, pos, ref, alt in case.scored.values():
+            bcf.write(bcf.new_record(contig=chrom, start=pos - 1, alleles=(ref, alt)))
+
+
+def test_batches_and_shards_change_nothing_but_rounding(
+    case: Case, reference: Run, tmp_path: Path
+) -> None:
+    """Batches of another size multiply other matrices; a shard begins its stretch of trunk anew.
+
+    Where the grouping is the same, so are the bits.
+    """
+    expected = values(reference)
+    for name, options, exact in (
+        ("same", (), True),
+        ("threads", ("--batch-size", 4), True),  # what auto is on a CPU
+        ("one", ("--batch-size", 1), False),
+        ("seven", ("--batch-size", 7), False),
+        ("rows", ("--rows-per-shard", 5), False),
+    ):
+        run = score("variants", tmp_path / name, *case.given, *ALL, *options)
+        found = values(run)
+        tolerance = {"check_exact": True} if exact else {"rel_tol": SHARE, "abs_tol": 1e-5}
+        assert_frame_equal(found, expected, **tolerance)
+
+
+@pytest.mark.ray
+def test_a_pool_of_workers_changes_no_bit(case: Case, tmp_path: Path) -> None:
+    """Each shard is scored whole, with a thread per process, wherever it is scored."""
+    options = (*case.given, *ALL, "--rows-per-shard", 10)
+    alone = score("variants", tmp_path / "alone", *options)
+    pool = score("variants", tmp_path / "pool", *options, "--workers", 2)
+    assert alone.manifest.num_shards > 4
+    assert_frame_equal(values(pool), values(alone), check_exact=True)
+    assert_scores(case, pool, Look())
+
+
+@pytest.mark.parametrize("text", ["header", "rejects", "nothing"])
+def test_no_variants_make_an_empty_sealed_run(case: Case, tmp_path: Path, text: str) -> None:
+    vcf = tmp_path / "v.vcf"
+    entries = 0
+    if text == "nothing":
+        vcf.write_text("")
+    elif text == "header":
+        write_vcf(vcf, [])
+    else:
+        entries = 2
+        write_vcf(vcf, [("chr2", 300, ".", "A", "<DEL>,*")])
+    out = tmp_path / "run"
+    run = score("variants", out, *case.given, *ALL, "--vcf", vcf)
+    assert (run.sealed, run.manifest.num_shards) == (True, 0)
+    assert run.scan().collect().shape == (0, 11 + 9 * 5)
+    assert run.scan(tracks=2, stats="SAD").collect().columns[-1] == "SAD_t0002"
+    assert run.rejects.collect().height == entries
+    assert run.variants.collect().height == 0
+    for form in ("vcf", "hdf5"):
+        written = tmp_path / {"vcf": "scores.vcf.gz", "hdf5": "scores.h5"}[form]
+        genome = ("--fasta", case.fasta) if form == "vcf" else ()
+        export = ("runs", "export", out, "--format", form, "--out", written, *genome)
+        assert command(*export) == 1, form
+        assert not written.exists()
+    # And again: nothing to do, nothing said to be wrong.
+    assert score("variants", out, *case.given, *ALL, "--vcf", vcf).sealed

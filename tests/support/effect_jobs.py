@@ -81,14 +81,18 @@ def write_vcf(path: Path, records: Iterable[tuple[object, ...]]) -> Path:
     return path
 
 
+def command(*words: object) -> int:
+    """Run `cisray WORDS` in this process and give its exit code."""
+    return cli.run([str(word) for word in words])
+
+
 def score(kind: str, out: Path, *options: object) -> Run:
     """Run `cisray score KIND` in this process and open what it sealed.
 
     An option given twice counts with its last value.
     """
-    given = ("score", kind, "--out", out, "--workers", 0, "--threads", 1, "--quiet", *options)
-    code = cli.run([str(word) for word in given])
-    assert code == 0, given
+    here = ("--workers", 0, "--threads", 1, "--quiet")
+    assert command("score", kind, "--out", out, *here, *options) == 0, options
     return open_run(out)
 
 

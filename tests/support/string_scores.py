@@ -186,7 +186,9 @@ def statistics(ref: np.ndarray, difference: np.ndarray) -> dict[str, np.ndarray]
 NINE = ("REF", "ALT", "SAD", "SADR", "logSAD", "SAX", "D1", "D2", "JS")
 
 
-def assert_canonical(text: str, variant: tuple[int, str, str], source: tuple[int, str, str]) -> None:
+def assert_canonical(
+    text: str, variant: tuple[int, str, str], source: tuple[int, str, str]
+) -> None:
     """Hold a normalised variant against what defines one: same sequence, left-most, shortest."""
     (pos, ref, alt), (given_pos, given_ref, given_alt) = variant, source
     low, high = min(pos, given_pos) - 1, max(pos + len(ref), given_pos + len(given_ref)) - 1
