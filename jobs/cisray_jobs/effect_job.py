@@ -42,7 +42,7 @@ from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
-from cisray_jobs.effect_costs import EffectCosts, effect_file_bytes
+from cisray_jobs.effect_costs import EffectCosts, EffectFiles
 from cisray_jobs.effect_task import EffectTask
 from cisray_jobs.plan import Resources, fit_memory, speed
 from cisray_jobs.row_check import RowSample
@@ -113,6 +113,7 @@ class EffectJob(ScoringJob):
 
     narrowed_by: ClassVar[str] = "--tracks or --stats"
     job: ClassVar[str]
+    key_bytes: ClassVar[float]  # what the keys of a row take in a file, compressed
 
     stats: tuple[str, ...] = DEFAULT_STATISTICS
     bins: int | Literal["all"] = "all"
@@ -280,9 +281,9 @@ class EffectJob(ScoringJob):
         rows = given(self.rows_per_shard)
         if rows is not None:
             return Cut(float(2**62), rows)
-        kept = self.setting_there("gigaflop_per_shard")
-        if isinstance(kept, int | float):
-            return Cut(float(kept), MAX_ROWS)
+        work, most = map(self.setting_there, ("gigaflop_per_shard", "rows_per_shard"))
+        if isinstance(work, int | float) and isinstance(most, int):
+            return Cut(float(work), most)
         method, precision = costs.approach.predictor.method, costs.approach.precision.precision
         slow = min(speed(resources, method, p) for p in ("float32", precision))
         exponent = max(0, round_down_log2(SHARD_SECONDS * slow / 1e9))
@@ -419,13 +420,13 @@ class PreparedEffects:
             self.manifest,
             plan=self.plan,
             tracks=self.tracks,
-            blocks=assign_blocks(self.tracks, len(self.options.columns)),
+            blocks=self._blocks,
             restart=restart,
         )
 
     def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
         """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        needed = self._file_bytes(sum(self.plan.spans[shard].rows for shard in pending))
+        needed = self._file_bytes(pending)
         free = free_bytes(self.config.out) + reclaimed
         if needed > free:
             raise StorageError(
@@ -448,7 +449,8 @@ class PreparedEffects:
         Raises RunConflict where the run itself would: for a directory of something else.
         """
         done = self.config.shards_done(self.manifest, self.sampled)
-        rows_left = sum(span.rows for shard, span in self.plan.spans.items() if shard not in done)
+        pending = [shard for shard in self.plan.spans if shard not in done]
+        rows_left = sum(self.plan.spans[shard].rows for shard in pending)
         left = rows_left / max(1, self.plan.rows)
         checks = sum(count for shard, count in self.sampled.items() if shard not in done)
         work = (self.planned.windows, self.planned.alternates, self._covered_bp())
@@ -474,7 +476,7 @@ class PreparedEffects:
             rows=self.plan.rows,
             rows_left=rows_left,
             rows_to_check=checks,
-            estimated_bytes=self._file_bytes(rows_left),
+            estimated_bytes=self._file_bytes(pending),
             free_bytes=free_bytes(self.config.out),
             teraflop=(left * self.costs.work(*work) + passes) / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
@@ -492,9 +494,19 @@ class PreparedEffects:
         input_bp = self.costs.checkpoint.config.input_bp
         return sum(span.end - span.start + input_bp for span in self.plan.spans.values())
 
-    def _file_bytes(self, rows: int) -> int:
-        values = rows * len(self.options.columns) * len(self.tracks)
-        return effect_file_bytes(values, self.config.mantissa_bits)
+    def _file_bytes(self, shards: Iterable[int]) -> int:
+        rows = [self.plan.spans[shard].rows for shard in shards]
+        files = EffectFiles(
+            columns=len(self.options.columns) * len(self.tracks),
+            blocks=len(self._blocks),
+            mantissa_bits=self.config.mantissa_bits,
+            key_bytes=self.config.key_bytes,
+        )
+        return files.size(sum(rows), len(rows))
+
+    @property
+    def _blocks(self) -> dict[str, list[int]]:
+        return assign_blocks(self.tracks, len(self.options.columns))
 
 
 def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:

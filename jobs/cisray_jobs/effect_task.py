@@ -71,6 +71,7 @@ class EffectTask:
             begun = time.monotonic()
             keys = plan.keys(shard)
             rows = scored_rows(keys, self.bins)
+            check.begin()
             with on_record(sink, shard):
                 scores = scorer.score(rows, watch=partial(check.watch, shard, rows))
             facts = {
