@@ -204,7 +204,8 @@ class ScoringJob(JobConfig):
         settled = torch.device(device)
         method = choose_method(model_from_checkpoint(checkpoint), self.predictor)
         is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
-        kept = self.setting_there("precision") if self.precision == "auto" else None
+        is_open = self.precision == "auto" and purpose != "gradients"
+        kept = self.setting_there("precision") if is_open else None
         wanted = kept if isinstance(kept, str) else self.precision
         precision = choose_precision(wanted, settled, purpose, here=is_here)
         if kept is not None:

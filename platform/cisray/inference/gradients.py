@@ -62,8 +62,8 @@ class GradientPredictor(Protocol):
         """Differentiate `objective` of the tracks in `bins` with respect to the bases in `region`.
 
         `bins` of axis N and `region` of axis L are neighbours; None means all of them. A region may
-        be empty, which costs a pass alone. Raises ValueError for what is no window, for bins or bases that are not there,
-        and for an objective that does not give (B,) numbers.
+        be empty, which costs a pass alone. Raises ValueError for what is no window, for bins or
+        bases that are not there, and for an objective that does not give (B,) numbers.
         """
 
 

@@ -68,10 +68,10 @@ def choose_precision(
     For tracks: float32 everywhere. How far bfloat16 moves a track depends on the weights and is not
     proven small, so that it has to be asked for. For effects, where bfloat16 means the products of
     differences alone and its error is relative to the effect: bfloat16 wherever it is multiplied
-    natively. Gradients are float32: there are none in bfloat16. `here` is False for devices of other machines, which are not asked: a CUDA device is
-    then taken for one that multiplies bfloat16, a CPU for one that does not, so that the choice
-    follows from the options alone. Raises ConfigError for an unknown name, and for gradients in
-    bfloat16.
+    natively. Gradients are float32: there are none in bfloat16. `here` is False for devices of
+    other machines, which are not asked: a CUDA device is then taken for one that multiplies
+    bfloat16, a CPU for one that does not, so that the choice follows from the options alone. Raises
+    ConfigError for an unknown name, and for gradients in bfloat16.
     """
     if purpose == "gradients" and wanted == "bfloat16":
         raise ConfigError(

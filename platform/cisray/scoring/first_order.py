@@ -207,17 +207,17 @@ def _letter(variant: Variant, code: int) -> int:
 
 def largest(
     scores_TV: NDArray[np.float32],
-    regions_V: NDArray[np.integer],
-    variants_V: NDArray[np.integer],
+    regions: NDArray[np.integer],
+    variants: NDArray[np.integer],
     count: int,
 ) -> NDArray[np.int64]:
     """Choose of each region the `count` rows whose score is largest in any track, or all it has.
 
     Sizes count, not signs; of equal ones the lower variant number. Gives row numbers, ascending.
     """
-    sizes_V = np.abs(scores_TV).max(axis=0)
-    ranked = np.lexsort((variants_V, -sizes_V, regions_V))
-    region = regions_V[ranked]
+    sizes = np.abs(scores_TV).max(axis=0)
+    ranked = np.lexsort((variants, -sizes, regions))
+    region = regions[ranked]
     begins = np.flatnonzero(np.diff(region, prepend=region[:1] - 1))
     place = np.arange(len(ranked)) - np.repeat(begins, np.diff(begins, append=len(ranked)))
     return np.sort(ranked[place < count])

@@ -28,7 +28,7 @@ from cisray_schemas import REJECTS, SATURATION_SCORES, SUBSTITUTIONS, Reason
 
 _STEP_BP = 1 << 18
 _BATCH_ROWS = 1 << 14
-_ALTERNATES = len(ALPHABET) - 1
+ALTERNATES = len(ALPHABET) - 1
 # Of each base the three others, in the order of the alphabet.
 _OTHERS = np.array([[alt for alt in range(4) if alt != ref] for ref in range(4)], np.int8)
 _LETTERS = pa.array(list(ALPHABET))
@@ -57,9 +57,9 @@ def plan_saturation(
     reject is an error, raised when all are counted and nothing is planned yet. With `whole` no
     region is cut: all of its rows lie in one shard.
 
-    Raises `ConfigError` for regions too large for that, `RejectsRefused`, `CoordinateError` for a region that leaves its chromosome or has no
-    bases, and for a chromosome that is too long for the tables, `FastaError`, `StorageError`, and
-    `ResultsError` where a base was lost.
+    Raises `ConfigError` for regions too large for that, `RejectsRefused`, `CoordinateError` for a
+    region that leaves its chromosome or has no bases, and for a chromosome that is too long for the
+    tables, `FastaError`, `StorageError`, and `ResultsError` where a base was lost.
     """
     check_positions(cutting)
     _check(regions, cutting)
@@ -93,7 +93,7 @@ def _check(regions: Sequence[Region], cutting: Cutting) -> None:
 def _check_whole(regions: Sequence[Region], cutting: Cutting) -> None:
     """Refuse regions that may have more rows than a shard, those that overlap counted together."""
     ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
-    most = cutting.max_rows // _ALTERNATES
+    most = cutting.max_rows // ALTERNATES
     last, first, bases = -1, 0, 0
     for stretch, active_R, cluster in _stretches(regions, ranks):
         if cluster != last:
@@ -120,7 +120,7 @@ def _number(
         for part in _steps(region.interval, _STEP_BP):
             letters = genome.letters(part)
             unknown = np.flatnonzero(encode(letters) == UNKNOWN)
-            count += _ALTERNATES * part.width - (_ALTERNATES - 1) * len(unknown)
+            count += ALTERNATES * part.width - (ALTERNATES - 1) * len(unknown)
             for some in np.split(unknown, range(_BATCH_ROWS, len(unknown), _BATCH_ROWS)):
                 if len(some):
                     found = [chr(letters[offset]) for offset in some]
@@ -164,7 +164,7 @@ def _rows(
     ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
     following = firsts[:-1].copy()  # of each region the number of its next entry
     for stretch, active_R, cluster in _stretches(regions, ranks):
-        width = max(1, _BATCH_ROWS // (_ALTERNATES * len(active_R)))
+        width = max(1, _BATCH_ROWS // (ALTERNATES * len(active_R)))
         for part in _steps(stretch, width):
             codes_L = genome.fetch(part)
             rows = _substitutions(part, codes_L, active_R, following[active_R])
@@ -199,7 +199,7 @@ def _stretches(
 
 
 def _entries_of(codes_L: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.where(codes_L < UNKNOWN, _ALTERNATES, 1)
+    return np.where(codes_L < UNKNOWN, ALTERNATES, 1)
 
 
 def _substitutions(
@@ -215,14 +215,14 @@ def _substitutions(
     """
     before_L = np.cumsum(_entries_of(codes_L)) - _entries_of(codes_L)
     known = np.flatnonzero(codes_L < UNKNOWN)
-    copies = _ALTERNATES * len(regions_R)
+    copies = ALTERNATES * len(regions_R)
     variant = (
-        before_L[known, None, None] + np.arange(_ALTERNATES)[None, :, None] + first_R[None, None, :]
+        before_L[known, None, None] + np.arange(ALTERNATES)[None, :, None] + first_R[None, None, :]
     )
     refs = codes_L[known]
     columns = {
         "variant": pa.array(variant.ravel()),
-        "region": pa.array(np.tile(regions_R, _ALTERNATES * len(known)).astype(np.int32)),
+        "region": pa.array(np.tile(regions_R, ALTERNATES * len(known)).astype(np.int32)),
         "pos": pa.array(np.repeat(positions_of(part.start + known), copies).astype(np.int32)),
         "ref": _LETTERS.take(pa.array(np.repeat(refs, copies))),
         "alt": _LETTERS.take(pa.array(np.repeat(_OTHERS[refs].ravel(), len(regions_R)))),

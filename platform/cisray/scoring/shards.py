@@ -40,8 +40,8 @@ class Cutting:
     shard and does not fall when one of its arguments grows; a shard takes `shard_seconds` at most,
     unless one window alone takes longer, and has at most `max_rows` rows.
 
-    `together` names a column that does not fall along a chromosome. Rows of one value of it are then
-    what a shard never cuts, in place of those of a window; there are at most `max_rows` of them.
+    `together` names a column that does not fall along a chromosome. Rows of one value of it are
+    then what a shard never cuts, in place of those of a window: at most `max_rows` each.
     """
 
     chromosomes: Mapping[str, int]
@@ -126,8 +126,9 @@ class _Block:
     """Neighbouring rows of one chromosome; the window of the last may go on beyond them.
 
     `inputs` are the starts of the rows' windows, `begins` the rows before which a shard may end:
-    where a window begins, or what else stays together, and the number of rows. `totals` are sums over the rows before each of what a row adds to the row
-    before it: windows, alternates, and bases covered.
+    where a window begins, or what else stays together, and the number of rows. `totals` are sums
+    over the rows before each of what a row adds to the row before it: windows, alternates, and
+    bases covered.
     """
 
     rows: pa.Table

@@ -196,7 +196,7 @@ def gradient_bytes(
     batch: int,
     cache_bytes: int = CACHE_BYTES,
 ) -> EffectBytes:
-    """Estimate the memory of gradients in so many tracks and bins, `batch` of them led back at once.
+    """Estimate the memory of gradients of so many tracks and bins, `batch` led back at once.
 
     A gradient on its way takes about what an alternate's differences do.
     """
