@@ -95,11 +95,16 @@ class GradientCheck:
 
     @staticmethod
     def _step(seen: WindowGradients, lane: int) -> NDArray[np.float32]:
-        """Make the step: along a lane's gradient, at bases that are known."""
+        """Make the step: along a lane's gradient, at bases that are known.
+
+        Where that is zero, towards A: a gradient that is not there should not go unnoticed.
+        """
         first = (len(seen.codes_S) - seen.window.input.width) // 2 + seen.region.start
         known_R = seen.codes_S[first : first + len(seen.region)] != UNKNOWN
         step_RA: NDArray[np.float32] = seen.gradient_BRA[lane] * known_R[:, None]
         largest = np.abs(step_RA).max()
-        if largest > 0:
-            step_RA *= np.float32(STEP / largest)
+        if largest == 0:
+            step_RA[:, 0] = STEP * known_R
+            return step_RA
+        step_RA *= np.float32(STEP / largest)
         return step_RA
