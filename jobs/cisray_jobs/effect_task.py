@@ -60,6 +60,7 @@ class EffectScoring:
     def score(self, shard: int, keys: pa.Table) -> Values:
         """Score rows, in their order; the places of sampled ones are those in `keys`."""
         rows = scored_rows(keys, self.bins)
+        self.check.begin()
         return self.scorer.score(rows, watch=partial(self.check.watch, shard, rows)).values
 
     def resample(self, sample: RowSample) -> None:
@@ -67,5 +68,5 @@ class EffectScoring:
         self.check.sample = sample
 
     def taken(self) -> dict[str, JsonValue]:
-        """State what the checks found, and begin anew."""
+        """State what the checks of the shard scored last found."""
         return self.check.taken()

@@ -4,7 +4,7 @@ Knows gradients, the scorer that takes first-order scores from them, and which s
 scored exactly as well; the rest is `row_task`'s business.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -65,7 +65,6 @@ class GradientScoring:
     check: WindowCheck
     batch: Choice
     exact: EffectScoring | None
-    _facts: dict[str, JsonValue] = field(default_factory=dict)
 
     def score(self, shard: int, keys: pa.Table) -> Values:
         """Score rows, in their order. Exact columns are NaN where a row is not among the largest.
@@ -73,6 +72,7 @@ class GradientScoring:
         With exact ones, a region must lie in one shard.
         """
         rows = scored_rows(keys, self.task.bins)
+        self.check.begin()
         values = self.scorer.score(rows, watch=partial(self.check.watch, shard, rows))
         if self.exact is None or self.task.exact is None:
             return values
@@ -84,14 +84,12 @@ class GradientScoring:
         )
         self.exact.resample(self.task.sample.among(shard, len(chosen)))
         exact = self.exact.score(shard, keys.take(chosen))
-        found = self.exact.taken()
-        self._facts = {EXACT_FACT: found[FACT]} if found else {}
         return {**values, **{name: spread(v, chosen, len(rows)) for name, v in exact.items()}}
 
     def taken(self) -> dict[str, JsonValue]:
-        """State what the checks found, and begin anew."""
-        facts, self._facts = self._facts, {}
-        return {**self.check.taken(), **facts}
+        """State what the checks of the shard scored last found, of exact effects by its own key."""
+        exact = {} if self.exact is None else self.exact.taken()
+        return {**self.check.taken(), **({EXACT_FACT: exact[FACT]} if exact else {})}
 
 
 def spread(

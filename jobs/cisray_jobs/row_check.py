@@ -90,6 +90,10 @@ class RowCheck:
     tracks: TrackSet
     _found: list[Deviation] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """Forget what an attempt has found that then failed: its shard is tried again, or never."""
+        self._found = []
+
     def watch(self, shard: int, rows: Sequence[ScoredRow], row: int, seen: EffectArrays) -> None:
         """Check a row that was just scored if it is sampled.
 
@@ -109,9 +113,8 @@ class RowCheck:
         self._found.append(deviation.effect)
 
     def taken(self) -> dict[str, JsonValue]:
-        """State what the shard's checks found, for its receipt, and begin anew."""
-        found, self._found = self._found, []
-        return fact(found, self.sample.tolerance)
+        """State what was found since `begin`, for the shard's receipt."""
+        return fact(self._found, self.sample.tolerance)
 
     def _complaint(self, shard: int, row: ScoredRow, what: str, worst: Deviation) -> str:
         column = self.tracks.columns[worst.track]

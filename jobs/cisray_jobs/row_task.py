@@ -45,7 +45,7 @@ class ShardScoring(Protocol):
         """Score a shard's rows, in their order. Raises SelfCheckFailed."""
 
     def taken(self) -> dict[str, JsonValue]:
-        """State what the shard's checks found, for its receipt, and begin anew."""
+        """State what the checks of the shard scored last found, for its receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

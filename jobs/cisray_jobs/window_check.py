@@ -33,6 +33,10 @@ class WindowCheck:
     stats: tuple[str, ...]
     _found: list[GradientDeviation] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """Forget what an attempt has found that then failed: its shard is tried again, or never."""
+        self._found = []
+
     def watch(
         self, shard: int, rows: Sequence[ScoredRow], members: Sequence[int], seen: WindowGradients
     ) -> None:
@@ -48,9 +52,8 @@ class WindowCheck:
             self._found.append(deviation)
 
     def taken(self) -> dict[str, JsonValue]:
-        """State what the shard's checks found, for its receipt, and begin anew."""
-        found, self._found = self._found, []
-        return fact(found, GRADIENT_TOLERANCE)
+        """State what was found since `begin`, for the shard's receipt."""
+        return fact(self._found, GRADIENT_TOLERANCE)
 
     def _complaint(self, shard: int, row: ScoredRow, found: GradientDeviation) -> str:
         stat, track = divmod(found.lane, len(self.tracks))

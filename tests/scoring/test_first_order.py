@@ -247,9 +247,8 @@ def test_the_largest_of_each_region(rows, count: int, order) -> None:
     if order is not None:
         order.shuffle(numbers)
     regions, *tracks = zip(*rows, strict=True) if rows else ((), (), ())
-    found = largest(
-        np.array(tracks, np.float32), np.array(regions, np.int32), np.array(numbers, np.int64), count
-    )
+    scores = np.array(tracks, np.float32)
+    found = largest(scores, np.array(regions, np.int32), np.array(numbers, np.int64), count)
     expected = []
     for region in set(regions):
         own = [i for i, one in enumerate(regions) if one == region]

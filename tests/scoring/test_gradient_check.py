@@ -1,4 +1,4 @@
-"""Gradients that are right agree with plain passes on either side of a window; wrong ones do not."""
+"""Right gradients agree with plain passes on either side of a window; wrong ones do not."""
 
 from collections.abc import Callable
 from dataclasses import replace
