@@ -45,6 +45,11 @@ class EffectCosts:
         return self.approach.predictor.method == "fast"
 
     @property
+    def check_flops(self) -> float:
+        """Operations of checking a row, at least: two plain passes for each member."""
+        return 2 * self.members * self.plain_flops
+
+    @property
     def plain_flops(self) -> float:
         """Operations of a plain pass."""
         return self.checkpoint.config.forward_flops(self.tracks.head)
@@ -93,24 +98,33 @@ class EffectCosts:
         )
 
     def worker_bytes(self, resources: Resources, rows: int, columns: int, *, checks: bool) -> int:
-        """Estimate the memory of a worker whose largest shard has so many rows and statistics.
-
-        One that checks itself, or subtracts, does plain passes of a single window.
-        """
-        config, precision = self.checkpoint.config, self.approach.precision.precision
-        plain = plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
-        copied, passing = 0, plain
-        if self.is_fast:
-            batch = resources.batch_size or 1
-            parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
-            copied = parts.copied
-            passing = parts.reference + max(parts.working, plain if checks else 0)
+        """Estimate the memory of a worker whose largest shard has so many rows and statistics."""
+        copied, passing = self.pass_bytes(resources, checks=checks)
         return worker_bytes(
             weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
             copied=copied,
             passing=passing,
             shard_values=rows * columns * len(self.tracks),
         )
+
+    def pass_bytes(self, resources: Resources, *, checks: bool) -> tuple[int, int]:
+        """Estimate the bytes of copied weights, and of the passes at their fullest.
+
+        A worker that checks itself, or subtracts, does plain passes of a single window.
+        """
+        config, precision = self.checkpoint.config, self.approach.precision.precision
+        if not self.is_fast:
+            return 0, self.plain_pass_bytes
+        batch = resources.batch_size or 1
+        parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
+        plain = self.plain_pass_bytes if checks else 0
+        return parts.copied, parts.reference + max(parts.working, plain)
+
+    @property
+    def plain_pass_bytes(self) -> int:
+        """Estimate the bytes of the activations of a plain pass."""
+        config = self.checkpoint.config
+        return plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ variants come from. A job adds its inputs, and how they become rows (`plan_rows`
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from cisray.genome.reference import Genome
 from cisray.genome.windows import Placement, WindowSpec, central_bins
 from cisray.inference.choose import Method
 from cisray.inference.ensemble import Ensemble
-from cisray.inference.precision import Precision
+from cisray.inference.precision import Precision, Purpose
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import read_model
 from cisray.scoring.alignment import Policy
@@ -44,8 +44,10 @@ from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
 from cisray_jobs.effect_costs import EffectCosts, EffectFiles
 from cisray_jobs.effect_task import EffectTask
+from cisray_jobs.gradient_costs import GradientCosts, GradientPlan
 from cisray_jobs.plan import Resources, fit_memory, speed
 from cisray_jobs.row_check import RowSample
+from cisray_jobs.row_task import RowTask
 from cisray_jobs.scoring_job import (
     Approach,
     Auto,
@@ -75,6 +77,7 @@ class EffectPlan:
     """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
 
     `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
+    `gradients` is there where alleles are scored by them.
     """
 
     job: str
@@ -87,6 +90,7 @@ class EffectPlan:
     rejected: Mapping[str, int]
     windows: int
     alternates: int
+    gradients: GradientPlan | None
     members: int
     placement: Placement
     indels: str
@@ -192,6 +196,39 @@ class EffectJob(ScoringJob):
         """Name the inputs for the manifest's provenance."""
 
     @property
+    def purpose(self) -> Purpose:
+        """What the model is run for."""
+        return "effects"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Name what every row gets for each track."""
+        return self.options().columns
+
+    @property
+    def partial(self) -> tuple[str, ...]:
+        """Name the columns that not every row has a value in."""
+        return ()
+
+    @property
+    def task_type(self) -> Callable[..., RowTask]:
+        """Give what makes the workers' task out of the fields that all tasks have."""
+        return EffectTask
+
+    @property
+    def checked_unit(self) -> str:
+        """Say what the self-check takes samples of."""
+        return "variant"
+
+    def own_settings(self) -> dict[str, JsonValue]:
+        """Tell what else is part of the run's identity."""
+        return {}
+
+    def costs(self, effects: EffectCosts, genome: Genome) -> EffectCosts:
+        """Say what the job costs, given what its effects would."""
+        return effects
+
+    @property
     @abstractmethod
     def source(self) -> str:
         """What the inputs are called in the table of rejects."""
@@ -213,14 +250,15 @@ class EffectJob(ScoringJob):
         options.ensemble.check_fits(spec)
         bins = range(spec.target_bins) if self.bins == "all" else central_bins(spec, self.bins)
         genome = Genome.open(self.fasta)
-        costs = EffectCosts(
+        effects = EffectCosts(
             checkpoint,
             tracks,
-            self.approach(checkpoint, device, "effects"),
+            self.approach(checkpoint, device, self.purpose),
             bins=len(bins),
             placement=self.window_placement,
             members=len(options.ensemble.members),
         )
+        costs = self.costs(effects, genome)
         resources = self.spread_over(device)
         cut = self._cut(costs, resources)
         with TemporaryDirectory(prefix="cisray-plan-") as scratch:
@@ -258,7 +296,7 @@ class EffectJob(ScoringJob):
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
         with self.prepared() as prepared:
-            done = self.carry_out(prepared, display, unit="variant")
+            done = self.carry_out(prepared, display, unit=self.checked_unit)
             return ScoredEffects(
                 **asdict(done.sealed),
                 entries=prepared.planned.entries,
@@ -369,7 +407,8 @@ class PreparedEffects:
         return {
             "head": self.config.head,
             "tracks": len(self.tracks),
-            "statistics": list(self.options.columns),
+            "statistics": list(self.config.columns),
+            "partial": list(self.config.partial),
             "bins": [self.bins.start, self.bins.stop],
             "window_placement": self.config.window_placement,
             "indels": self.options.policy.value,
@@ -383,6 +422,7 @@ class PreparedEffects:
             "scored": self.planned.scored,
             "rejected": self.planned.entries - self.planned.scored,
             "rejects_sha256": self.planned.rejects_sha256,
+            **self.config.own_settings(),
         }
 
     @cached_property
@@ -401,9 +441,9 @@ class PreparedEffects:
         return self.sample.by_shard
 
     @property
-    def task(self) -> EffectTask:
+    def task(self) -> RowTask:
         """What the workers do."""
-        return EffectTask(
+        return self.config.task_type(
             place=self.config.place,
             method=self.approach.predictor.method,
             precision=self.approach.precision.precision,
@@ -439,7 +479,7 @@ class PreparedEffects:
     def worker_bytes(self) -> int:
         """Estimate the memory of one worker, which holds the model, a window and a shard."""
         rows = max((span.rows for span in self.plan.spans.values()), default=0)
-        columns = len(self.options.columns)
+        columns = len(self.config.columns)
         checks = bool(self.sample.rows)
         return self.costs.worker_bytes(self.resources, rows, columns, checks=checks)
 
@@ -455,7 +495,7 @@ class PreparedEffects:
         checks = sum(count for shard, count in self.sampled.items() if shard not in done)
         work = (self.planned.windows, self.planned.alternates, self._covered_bp())
         seconds = left * self.costs.seconds(self.resources, *work)
-        passes = checks * self.costs.members * 2 * self.costs.plain_flops
+        passes = checks * self.costs.check_flops
         seconds += passes / speed(self.resources, "plain", "float32")
         return EffectPlan(
             job=self.config.job,
@@ -463,11 +503,12 @@ class PreparedEffects:
             model_sha256=self.costs.checkpoint.digest,
             head=self.config.head,
             tracks=len(self.tracks),
-            statistics=self.options.columns,
+            statistics=self.config.columns,
             entries=self.planned.entries,
             rejected=self.rejected,
             windows=self.planned.windows,
             alternates=self.planned.alternates,
+            gradients=self.costs.told if isinstance(self.costs, GradientCosts) else None,
             members=self.costs.members,
             placement=self.config.window_placement,
             indels=self.options.policy.value,
@@ -497,7 +538,7 @@ class PreparedEffects:
     def _file_bytes(self, shards: Iterable[int]) -> int:
         rows = [self.plan.spans[shard].rows for shard in shards]
         files = EffectFiles(
-            columns=len(self.options.columns) * len(self.tracks),
+            columns=len(self.config.columns) * len(self.tracks),
             blocks=len(self._blocks),
             mantissa_bits=self.config.mantissa_bits,
             key_bytes=self.config.key_bytes,
@@ -506,7 +547,7 @@ class PreparedEffects:
 
     @property
     def _blocks(self) -> dict[str, list[int]]:
-        return assign_blocks(self.tracks, len(self.options.columns))
+        return assign_blocks(self.tracks, len(self.config.columns))
 
 
 def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:

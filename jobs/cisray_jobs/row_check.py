@@ -57,6 +57,12 @@ class RowSample:
             drawn.setdefault(shards[place], set()).add(row - firsts[place])
         return cls({shard: frozenset(rows) for shard, rows in drawn.items()}, seed, precision)
 
+    def among(self, shard: int, rows: int) -> "RowSample":
+        """Draw as many of a shard's `rows` chosen ones as it has sampled rows, by their place."""
+        count = min(rows, len(self.rows.get(shard, ())))
+        drawn = sample_rows(rows, count, f"{self.seed} {shard}")
+        return RowSample({shard: drawn}, self.seed, self.precision)
+
     @property
     def by_shard(self) -> Counter[int]:
         """Count the sampled rows of each shard that has some."""

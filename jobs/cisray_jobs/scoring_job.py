@@ -212,7 +212,8 @@ class ScoringJob(JobConfig):
         if purpose == "effects" and method.method == "plain":
             return Approach(method, subtracting_precision(method, self.precision))
         is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
-        kept = self.setting_there("precision") if self.precision == "auto" else None
+        is_open = self.precision == "auto" and purpose != "gradients"
+        kept = self.setting_there("precision") if is_open else None
         wanted = kept if isinstance(kept, str) else self.precision
         precision = choose_precision(wanted, settled, purpose, here=is_here)
         if kept is not None:

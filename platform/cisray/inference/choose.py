@@ -14,7 +14,7 @@ from cisray.inference.effects import PlainEffects
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.gradients import FastGradients
 from cisray.inference.fast.predictor import FastPredictor
-from cisray.inference.gradients import GradientPredictor, PlainGradients
+from cisray.inference.gradients import PlainGradients
 from cisray.inference.precision import Precision, PrecisionChoice
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.enformer.network import Enformer
@@ -110,7 +110,7 @@ def gradient_predictor(
     device: torch.device,
     batch_size: int,
     method: Method,
-) -> GradientPredictor:
+) -> FastGradients | PlainGradients:
     """Build what differentiates, for a model on its device; always in float32.
 
     `batch_size` objectives are led back together. The plain way does so one by one, and holds all
