@@ -6,9 +6,10 @@ worker writes its own results; what it returns is a few numbers.
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 
 import pyarrow as pa
 
@@ -18,6 +19,7 @@ from cisray.inference.effect_batch import settle_effect_batch
 from cisray.inference.effects import PlainEffects
 from cisray.inference.precision import Precision
 from cisray.scoring.effect_check import EffectCheck
+from cisray.scoring.variant_sites import bins_of
 from cisray.scoring.variants import EffectOptions, ScoredRow, VariantScorer, VariantScores
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.plan import ShardSpan
@@ -26,13 +28,17 @@ from cisray.store.run import ShardSink
 from cisray_jobs.checks import on_record
 from cisray_jobs.row_check import RowCheck, RowSample
 from cisray_jobs.worker import Bench, Place, peak_rss_bytes
+from cisray_schemas import VARIANT_SITES
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectTask:
-    """A picklable description of the work; a run that has begun knows the rest."""
+    """A picklable description of the work; a run that has begun knows the rest.
+
+    Rows count in all of `bins`, unless the run's plan says in which of them each row does.
+    """
 
     place: Place
     method: Method
@@ -61,6 +67,7 @@ class EffectTask:
         batch = settle_effect_batch(predictor, bench.device, self.batch_size, bins=self.bins)
         log.info("batch size: %d (%s)", batch.batch_size, batch.reason)
         here = bench.facts(batch)
+        at_sites = plan.plan is VARIANT_SITES
         scorer = VariantScorer(predictor, bench.genome, self.options)
         plain = PlainEffects(bench.model, sink.tracks, device=bench.device)
         check = RowCheck(EffectCheck(plain, bench.genome, self.options), self.sample, sink.tracks)
@@ -68,7 +75,8 @@ class EffectTask:
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
             keys = plan.keys(shard)
-            rows = scored_rows(keys, self.bins)
+            bins = bins_of(plan.entries(shard)) if at_sites else repeat(self.bins)
+            rows = scored_rows(keys, bins)
             with on_record(sink, shard):
                 scores = scorer.score(rows, watch=partial(check.watch, shard, rows))
             facts = {
@@ -84,10 +92,11 @@ class EffectTask:
         return score
 
 
-def scored_rows(keys: pa.Table, bins: range) -> list[ScoredRow]:
-    """Take the variants of a shard out of its keys; all of them count in the same bins."""
+def scored_rows(keys: pa.Table, bins: Iterable[range]) -> list[ScoredRow]:
+    """Take the variants of a shard out of its keys; the next of `bins` are those of each."""
     columns = (keys[name].to_pylist() for name in ("chrom", "pos", "ref", "alt"))
-    return [ScoredRow(Variant(*row), bins) for row in zip(*columns, strict=True)]
+    counted = iter(bins)
+    return [ScoredRow(Variant(*row), next(counted)) for row in zip(*columns, strict=True)]
 
 
 def effect_pieces(

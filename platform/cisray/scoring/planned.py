@@ -30,11 +30,20 @@ class PlanFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteCount:
+    """How many sites were given, and how many of them have rows."""
+
+    given: int
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and what it consists of: entries = scored + rejected.
+    """A plan, and what it consists of: entries = scored + rejected. An entry has rows, or a reason.
 
     `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
-    once, but for a window with more rows than a shard may have.
+    once, but for a window with more rows than a shard may have. `sites` are counted where rows are
+    at sites.
     """
 
     plan: KeyedPlan
@@ -43,11 +52,12 @@ class Planned:
     rejected: Mapping[Reason, int]
     windows: int
     alternates: int
+    sites: SiteCount | None = None
 
     @property
     def scored(self) -> int:
-        """The rows of the plan, duplicates included."""
-        return self.plan.rows
+        """The entries that have rows in the plan, duplicates included."""
+        return self.plan.scored
 
 
 def write_plan(
@@ -60,8 +70,8 @@ def write_plan(
 ) -> Planned:
     """Write shards as a plan; `tables` are those of the plan and of the run's data files.
 
-    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as the rows of
-    the two files.
+    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as have rows in
+    the plan or are rejected.
     """
     windows = alternates = 0
     with KeyedPlanWriter(files.plan, *tables) as writer:
@@ -72,9 +82,9 @@ def write_plan(
             alternates += shard.alternates
         plan = writer.close()
     rejected = count_rejects(files.rejects)
-    if entries != plan.rows + rejected.total():
+    if entries != plan.scored + rejected.total():
         raise ResultsError(
-            f"{files.source} has {entries:,} entries, but {plan.rows:,} are planned and "
+            f"{files.source} has {entries:,} entries, but {plan.scored:,} are planned and "
             f"{rejected.total():,} rejected: entries were lost or doubled. This is a fault of "
             "cisray; nothing of this plan should be used."
         )
