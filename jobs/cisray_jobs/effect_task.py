@@ -4,6 +4,7 @@ Knows scorers of variants and run directories; knows nothing of Ray or of the ot
 worker writes its own results; what it returns is a few numbers.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from functools import partial
 from itertools import repeat
 
 import pyarrow as pa
+import torch
 
 from cisray.genome.variant import Variant
 from cisray.inference.choose import Method, effect_predictor
@@ -69,7 +71,7 @@ class EffectTask:
         here = bench.facts(batch)
         at_sites = plan.plan is VARIANT_SITES
         scorer = VariantScorer(predictor, bench.genome, self.options)
-        plain = PlainEffects(bench.model, sink.tracks, device=bench.device)
+        plain = plain_twin(bench, needed=bool(self.sample.rows))
         check = RowCheck(EffectCheck(plain, bench.genome, self.options), self.sample, sink.tracks)
 
         def score(shard: int) -> dict[str, object]:
@@ -90,6 +92,18 @@ class EffectTask:
             return {"rows": receipt.n_rows, "bytes": receipt.n_bytes}
 
         return score
+
+
+def plain_twin(bench: Bench, *, needed: bool) -> PlainEffects:
+    """Build what sampled rows are computed with: float64 on CUDA, where that costs little.
+
+    Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On a
+    CPU float64 would take three times the memory of the rest of the run.
+    """
+    if bench.device.type != "cuda" or not needed:
+        return PlainEffects(bench.model, bench.sink.tracks, device=bench.device)
+    exact = copy.deepcopy(bench.model).double()
+    return PlainEffects(exact, bench.sink.tracks, device=bench.device, dtype=torch.float64)
 
 
 def scored_rows(keys: pa.Table, bins: Iterable[range]) -> list[ScoredRow]:
