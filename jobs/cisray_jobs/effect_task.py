@@ -7,10 +7,9 @@ worker writes its own results; what it returns is a few numbers.
 import copy
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import repeat
 
 import pyarrow as pa
 import torch
@@ -30,17 +29,13 @@ from cisray.store.run import ShardSink
 from cisray_jobs.checks import on_record
 from cisray_jobs.row_check import RowCheck, RowSample
 from cisray_jobs.worker import Bench, Place, peak_rss_bytes
-from cisray_schemas import VARIANT_SITES
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectTask:
-    """A picklable description of the work; a run that has begun knows the rest.
-
-    Rows count in all of `bins`, unless the run's plan says in which of them each row does.
-    """
+    """A picklable description of the work; a run that has begun knows the rest."""
 
     place: Place
     method: Method
@@ -69,7 +64,6 @@ class EffectTask:
         batch = settle_effect_batch(predictor, bench.device, self.batch_size, bins=self.bins)
         log.info("batch size: %d (%s)", batch.batch_size, batch.reason)
         here = bench.facts(batch)
-        at_sites = plan.plan is VARIANT_SITES
         scorer = VariantScorer(predictor, bench.genome, self.options)
         plain = plain_twin(bench, needed=bool(self.sample.rows))
         check = RowCheck(EffectCheck(plain, bench.genome, self.options), self.sample, sink.tracks)
@@ -77,8 +71,7 @@ class EffectTask:
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
             keys = plan.keys(shard)
-            bins = bins_of(plan.entries(shard)) if at_sites else repeat(self.bins)
-            rows = scored_rows(keys, bins)
+            rows = scored_rows(keys, self.bins)
             with on_record(sink, shard):
                 scores = scorer.score(rows, watch=partial(check.watch, shard, rows))
             facts = {
@@ -106,11 +99,11 @@ def plain_twin(bench: Bench, *, needed: bool) -> PlainEffects:
     return PlainEffects(exact, bench.sink.tracks, device=bench.device, dtype=torch.float64)
 
 
-def scored_rows(keys: pa.Table, bins: Iterable[range]) -> list[ScoredRow]:
-    """Take the variants of a shard out of its keys; the next of `bins` are those of each."""
+def scored_rows(keys: pa.Table, bins: range) -> list[ScoredRow]:
+    """Take the rows of a shard out of its keys; they count in `bins`, or in their sites'."""
     columns = (keys[name].to_pylist() for name in ("chrom", "pos", "ref", "alt"))
-    counted = iter(bins)
-    return [ScoredRow(Variant(*row), next(counted)) for row in zip(*columns, strict=True)]
+    variants = (Variant(*row) for row in zip(*columns, strict=True))
+    return [ScoredRow(*row) for row in zip(variants, bins_of(keys, bins), strict=True)]
 
 
 def effect_pieces(

@@ -60,6 +60,13 @@ _SITE = [
         base="0-based",
     ),
     column("site_end", pa.int32(), "base after the site's last one", unit="bp", base="0-based"),
+    column(
+        "first_bin",
+        pa.int32(),
+        "first target bin of the variant's window that holds a base of the site",
+        base="0-based",
+    ),
+    column("bins", pa.int32(), "how many bins hold a base of the site, side by side"),
 ]
 _ORDER = ("chrom", "pos", "ref", "alt", "variant")
 
@@ -83,20 +90,7 @@ VARIANT_SITES = Table(
     name="variant_sites",
     version=1,
     sort_by=(*_ORDER, "site"),
-    schema=pa.schema(
-        [
-            *_KEYS,
-            *_SITE,
-            column(
-                "first_bin",
-                pa.int32(),
-                "first target bin, of the variant's window, that holds a base of the site",
-                base="0-based",
-            ),
-            column("bins", pa.int32(), "how many bins hold a base of the site, side by side"),
-            *_ORIGIN,
-        ]
-    ),
+    schema=pa.schema([*_KEYS, *_SITE, *_ORIGIN]),
 )
 
 VARIANT_SITE_SCORES = Table(

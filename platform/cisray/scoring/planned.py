@@ -67,11 +67,13 @@ def write_plan(
     *,
     entries: int,
     rejects_sha256: str,
+    rows: int | None = None,
 ) -> Planned:
     """Write shards as a plan; `tables` are those of the plan and of the run's data files.
 
     The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as have rows in
-    the plan or are rejected.
+    the plan or are rejected, and the plan has as many `rows` as are owed: one for each entry that
+    it has, unless told.
     """
     windows = alternates = 0
     with KeyedPlanWriter(files.plan, *tables) as writer:
@@ -82,10 +84,11 @@ def write_plan(
             alternates += shard.alternates
         plan = writer.close()
     rejected = count_rejects(files.rejects)
-    if entries != plan.scored + rejected.total():
+    owed = plan.scored if rows is None else rows
+    if (entries, owed) != (plan.scored + rejected.total(), plan.rows):
         raise ResultsError(
             f"{files.source} has {entries:,} entries, but {plan.scored:,} are planned and "
-            f"{rejected.total():,} rejected: entries were lost or doubled. This is a fault of "
-            "cisray; nothing of this plan should be used."
+            f"{rejected.total():,} rejected, in {plan.rows:,} rows of {owed:,}: some were lost or "
+            "doubled. This is a fault of cisray; nothing of this plan should be used."
         )
     return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates)

@@ -49,6 +49,10 @@ class RowsOf(Protocol):
         """Make the rows of alleles that are sorted by `ORDER`, in the order of the plan."""
 
     @property
+    def owed(self) -> int | None:
+        """How many rows the alleles that were sifted must have; None for one each."""
+
+    @property
     def sites(self) -> SiteCount | None:
         """Count the sites that rows are at, once all rows are made; None where they are at none."""
 
@@ -57,6 +61,7 @@ class OneEach:
     """Every allele has one row."""
 
     tables = VARIANTS, VARIANT_SCORES
+    owed = None
     sites = None
 
     def sift(self, entries: Iterable[Allele | Reject]) -> Iterable[Allele | Reject]:
@@ -104,6 +109,7 @@ def plan_variants(
             files,
             entries=count,
             rejects_sha256=rejects.sha256,
+            rows=rows.owed,
         )
     return replace(planned, sites=rows.sites)
 

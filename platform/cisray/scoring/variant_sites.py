@@ -27,7 +27,6 @@ Numbers = NDArray[np.int64]
 
 _BATCH_ENTRIES = 1 << 8
 _BATCH_ROWS = 1 << 16
-_NEVER = np.iinfo(np.int64).max
 
 
 def check_narrow(site: Interval, spec: WindowSpec, placement: Placement) -> None:
@@ -48,7 +47,8 @@ class AtSites:
     """The rows of alleles at sites, which are numbered in the order given.
 
     A site is in reach of an allele that has every base of it in the target of its window. The row
-    counts the bins that hold a base of the site.
+    counts the bins that hold a base of the site. `owed` are the rows of the alleles sifted so far,
+    counted in another way than rows are made.
     """
 
     tables = VARIANT_SITES, VARIANT_SITE_SCORES
@@ -64,6 +64,7 @@ class AtSites:
         }
         self._of_rank = list(self._on.values())
         self._scored = np.zeros(len(sites), dtype=bool)
+        self.owed = 0
         self._cutting = cutting
 
     def sift(self, entries: Iterable[Allele | Reject]) -> Iterator[Allele | Reject]:
@@ -71,9 +72,11 @@ class AtSites:
         coming = iter(entries)
         while batch := list(islice(coming, _BATCH_ENTRIES)):
             alleles = [entry for entry in batch if isinstance(entry, Allele)]
-            reached = iter(self._reached([allele.variant for allele in alleles]))
+            counts = self._count([allele.variant for allele in alleles])
+            self.owed += int(counts.sum())
+            reaches = iter(counts > 0)
             for entry in batch:
-                if isinstance(entry, Reject) or next(reached):
+                if isinstance(entry, Reject) or next(reaches):
                     yield entry
                 else:
                     yield self._out_of_reach(entry)
@@ -90,15 +93,15 @@ class AtSites:
         """Count the sites, and those that rows were made for."""
         return SiteCount(len(self._scored), int(self._scored.sum()))
 
-    def _reached(self, variants: Sequence[Variant]) -> list[bool]:
-        reached = np.zeros(len(variants), dtype=bool)
+    def _count(self, variants: Sequence[Variant]) -> Numbers:
+        counts = np.zeros(len(variants), dtype=np.int64)
         by_chrom: dict[str, list[int]] = defaultdict(list)
         for index, variant in enumerate(variants):
             by_chrom[variant.chrom].append(index)
         for chrom, members in by_chrom.items():
             pos = np.array([variants[index].pos for index in members], np.int64)
-            reached[members] = self._on[chrom].reached(pos)
-        return reached.tolist()
+            counts[members] = self._on[chrom].count(pos)
+        return counts
 
     def _out_of_reach(self, allele: Allele) -> Reject:
         window = Window.placed(allele.variant.interval, self._cutting.spec, self._cutting.placement)
@@ -109,7 +112,7 @@ class AtSites:
 class _Sorted:
     """The sites of one chromosome in the order of their starts; `numbers` are those in the input.
 
-    `first_end` is, of the sites from each on, the end of the one that ends first.
+    None is wider than a target.
     """
 
     def __init__(self, sites: Sequence[Feature], numbers: Sequence[int], cutting: Cutting) -> None:
@@ -119,14 +122,19 @@ class _Sorted:
         self.names = pa.array([sites[number].name for number in order], pa.string())
         self.starts = np.array([sites[number].interval.start for number in order], np.int64)
         self.ends = np.array([sites[number].interval.end for number in order], np.int64)
-        ends = np.append(self.ends, _NEVER)
-        self.first_end = np.minimum.accumulate(ends[::-1])[::-1]
+        self._ends_in_order = np.sort(self.ends)
 
-    def reached(self, pos: Numbers) -> NDArray[np.bool_]:
-        """Tell of 1-based positions of alleles which of them have a site in reach."""
+    def count(self, pos: Numbers) -> Numbers:
+        """Count the sites in reach of alleles at 1-based positions.
+
+        They are those that end by the end of the target, without those that start before it: as no
+        site starts before a target and ends after it.
+        """
         targets = self._targets(pos)
-        first = np.searchsorted(self.starts, targets)
-        return self.first_end[first] <= targets + self._cutting.spec.target_bp
+        ended = np.searchsorted(
+            self._ends_in_order, targets + self._cutting.spec.target_bp, side="right"
+        )
+        return ended - np.searchsorted(self.starts, targets)
 
     def rows(self, alleles: pa.Table) -> Iterator[pa.Table]:
         """Make the rows of sorted alleles of this chromosome, some at a time."""
@@ -183,7 +191,9 @@ def _steps(counts: Numbers) -> Iterator[slice]:
     return (slice(first, end) for first, end in pairwise([*firsts, len(counts)]))
 
 
-def bins_of(entries: pa.Table) -> list[range]:
-    """Take out of rows of the plan which bins count in each."""
-    firsts, counts = (entries[name].to_pylist() for name in ("first_bin", "bins"))
+def bins_of(keys: pa.Table, every: range) -> list[range]:
+    """Take out of a shard's keys which bins count in each row: `every` where it is at no site."""
+    if "first_bin" not in keys.column_names:
+        return [every] * keys.num_rows
+    firsts, counts = (keys[name].to_pylist() for name in ("first_bin", "bins"))
     return [range(first, first + count) for first, count in zip(firsts, counts, strict=True)]
