@@ -27,7 +27,7 @@ from cisray.inference.precision import Precision, Purpose
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import read_model
 from cisray.scoring.alignment import Policy
-from cisray.scoring.planned import PlanFiles, Planned
+from cisray.scoring.planned import PlanFiles, Planned, SiteCount
 from cisray.scoring.shards import MAX_ROWS, Cutting
 from cisray.scoring.statistics import find
 from cisray.scoring.variants import EffectOptions
@@ -68,7 +68,9 @@ class ScoredEffects(RunSummary):
     """What a sealed run consists of, what was left out and why, and what its self-check found."""
 
     entries: int
+    scored: int
     rejected: Mapping[str, int]
+    sites: SiteCount | None
     self_check: SelfCheckSummary
 
 
@@ -77,7 +79,7 @@ class EffectPlan:
     """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
 
     `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
-    `gradients` is there where alleles are scored by them.
+    `gradients` is there where alleles are scored by them, `sites` where statistics are of their bins.
     """
 
     job: str
@@ -87,7 +89,9 @@ class EffectPlan:
     tracks: int
     statistics: tuple[str, ...]
     entries: int
+    scored: int
     rejected: Mapping[str, int]
+    sites: SiteCount | None
     windows: int
     alternates: int
     gradients: GradientPlan | None
@@ -195,6 +199,10 @@ class EffectJob(ScoringJob):
     def told_inputs(self) -> dict[str, JsonValue]:
         """Name the inputs for the manifest's provenance."""
 
+    def counted_bins(self, bins: range) -> JsonValue:
+        """Tell for the manifest in which of a window's bins all rows count."""
+        return [bins.start, bins.stop]
+
     @property
     def purpose(self) -> Purpose:
         """What the model is run for."""
@@ -300,7 +308,9 @@ class EffectJob(ScoringJob):
             return ScoredEffects(
                 **asdict(done.sealed),
                 entries=prepared.planned.entries,
+                scored=prepared.planned.scored,
                 rejected=prepared.rejected,
+                sites=prepared.planned.sites,
                 self_check=done.self_check,
             )
 
@@ -409,7 +419,7 @@ class PreparedEffects:
             "tracks": len(self.tracks),
             "statistics": list(self.config.columns),
             "partial": list(self.config.partial),
-            "bins": [self.bins.start, self.bins.stop],
+            "bins": self.config.counted_bins(self.bins),
             "window_placement": self.config.window_placement,
             "indels": self.options.policy.value,
             "reverse_complement": ensemble.reverse_complement,
@@ -420,6 +430,7 @@ class PreparedEffects:
             "rows_per_shard": self.cut.rows,
             "entries": self.planned.entries,
             "scored": self.planned.scored,
+            "rows": self.plan.rows,
             "rejected": self.planned.entries - self.planned.scored,
             "rejects_sha256": self.planned.rejects_sha256,
             **self.config.own_settings(),
@@ -505,7 +516,9 @@ class PreparedEffects:
             tracks=len(self.tracks),
             statistics=self.config.columns,
             entries=self.planned.entries,
+            scored=self.planned.scored,
             rejected=self.rejected,
+            sites=self.planned.sites,
             windows=self.planned.windows,
             alternates=self.planned.alternates,
             gradients=self.costs.told if isinstance(self.costs, GradientCosts) else None,
