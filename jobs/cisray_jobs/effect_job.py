@@ -79,7 +79,7 @@ class EffectPlan:
     """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
 
     `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
-    `gradients` is there where alleles are scored by them, `sites` where statistics are of their bins.
+    `gradients` are there where alleles are scored by them, `sites` where rows are of sites.
     """
 
     job: str
