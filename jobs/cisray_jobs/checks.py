@@ -131,7 +131,8 @@ def summarise(
         max(_number(told, name) for told in found.values())
         for name in ("worst", "largest_relative", "tolerance")
     )
-    note = f"the worst track of a {unit} is off by {worst:.1e}, tolerated {tolerance:g}"
+    off = f"off by {worst:.1e}" if worst else "no further off than the plain way can tell"
+    note = f"the worst track of a {unit} is {off}, tolerated {tolerance:g}"
     note = f"{note}; {left}" if left else note
     return SelfCheckSummary(checked, due, missed, worst, relative, note)
 

@@ -18,9 +18,9 @@ from cisray_jobs.scoring_job import Approach
 SIGN_EXPONENT_BITS = 8.5
 
 # What a window and an alternate cost beside their products, in operations of the same time: some
-# 10 and 5 ms of a CPU. Nothing at the published size; all there is to a tiny model.
-WINDOW_FLOPS = 2e9
-ALTERNATE_FLOPS = 1e9
+# 15 and 10 ms of a CPU. Nothing at the published size; all there is to a tiny model.
+WINDOW_FLOPS = 3e9
+ALTERNATE_FLOPS = 2e9
 
 
 @dataclass(frozen=True)

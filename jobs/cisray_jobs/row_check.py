@@ -70,7 +70,7 @@ class RowSample:
 
     @property
     def tolerance(self) -> float:
-        """How far the effect in a track may lie from the plain one, over the norm of that."""
+        """How far an effect may lie from the plain one, in the measure of `measure_effect`."""
         return EFFECT_TOLERANCES[self.precision]
 
     def told(self) -> dict[str, JsonValue]:
@@ -120,7 +120,7 @@ class RowCheck:
         column = self.tracks.columns[worst.track]
         return (
             f"The self-check failed: of the variant {row.variant} in shard {shard}, {what} in "
-            f"track {column} is off by {worst.error:.2g} of its norm from the plain one's, and "
+            f"track {column} lies {worst.error:.2g} from the plain one's, and "
             f"{self.sample.tolerance:g} is tolerated of differences; in bin {worst.bin} of those "
             f"computed it says {worst.value:.6g}, the plain one {worst.plain:.6g}. Nothing of the "
             "shard is stored and the run has stopped. Do not use what it has stored before: score "

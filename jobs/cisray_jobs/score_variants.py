@@ -55,7 +55,8 @@ class ScoreVariants(EffectJob):
         options = self.options()
 
         def fits(variant: Variant) -> bool:
-            return fits_window(variant, options.window(variant, cutting.spec), genome.fetch_padded)
+            windows = options.windows(variant, cutting.spec)
+            return all(fits_window(variant, window, genome.fetch_padded) for window in windows)
 
         entries = read_alleles(self.vcf, checker, Tally())
         return plan_variants(entries, files, cutting, fits=fits, strict=self.strict)

@@ -174,9 +174,15 @@ def test_effects_of_the_published_size_cost_what_was_measured() -> None:
     assert costs.reference_following(1) == pytest.approx(3.2 * 0.2206e12, rel=0.005)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("cache_bytes", [10**12, 60_000_000, 10_000_000])
-@pytest.mark.parametrize("bins", [range(896), range(446, 450)])
+@pytest.mark.parametrize(
+    ("precision", "cache_bytes", "bins"),
+    [
+        ("float32", 10**12, range(896)),
+        ("bfloat16", 10**12, range(446, 450)),
+        ("float32", 60_000_000, range(896)),
+        ("bfloat16", 10_000_000, range(446, 450)),
+    ],
+)
 def test_the_bytes_of_effects_are_those_that_are_held(
     model: Enformer, precision, cache_bytes: int, bins: range
 ) -> None:

@@ -13,6 +13,7 @@ from cisray.inference.selfcheck import (
     measure_effect,
     sample_rows,
     sample_size,
+    subtraction_noise,
 )
 
 NAMES = [f"chr{1 + n // 90}:{114_688 * (n % 90)}" for n in range(270)]
@@ -148,8 +149,8 @@ def test_an_error_of_an_effect_is_relative_to_the_effect() -> None:
     plain = values([0.03, 0.04], [0.0, 0.05]).T
     fast = plain.copy()
     fast[1, 0] += 0.002  # 0.002 of a norm of 0.05: 0.04
-    fast[0, 1] += 0.001
-    found = measure_effect(fast, plain, prediction)
+    fast[0, 1] += 0.002  # the same, but see the next test
+    found = measure_effect(fast, plain, prediction, noise=3e-6)
     # Of the difference 3e-6 of the signal's norm of 5 are taken off.
     assert found.error == pytest.approx((0.002 - 15e-6) / 0.05, rel=1e-4)
     assert (found.track, found.bin) == (0, 1)
@@ -158,24 +159,53 @@ def test_an_error_of_an_effect_is_relative_to_the_effect() -> None:
     assert not found.is_within(EFFECT_TOLERANCES["float32"])
 
 
+def test_a_track_whose_own_effect_cancels_is_measured_by_what_tracks_have() -> None:
+    prediction = values([1, 1], [10, 10], [2, 2]).T
+    plain = values([0.1, 0.1], [1e-6, 0], [0.2, 0.2]).T
+    fast = plain.copy()
+    fast[0, 1] += 0.02
+    # Two tracks of three have effects of 0.1 of their signal: root mean square 0.1 sqrt(2 / 3).
+    expected = 0.02 / (0.1 * np.sqrt(2 / 3) * np.sqrt(200))
+    found = measure_effect(fast, plain, prediction, noise=0)
+    assert (found.track, found.error) == (1, pytest.approx(expected, rel=1e-4))
+    assert not measure_effect(fast + 0.1 * prediction, plain, prediction, noise=0).is_within(0.5)
+
+
 def test_what_subtraction_cannot_tell_is_no_error() -> None:
     prediction = values([300, 400], [30, 40]).T
     plain = np.zeros((2, 2), np.float32)
     fast = plain.copy()
-    fast[0, 0] = 500 * 2.9e-6
-    assert measure_effect(fast, plain, prediction).error == 0
-    fast[0, 0] = 500 * 3.1e-6
-    assert measure_effect(fast, plain, prediction).error == np.inf
-    # Nor does it hide what is larger: an effect of 1e-4 of the signal that is off by a tenth.
-    plain = 1e-4 * prediction
-    assert measure_effect(np.float32(1.1) * plain, plain, prediction).error > 0.05
+    fast[0, 0] = 500 * 1.9e-5
+    assert measure_effect(fast, plain, prediction, noise=2e-5).error == 0
+    assert measure_effect(fast, plain, prediction, noise=1.8e-5).error == np.inf
+    # Nor does it hide what is larger: an effect of 1e-3 of the signal that is off by a fifth.
+    plain = np.float32(1e-3) * prediction
+    assert not measure_effect(np.float32(1.2) * plain, plain, prediction, noise=2e-5).is_within(0.1)
+
+
+def test_noise_is_told_by_a_reference_within_bounds() -> None:
+    plain = values([3, 4], [30, 40])
+    for off, noise in ((0.0, 3e-6), (5e-5, 3e-6), (4e-4, 1.6e-5), (1e-2, 2e-5)):
+        ours = plain.copy()
+        ours[1, 0] += off  # of a norm of 50
+        found = subtraction_noise(measure(ours, plain))
+        assert found == pytest.approx(noise, rel=0.02)
+    assert subtraction_noise(measure(np.inf * plain, plain)) == 2e-5
+
+
+def test_a_track_without_signal_and_effect_is_no_error() -> None:
+    prediction, plain = values([1, 2], [0, 0]).T, values([0.1, 0.1], [0, 0]).T
+    assert measure_effect(plain, plain, prediction, noise=0).error == 0
+    fast = plain.copy()
+    fast[1, 1] = 1e-9
+    assert measure_effect(fast, plain, prediction, noise=0).error == np.inf
 
 
 @pytest.mark.parametrize("which", range(3))
 def test_an_effect_that_is_not_finite_is_never_within(which: int) -> None:
     arrays = [values([1, 2], [3, 4]) for _ in range(3)]
     arrays[which][0, 1] = np.nan
-    found = measure_effect(*arrays)
+    found = measure_effect(*arrays, noise=0)
     assert (found.bin, found.track) == (0, 1)
     assert not found.is_within(1e30)
 
@@ -184,7 +214,7 @@ def test_effects_of_other_shapes_are_refused() -> None:
     one, two = values([1, 2]), values([1, 2], [3, 4])
     for arrays in ((one, two, two), (two, one, two), (two, two, one)):
         with pytest.raises(ValueError, match="shape"):
-            measure_effect(*arrays)
+            measure_effect(*arrays, noise=0)
 
 
 @given(st.integers(0, 300), st.integers(0, 300), st.text(max_size=5))

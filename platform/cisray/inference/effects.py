@@ -50,6 +50,7 @@ class EffectPredictor(Protocol):
 
     spec: WindowSpec
     tracks: TrackSet
+    batch_size: int  # alternates that are carried at a time, of those that are passed at once
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> ReferenceWindow:
         """Do the pass of one reference window; `bins` of axis N are computed, None means all."""
@@ -103,6 +104,8 @@ class PlainEffects:
         self.spec = window_spec(model)
         self.tracks = tracks
         self.device = device
+        self.dtype = dtype
+        self.batch_size = 1
         self._model = model
         self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
         self._onehot = onehot_table(device, dtype)

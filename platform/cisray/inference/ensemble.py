@@ -207,6 +207,7 @@ class OtherStrand:
     def __init__(self, predictor: EffectPredictor) -> None:
         self.spec: WindowSpec = predictor.spec
         self.tracks: TrackSet = predictor.tracks
+        self.batch_size = predictor.batch_size
         self._predictor = predictor
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "TurnedWindow":

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cisray.genome.reference import Genome
-from cisray.inference.effects import EffectPredictor
+from cisray.inference.effects import PlainEffects
 from cisray.inference.precision import Precision
 from cisray.inference.selfcheck import (
     EFFECT_TOLERANCES,
@@ -19,6 +19,7 @@ from cisray.inference.selfcheck import (
     Deviation,
     measure,
     measure_effect,
+    subtraction_noise,
 )
 from cisray.scoring.variants import EffectArrays, EffectOptions, ScoredRow, VariantScorer
 
@@ -43,11 +44,16 @@ class EffectDeviation:
 class EffectCheck:
     """Compare what a row's statistics were computed from with two plain predictions.
 
-    `plain` is `PlainEffects` in float32, `options` are those of the scorer that is checked. Memory
-    is that of a plain pass, time that of two or three for each member of the ensemble.
+    `options` are those of the scorer that is checked. Memory is that of a plain pass, time that of
+    two or three for each member of the ensemble.
+
+    With `plain` in float32 an effect is seen as far as it rises above the noise of subtracting two
+    predictions, as those of single bases often do not where all bins are taken together. In
+    float64, with a model of that type and twice the memory, there is none.
     """
 
-    def __init__(self, plain: EffectPredictor, genome: Genome, options: EffectOptions) -> None:
+    def __init__(self, plain: PlainEffects, genome: Genome, options: EffectOptions) -> None:
+        self._is_exact = plain.dtype is torch.float64
         # Which statistics are computed beside the arrays does not matter here.
         self._scorer = VariantScorer(
             plain, genome, replace(options, stats=("SAD",), spread=False), alternates_at_once=1
@@ -64,12 +70,12 @@ class EffectCheck:
         )
         (plain,) = found
         reference_NT = _array(plain.prediction_NT)
-        return EffectDeviation(
-            effect=measure_effect(
-                _array(seen.difference_NT), _array(plain.difference_NT), reference_NT
-            ),
-            reference=measure(_array(seen.prediction_NT).T, reference_NT.T),
+        reference = measure(_array(seen.prediction_NT).T, reference_NT.T)
+        noise = 0.0 if self._is_exact else subtraction_noise(reference)
+        effect = measure_effect(
+            _array(seen.difference_NT), _array(plain.difference_NT), reference_NT, noise=noise
         )
+        return EffectDeviation(effect, reference)
 
 
 def _array(values_NT: torch.Tensor) -> NDArray[np.float32]:

@@ -74,6 +74,11 @@ class EffectOptions:
         """Place the window in which a variant is seen."""
         return Window.placed(variant.interval, spec, self.placement)
 
+    def windows(self, variant: Variant, spec: WindowSpec) -> list[Window]:
+        """Place the windows that an ensemble's members read: each has to fit (`fits_window`)."""
+        window = self.window(variant, spec)
+        return [window.shift(bp) for bp in self.ensemble.shifts]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VariantScores:
@@ -107,8 +112,8 @@ Watch = Callable[[int, EffectArrays], None]
 class VariantScorer:
     """Score the variants of a shard, stretch by stretch and window by window.
 
-    `alternates_at_once` bounds how many sequences go to the predictor in one call, of which it may
-    carry fewer at a time; None chooses by their size (CALL_BYTES). An indel is up to two sequences.
+    `alternates_at_once` bounds how many sequences go to the predictor in one call; None chooses by
+    their size (CALL_BYTES), but no fewer than it carries at a time. An indel is two sequences.
     Raises ConfigError for an ensemble that does not fit the model's bins.
     """
 
@@ -163,7 +168,8 @@ class VariantScorer:
             return self._alternates_at_once
         # A sequence is held as it is lined up, as part of a stack, and as what differs in it.
         lane_bytes = 4 * len(bins) * len(self.predictor.tracks) + 3 * self.predictor.spec.input_bp
-        return max(1, CALL_BYTES // lane_bytes)
+        carried = self.predictor.batch_size
+        return max(1, CALL_BYTES // lane_bytes // carried) * carried
 
     def _lanes_of(self, variant: Variant) -> int:
         moves = len(variant.ref) != len(variant.alt)

@@ -17,8 +17,9 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 CHUNK_BP = trunk.BLOCKS_PER_CHUNK * trunk.CPU_ROWS
 # Rows of the model's width that the transformer holds beside each other, in float32.
 TOKEN_ROWS = 10
-# The same for each alternate whose differences are carried.
-LANE_ROWS = 5
+# The same of each alternate that is carried: its differences before and after a block, their norms
+# and what attention mixes.
+LANE_ROWS = 4
 # What is kept of a reference by default; all that there is of it in the published size (1.6 GB).
 CACHE_BYTES = 2_000_000_000
 
@@ -175,8 +176,9 @@ def effect_bytes(
     batch: int,
     cache_bytes: int = CACHE_BYTES,
 ) -> EffectBytes:
-    """Estimate the memory of effects in so many tracks and bins, `batch` alternates at a time.
+    """Estimate the memory of effects on a CPU, in so many tracks and bins, `batch` at a time.
 
+    A GPU takes larger blocks of the trunk: 1.7 GB instead of what is `working` here.
     Differences that are given out, 4 bytes for each bin and track of an alternate, are counted for
     one batch; who asks for more alternates in a call holds more.
     """
@@ -220,7 +222,7 @@ def _effect_copies(config: EnformerConfig, tracks: int, precision: Precision) ->
     if precision == "float32":
         return copied
     keys, width = config.num_heads * config.key_size, config.channels
-    block = 2 * keys * width + 6 * width * width + keys * (2 * config.tokens - 1)
+    block = 2 * keys * width + 6 * width * width + keys * 2 * config.tokens
     rounded = config.num_transformer_layers * block + 2 * width * (width + tracks)
     return copied + rounded * ITEM_BYTES[precision]
 
