@@ -7,6 +7,7 @@ business.
 import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
@@ -16,6 +17,7 @@ from cisray.inference.batching import Choice
 from cisray.inference.choose import effect_predictor
 from cisray.inference.effect_batch import settle_effect_batch
 from cisray.inference.effects import PlainEffects
+from cisray.model.enformer.network import Enformer
 from cisray.scoring.effect_check import EffectCheck
 from cisray.scoring.variants import VariantScorer
 from cisray_jobs.row_check import RowCheck, RowSample
@@ -29,7 +31,25 @@ class EffectTask(RowTask):
 
     def scoring(self, bench: Bench) -> "EffectScoring":
         """Build predictor, scorer and self-check."""
-        return EffectScoring.on(bench, self)
+        return EffectScoring.on(bench, self, Twin.of(bench, needed=bool(self.sample.rows)))
+
+
+class Twin(NamedTuple):
+    """The model that sampled rows are computed with again, and its type."""
+
+    model: Enformer
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, bench: Bench, *, needed: bool) -> "Twin":
+        """Take the model itself, or a float64 copy on CUDA, where that costs little.
+
+        Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On
+        a CPU float64 would take three times the memory of the rest of the run.
+        """
+        if bench.device.type != "cuda" or not needed:
+            return cls(bench.model, torch.float32)
+        return cls(copy.deepcopy(bench.model).double(), torch.float64)
 
 
 @dataclass(slots=True)
@@ -42,7 +62,7 @@ class EffectScoring:
     batch: Choice
 
     @classmethod
-    def on(cls, bench: Bench, task: RowTask) -> "EffectScoring":
+    def on(cls, bench: Bench, task: RowTask, twin: Twin) -> "EffectScoring":
         """Build what a task asks for on what its worker has opened."""
         tracks = bench.sink.tracks
         predictor = effect_predictor(
@@ -54,7 +74,7 @@ class EffectScoring:
             method=task.method,
         )
         batch = settle_effect_batch(predictor, bench.device, task.batch_size, bins=task.bins)
-        plain = plain_twin(bench, needed=bool(task.sample.rows))
+        plain = PlainEffects(twin.model, tracks, device=bench.device, dtype=twin.dtype)
         check = EffectCheck(plain, bench.genome, task.options)
         scorer = VariantScorer(predictor, bench.genome, task.options)
         return cls(scorer, RowCheck(check, task.sample, tracks), task.bins, batch)
@@ -72,15 +92,3 @@ class EffectScoring:
     def taken(self) -> dict[str, JsonValue]:
         """State what the checks of the shard scored last found."""
         return self.check.taken()
-
-
-def plain_twin(bench: Bench, *, needed: bool) -> PlainEffects:
-    """Build what sampled rows are computed with: float64 on CUDA, where that costs little.
-
-    Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On a
-    CPU float64 would take three times the memory of the rest of the run.
-    """
-    if bench.device.type != "cuda" or not needed:
-        return PlainEffects(bench.model, bench.sink.tracks, device=bench.device)
-    exact = copy.deepcopy(bench.model).double()
-    return PlainEffects(exact, bench.sink.tracks, device=bench.device, dtype=torch.float64)

@@ -19,7 +19,7 @@ from cisray.inference.effect_batch import settle_gradient_batch
 from cisray.scoring.first_order import PREFIX, GradientScorer, gradients_per_track, largest
 from cisray.scoring.gradient_check import GradientCheck
 from cisray_jobs.checks import FACT
-from cisray_jobs.effect_task import EffectScoring
+from cisray_jobs.effect_task import EffectScoring, Twin
 from cisray_jobs.row_task import RowTask, Values, scored_rows
 from cisray_jobs.window_check import WindowCheck
 from cisray_jobs.worker import Bench
@@ -46,13 +46,16 @@ class GradientTask(RowTask):
             objectives=gradients_per_track(stats) * len(tracks),
             bins=self.bins,
         )
-        plain = CentralDifference(bench.model, tracks, self.options.ensemble, device=bench.device)
+        twin = Twin.of(bench, needed=bool(self.sample.rows))
+        plain = CentralDifference(
+            twin.model, tracks, self.options.ensemble, device=bench.device, dtype=twin.dtype
+        )
         return GradientScoring(
             task=self,
             scorer=GradientScorer(predictor, bench.genome, self.options),
             check=WindowCheck(GradientCheck(plain, stats), self.sample, tracks, stats),
             batch=batch,
-            exact=None if self.exact is None else EffectScoring.on(bench, self),
+            exact=None if self.exact is None else EffectScoring.on(bench, self, twin),
         )
 
 

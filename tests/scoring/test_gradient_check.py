@@ -1,5 +1,6 @@
 """Right gradients agree with plain passes on either side of a window; wrong ones do not."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,16 @@ def test_sound_gradients_are_within_the_tolerance(tiny, windows, name: str) -> N
         # It is no noise that agrees.
         assert abs(deviation.slope) > 1e-6
         assert deviation.found == pytest.approx(deviation.slope, rel=0.1)
+
+
+def test_in_float64_nothing_is_taken_for_rounding(tiny, windows) -> None:
+    exact = copy.deepcopy(tiny).double()
+    tracks = tiny.tracks["human"].select(["1", "4", "6"])
+    plain = CentralDifference(exact, tracks, SIX, device=CPU, dtype=torch.float64)
+    deviation = GradientCheck(plain, STATS).check(windows["six"], 1)
+    assert deviation.is_within
+    # What the curve leaves of a step that is a finite one.
+    assert 1e-6 < deviation.error < 1e-2
 
 
 def a_base_off(seen: WindowGradients) -> WindowGradients:

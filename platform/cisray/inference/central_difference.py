@@ -21,34 +21,37 @@ from cisray.tracks import TrackSet
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """What two passes on either side of a window say: `slopes_B`, good to `noise_B`.
-
-    `prediction_NT` float32 is that of the window itself, by a third pass.
-    """
+    """What two passes on either side of a window say, `slopes_B`, and one of the window itself."""
 
     prediction_NT: NDArray[np.float32]
     slopes_B: NDArray[np.float64]
-    noise_B: NDArray[np.float64]
 
 
 class CentralDifference:
     """Predict a window's one-hot rows moved a little forth and back, and subtract.
 
-    The objective is one of the ensemble's mean prediction. In float32; the memory is that of a
-    plain pass, the time that of three for each member.
+    The objective is one of the ensemble's mean prediction. In float32, or with `dtype` float64 and
+    a model of that type. Memory is that of a plain pass, time that of three for each member.
     """
 
     def __init__(
-        self, model: SequenceModel, tracks: TrackSet, ensemble: Ensemble, *, device: torch.device
+        self,
+        model: SequenceModel,
+        tracks: TrackSet,
+        ensemble: Ensemble,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         model.check_head(tracks.head)
         self.spec = window_spec(model)
         self.tracks = tracks
         self.device = device
+        self.dtype = dtype
         self.ensemble = ensemble
         self._model = model
         self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = onehot_table(device)
+        self._onehot = onehot_table(device, dtype)
 
     def along(
         self,
@@ -58,28 +61,24 @@ class CentralDifference:
         *,
         bins: range,
         region: range,
-        noise: float,
     ) -> Growth:
         """Compare codes (L + 2 flank_bp,), `step_RA` added to the bases of the region, and taken.
 
-        Slopes are those of one whole step. `noise` is the share of a prediction that is rounding.
-        Raises ValueError for bins or bases that are not there.
+        Slopes are those of one whole step. Raises ValueError for bins or bases that are not there.
         """
         chosen, wanted = check_bins(bins, self.spec), check_region(region, self.spec)
         first = wanted.start + self.ensemble.flank_bp
         with arithmetic(self.device, "float32"):
             rows_SA = self._onehot[codes_on(self.device, codes_S).int()]
             moved_SA = torch.zeros_like(rows_SA)
-            moved_SA[first : first + len(wanted)] = torch.from_numpy(step_RA).to(self.device)
+            moved_SA[first : first + len(wanted)] = torch.from_numpy(step_RA).to(moved_SA)
             here, forth, back = (
                 self._mean(rows_SA + sign * moved_SA, chosen) for sign in (0, 1, -1)
             )
             slopes_B = (objective(forth) - objective(back)) / 2
-            noise_B = (objective(here * (1 + noise)) - objective(here)).abs()
         return Growth(
             prediction_NT=here.float().cpu().numpy(),
             slopes_B=slopes_B.double().cpu().numpy(),
-            noise_B=noise_B.double().cpu().numpy(),
         )
 
     def _mean(self, rows_SA: torch.Tensor, bins: range) -> torch.Tensor:
