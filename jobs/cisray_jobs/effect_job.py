@@ -228,6 +228,10 @@ class EffectJob(ScoringJob):
         """Say what the self-check takes samples of."""
         return "variant"
 
+    def told_check(self, sample: RowSample) -> dict[str, JsonValue]:
+        """Describe the self-check for the manifest's provenance."""
+        return sample.told()
+
     def own_settings(self) -> dict[str, JsonValue]:
         """Tell what else is part of the run's identity."""
         return {}
@@ -407,7 +411,7 @@ class PreparedEffects:
                     "inputs": self.config.told_inputs(),
                     "rejected": dict(self.rejected),
                     "reasons": self.approach.reasons,
-                    "self_check": self.sample.told(),
+                    "self_check": self.config.told_check(self.sample),
                 },
             ),
         )

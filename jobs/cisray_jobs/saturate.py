@@ -18,6 +18,7 @@ from cisray.genome.regions import read_bed, region_of
 from cisray.genome.windows import Placement
 from cisray.inference.precision import Purpose
 from cisray.scoring.first_order import PREFIX, check_statistics, gradients_per_track
+from cisray.scoring.gradient_check import GRADIENT_TOLERANCE
 from cisray.scoring.planned import PlanFiles, Planned
 from cisray.scoring.saturation_rows import ALTERNATES, Region, plan_saturation
 from cisray.scoring.shards import Cutting
@@ -26,6 +27,7 @@ from cisray_jobs.effect_job import EffectJob
 from cisray_jobs.effect_task import EffectTask
 from cisray_jobs.gradient_costs import GradientCosts
 from cisray_jobs.gradient_task import GradientTask
+from cisray_jobs.row_check import RowSample
 from cisray_jobs.row_task import RowTask
 from cisray_jobs.scoring_job import one_or_several
 
@@ -113,6 +115,14 @@ class Saturate(EffectJob):
     def checked_unit(self) -> str:
         """Say what the self-check takes samples of."""
         return "variant" if self.method == "ism" else "window's gradients"
+
+    def told_check(self, sample: RowSample) -> dict[str, JsonValue]:
+        """Describe the self-check, which has a tolerance of its own for gradients."""
+        told = sample.told()
+        if self.method == "ism":
+            return told
+        exact = {} if self.rank_then_exact is None else {"tolerance_exact": told["tolerance"]}
+        return {**told, "tolerance": GRADIENT_TOLERANCE, **exact}
 
     def own_settings(self) -> dict[str, JsonValue]:
         """Tell the method, and how many substitutions of a region are exact as well."""

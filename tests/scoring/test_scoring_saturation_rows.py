@@ -221,7 +221,7 @@ def test_whole_regions_too_large_for_a_shard_are_refused(genome: Genome, tmp_pat
     cutting = cutting_of(genome, max_rows=30)  # 10 bases
     planned, _ = plan(genome, apart, tmp_path / "apart", cutting=cutting, whole=True)
     assert [span.rows for span in planned.plan.spans.values()] == [30, 30]
-    words = r"X:1-10 regions .* more than 10 bases, .* one shard of 30 rows.*--rows-per-shard\."
+    words = r"X:1-20 is a region, .* of 63 rows .* at most 30: .*--rows-per-shard\."
     with pytest.raises(ConfigError, match=words):
         plan(genome, joined, tmp_path / "joined", cutting=cutting, whole=True)
     # Regions may be cut, unless they have to be whole.

@@ -8,7 +8,8 @@ breakpoint, where any region begins or ends, so that nothing is sorted and littl
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -93,20 +94,16 @@ def _check(regions: Sequence[Region], cutting: Cutting) -> None:
 def _check_whole(regions: Sequence[Region], cutting: Cutting) -> None:
     """Refuse regions that may have more rows than a shard, those that overlap counted together."""
     ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
-    most = cutting.max_rows // ALTERNATES
-    last, first, bases = -1, 0, 0
-    for stretch, active_R, cluster in _stretches(regions, ranks):
-        if cluster != last:
-            last, first, bases = cluster, stretch.start, 0
-        bases += stretch.width * len(active_R)
-        if bases > most:
-            place = Interval(stretch.chrom, first, stretch.end)
+    for _, parts in groupby(_stretches(regions, ranks), key=itemgetter(2)):
+        cluster = [(stretch, len(active_R)) for stretch, active_R, _ in parts]
+        rows = sum(ALTERNATES * stretch.width * copies for stretch, copies in cluster)
+        if rows > cutting.max_rows:
+            first, last = cluster[0][0], cluster[-1][0]
             more = "" if cutting.max_rows == MAX_ROWS else ", or allow more with --rows-per-shard"
             raise ConfigError(
-                f"At {place} regions that have to be scored as a whole, and those that overlap "
-                f"them, have more than {most:,} bases, counted once for each region: more than "
-                f"fits into one shard of {cutting.max_rows:,} rows. Cut them into smaller regions"
-                f"{more}."
+                f"{Interval(first.chrom, first.start, last.end)} is a region, or several that "
+                f"overlap, of {rows:,} rows that have to be ranked together, and a shard holds at "
+                f"most {cutting.max_rows:,}: cut it into smaller regions{more}."
             )
 
 
