@@ -13,11 +13,12 @@ from pathlib import Path
 import typer
 
 from cisray.scoring.planned import SiteCount
-from cisray_jobs.effect_job import EffectPlan, ScoredEffects
+from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.prepared_effects import EffectPlan
 from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
