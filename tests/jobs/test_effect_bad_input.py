@@ -97,12 +97,12 @@ BOTH = [
 ]
 
 
-@pytest.mark.parametrize(("options", "words"), BOTH, ids=lambda value: " ".join(value))
+@pytest.mark.parametrize(("options", "words"), BOTH, ids=" ".join)
 def test_options_of_both(refused: Refused, options, words) -> None:
     refused(*options, words=words)
 
 
-@pytest.mark.parametrize(("options", "words"), BOTH[::4], ids=lambda value: " ".join(value))
+@pytest.mark.parametrize(("options", "words"), BOTH[::4], ids=" ".join)
 def test_saturation_says_the_same(refused: Refused, options, words) -> None:
     refused(*options, words=words, kind="saturation")
 
@@ -145,8 +145,8 @@ def test_files_that_cannot_be_read(refused: Refused, given: Given, tmp_path: Pat
 
 def test_files_cut_short(refused: Refused, given: Given, tmp_path: Path) -> None:
     """At the edge of a BGZF block, within one, and within gzip: nothing is scored."""
-    lines = [f"chr1\t{pos}\t.\t{given.text[pos - 1]}\t{turned(given.text[pos - 1])}\t.\t.\t{pos:050}"
-             for pos in range(1, 1_401)]  # fmt: skip
+    bases = enumerate(given.text, start=1)
+    lines = [f"chr1\t{pos}\t.\t{ref}\t{turned(ref)}\t.\t.\t{pos:050}" for pos, ref in bases]
     content = (HEADER + "\n".join(lines) + "\n").encode()
     packed = tmp_path / "v.vcf.gz"
     with pysam.BGZFile(str(packed), "wb") as file:
