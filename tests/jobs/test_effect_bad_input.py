@@ -145,10 +145,8 @@ def test_files_that_cannot_be_read(refused: Refused, given: Given, tmp_path: Pat
 
 def test_files_cut_short(refused: Refused, given: Given, tmp_path: Path) -> None:
     """At the edge of a BGZF block, within one, and within gzip: nothing is scored."""
-    lines = []
-    for pos in range(1, 1_401):
-        base = given.text[pos - 1]
-        lines.append(f"chr1\t{pos}\t.\t{base}\t{turned(base)}\t.\t.\t{pos:050}")
+    bases = enumerate(given.text, start=1)
+    lines = [f"chr1\t{pos}\t.\t{ref}\t{turned(ref)}\t.\t.\t{pos:050}" for pos, ref in bases]
     content = (HEADER + "\n".join(lines) + "\n").encode()
     packed = tmp_path / "v.vcf.gz"
     with pysam.BGZFile(str(packed), "wb") as file:
