@@ -112,9 +112,9 @@ def work(task: TileTask, shards: list[int], threads: int) -> tuple[float, int]:
     for shard in shards:
         score(shard)
     peak = peak_rss_bytes()
-    sink = ShardSink.attach(task.run)
+    sink = ShardSink.attach(task.place.run)
     fetches: list[float] = []
-    with Genome.open(task.fasta) as genome:
+    with Genome.open(task.place.fasta) as genome:
         for shard in shards:
             for window, _ in planned_windows(sink.plan.tiles(shard), sink.plan.bin_bp):
                 fetches.append(timed(partial(genome.fetch_padded, window.input)))

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from pydantic import JsonValue
 
 from cisray.errors import RunConflict, SelfCheckFailed, StorageError
-from cisray.inference.selfcheck import Deviation
 from cisray.store.failure import read_failures
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
@@ -24,7 +24,19 @@ FACT = "self_check"  # the key of what was checked in the receipt of a shard
 log = logging.getLogger(__name__)
 
 
-def fact(found: Sequence[Deviation], tolerance: float) -> dict[str, JsonValue]:
+class Measured(Protocol):
+    """What one check found: how far off the whole is, and its worst single value."""
+
+    @property
+    def error(self) -> float:
+        """The error that is held to a tolerance."""
+
+    @property
+    def largest_relative(self) -> float:
+        """The largest relative error of a single value that is not faint."""
+
+
+def fact(found: Sequence[Measured], tolerance: float) -> dict[str, JsonValue]:
     """State what the checks of a shard found, for its receipt; nothing where there were none."""
     if not found:
         return {}

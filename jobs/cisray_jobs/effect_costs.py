@@ -16,6 +16,11 @@ from cisray_jobs.scoring_job import Approach
 # Of a stored effect sign and exponent come to about 8.5 bits beside the mantissa: effects have
 # either sign, and their sizes spread over more powers of two than signals do.
 SIGN_EXPONENT_BITS = 8.5
+# What a file takes whatever its rows, keys and schema above all, and what each column of values
+# adds to it: headers of pages and a part of the footer. That is more than the values where a shard
+# has 40 rows, as at the published size on a CPU.
+FILE_BYTES = 2700
+COLUMN_BYTES = 150
 
 # What a window and an alternate cost beside their products, in operations of the same time: some
 # 15 and 10 ms of a CPU. Nothing at the published size; all there is to a tiny model.
@@ -38,6 +43,11 @@ class EffectCosts:
     def is_fast(self) -> bool:
         """Tell whether effects are carried, or subtracted."""
         return self.approach.predictor.method == "fast"
+
+    @property
+    def check_flops(self) -> float:
+        """Operations of checking a row, at least: two plain passes for each member."""
+        return 2 * self.members * self.plain_flops
 
     @property
     def plain_flops(self) -> float:
@@ -88,18 +98,8 @@ class EffectCosts:
         )
 
     def worker_bytes(self, resources: Resources, rows: int, columns: int, *, checks: bool) -> int:
-        """Estimate the memory of a worker whose largest shard has so many rows and statistics.
-
-        One that checks itself, or subtracts, does plain passes of a single window.
-        """
-        config, precision = self.checkpoint.config, self.approach.precision.precision
-        plain = plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
-        copied, passing = 0, plain
-        if self.is_fast:
-            batch = resources.batch_size or 1
-            parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
-            copied = parts.copied
-            passing = parts.reference + max(parts.working, plain if checks else 0)
+        """Estimate the memory of a worker whose largest shard has so many rows and statistics."""
+        copied, passing = self.pass_bytes(resources, checks=checks)
         return worker_bytes(
             weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
             copied=copied,
@@ -107,7 +107,41 @@ class EffectCosts:
             shard_values=rows * columns * len(self.tracks),
         )
 
+    def pass_bytes(self, resources: Resources, *, checks: bool) -> tuple[int, int]:
+        """Estimate the bytes of copied weights, and of the passes at their fullest.
 
-def effect_file_bytes(values: int, mantissa_bits: int) -> int:
-    """Estimate the size of rounded, compressed effects on disk, without keys and footers."""
-    return int(values * min(4.0, (mantissa_bits + SIGN_EXPONENT_BITS) / 8))
+        A worker that checks itself, or subtracts, does plain passes of a single window.
+        """
+        config, precision = self.checkpoint.config, self.approach.precision.precision
+        if not self.is_fast:
+            return 0, self.plain_pass_bytes
+        batch = resources.batch_size or 1
+        parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
+        plain = self.plain_pass_bytes if checks else 0
+        return parts.copied, parts.reference + max(parts.working, plain)
+
+    @property
+    def plain_pass_bytes(self) -> int:
+        """Estimate the bytes of the activations of a plain pass."""
+        config = self.checkpoint.config
+        return plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
+
+
+@dataclass(frozen=True, slots=True)
+class EffectFiles:
+    """How rows lie on disk: in each shard a file for every block of the columns of values.
+
+    `key_bytes` are those of a row's keys, compressed, which stand in every file.
+    """
+
+    columns: int
+    blocks: int
+    mantissa_bits: int
+    key_bytes: float
+
+    def size(self, rows: int, shards: int) -> int:
+        """Estimate the bytes of so many rows in so many shards."""
+        value_bytes = min(4.0, (self.mantissa_bits + SIGN_EXPONENT_BITS) / 8)
+        row_bytes = self.columns * value_bytes + self.blocks * self.key_bytes
+        shard_bytes = self.columns * COLUMN_BYTES + self.blocks * FILE_BYTES
+        return int(rows * row_bytes + shards * shard_bytes)

@@ -1,122 +1,94 @@
-"""What a worker of `cisray score variants` and `score saturation` does, shard after shard.
+"""What a worker of `cisray score variants` and `score saturation` does to score rows exactly.
 
-Knows scorers of variants and run directories; knows nothing of Ray or of the other workers. The
-worker writes its own results; what it returns is a few numbers.
+Knows predictors of effects, scorers of variants and their self-check; the rest is `row_task`'s
+business.
 """
 
 import copy
-import logging
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import pyarrow as pa
 import torch
+from pydantic import JsonValue
 
-from cisray.genome.variant import Variant
-from cisray.inference.choose import Method, effect_predictor
+from cisray.inference.batching import Choice
+from cisray.inference.choose import effect_predictor
 from cisray.inference.effect_batch import settle_effect_batch
 from cisray.inference.effects import PlainEffects
-from cisray.inference.precision import Precision
+from cisray.model.enformer.network import Enformer
 from cisray.scoring.effect_check import EffectCheck
-from cisray.scoring.variant_sites import bins_of
-from cisray.scoring.variants import EffectOptions, ScoredRow, VariantScorer, VariantScores
-from cisray.store.keyed_plan import as_keyed
-from cisray.store.plan import ShardSpan
-from cisray.store.rows import Piece
-from cisray.store.run import ShardSink
-from cisray_jobs.checks import on_record
+from cisray.scoring.variants import VariantScorer
 from cisray_jobs.row_check import RowCheck, RowSample
-from cisray_jobs.worker import Bench, Place, peak_rss_bytes
-
-log = logging.getLogger(__name__)
+from cisray_jobs.row_task import RowTask, Values, scored_rows
+from cisray_jobs.worker import Bench
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EffectTask:
-    """A picklable description of the work; a run that has begun knows the rest."""
+class EffectTask(RowTask):
+    """Score every row by the effect of its allele."""
 
-    place: Place
-    method: Method
-    precision: Precision
-    batch_size: int | None
-    options: EffectOptions
-    bins: range
-    sample: RowSample
+    def scoring(self, bench: Bench) -> "EffectScoring":
+        """Build predictor, scorer and self-check."""
+        return EffectScoring.on(bench, self, Twin.of(bench, needed=bool(self.sample.rows)))
 
-    def open(self) -> Callable[[int], dict[str, object]]:
-        """Load the model, open the genome, and return the function that scores one shard.
 
-        Raises RunConflict if weights or genome, as this machine sees them, are not those that the
-        run began with.
+class Twin(NamedTuple):
+    """The model that sampled rows are computed with again, and its type."""
+
+    model: Enformer
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, bench: Bench, *, needed: bool) -> "Twin":
+        """Take the model itself, or a float64 copy on CUDA, where that costs little.
+
+        Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On
+        a CPU float64 would take three times the memory of the rest of the run.
         """
-        bench = Bench.open(self.place)
-        sink, plan = bench.sink, as_keyed(bench.sink.plan)
+        if bench.device.type != "cuda" or not needed:
+            return cls(bench.model, torch.float32)
+        return cls(copy.deepcopy(bench.model).double(), torch.float64)
+
+
+@dataclass(slots=True)
+class EffectScoring:
+    """Score rows exactly, and compute the sampled ones once more the plain way."""
+
+    scorer: VariantScorer
+    check: RowCheck
+    bins: range
+    batch: Choice
+
+    @classmethod
+    def on(cls, bench: Bench, task: RowTask, twin: Twin) -> "EffectScoring":
+        """Build what a task asks for on what its worker has opened."""
+        tracks = bench.sink.tracks
         predictor = effect_predictor(
             bench.model,
-            sink.tracks,
+            tracks,
             device=bench.device,
-            precision=self.precision,
+            precision=task.precision,
             batch_size=1,
-            method=self.method,
+            method=task.method,
         )
-        batch = settle_effect_batch(predictor, bench.device, self.batch_size, bins=self.bins)
-        log.info("batch size: %d (%s)", batch.batch_size, batch.reason)
-        here = bench.facts(batch)
-        scorer = VariantScorer(predictor, bench.genome, self.options)
-        plain = plain_twin(bench, needed=bool(self.sample.rows))
-        check = RowCheck(EffectCheck(plain, bench.genome, self.options), self.sample, sink.tracks)
+        batch = settle_effect_batch(predictor, bench.device, task.batch_size, bins=task.bins)
+        plain = PlainEffects(twin.model, tracks, device=bench.device, dtype=twin.dtype)
+        check = EffectCheck(plain, bench.genome, task.options)
+        scorer = VariantScorer(predictor, bench.genome, task.options)
+        return cls(scorer, RowCheck(check, task.sample, tracks), task.bins, batch)
 
-        def score(shard: int) -> dict[str, object]:
-            begun = time.monotonic()
-            keys = plan.keys(shard)
-            rows = scored_rows(keys, self.bins)
-            with on_record(sink, shard):
-                scores = scorer.score(rows, watch=partial(check.watch, shard, rows))
-            facts = {
-                **here,
-                **check.taken(),
-                "score_s": round(time.monotonic() - begun, 3),
-                "peak_rss_bytes": peak_rss_bytes(),
-            }
-            pieces = effect_pieces(scores, keys, sink, plan.spans[shard])
-            receipt = sink.write(shard, pieces, attempt_info=facts)
-            return {"rows": receipt.n_rows, "bytes": receipt.n_bytes}
+    def score(self, shard: int, keys: pa.Table) -> Values:
+        """Score rows, in their order; the places of sampled ones are those in `keys`."""
+        rows = scored_rows(keys, self.bins)
+        self.check.begin()
+        return self.scorer.score(rows, watch=partial(self.check.watch, shard, rows)).values
 
-        return score
+    def resample(self, sample: RowSample) -> None:
+        """Check other rows from now on."""
+        self.check.sample = sample
 
-
-def plain_twin(bench: Bench, *, needed: bool) -> PlainEffects:
-    """Build what sampled rows are computed with: float64 on CUDA, where that costs little.
-
-    Two float32 predictions cannot check most effects of single bases (docs/decisions/0013). On a
-    CPU float64 would take three times the memory of the rest of the run.
-    """
-    if bench.device.type != "cuda" or not needed:
-        return PlainEffects(bench.model, bench.sink.tracks, device=bench.device)
-    exact = copy.deepcopy(bench.model).double()
-    return PlainEffects(exact, bench.sink.tracks, device=bench.device, dtype=torch.float64)
-
-
-def scored_rows(keys: pa.Table, bins: range) -> list[ScoredRow]:
-    """Take the rows of a shard out of its keys; they count in `bins`, or in their sites'."""
-    columns = (keys[name].to_pylist() for name in ("chrom", "pos", "ref", "alt"))
-    variants = (Variant(*row) for row in zip(*columns, strict=True))
-    return [ScoredRow(*row) for row in zip(variants, bins_of(keys, bins), strict=True)]
-
-
-def effect_pieces(
-    scores: VariantScores, keys: pa.Table, sink: ShardSink, span: ShardSpan
-) -> Iterator[Piece]:
-    """Cut the scores of a shard into the run's blocks, without copying a column."""
-    tracks = sink.tracks
-    row_of = dict(zip(tracks.indices.tolist(), range(len(tracks)), strict=True))
-    columns = dict(zip(keys.column_names, keys.columns, strict=True))
-    for block, members in sink.blocks.items():
-        values = {
-            f"{name}_{tracks.columns[row_of[track]]}": values_TV[row_of[track]]
-            for name, values_TV in scores.values.items()
-            for track in members
-        }
-        yield Piece(block, span.chrom, span.start, span.end, {**columns, **values})
+    def taken(self) -> dict[str, JsonValue]:
+        """State what the checks of the shard scored last found."""
+        return self.check.taken()

@@ -74,6 +74,21 @@ WindowPlacement = Annotated[
         "variants are dense."
     ),
 ]
+SaturationMethod = Annotated[
+    str | None,
+    typer.Option(
+        help="ism computes the effect of every substitution; gradient approximates all of them to "
+        "first order, from gradients of each track in each window, and stores gradSAD, gradSADR or "
+        "gradlogSAD for what --stats names. [default: ism]"
+    ),
+]
+RankThenExact = Annotated[
+    int | None,
+    typer.Option(
+        help="With --method gradient: of each region also compute so many substitutions exactly, "
+        "those whose first statistic is largest in any track, whatever its sign."
+    ),
+]
 Indels = Annotated[
     str | None,
     typer.Option(
@@ -119,7 +134,10 @@ EffectSelfCheck = Annotated[
 ]
 EffectBatch = Annotated[
     str | None,
-    typer.Option(help="Alternates carried at once; auto asks the device's memory. [default: auto]"),
+    typer.Option(
+        help="Alternates carried, or gradients led back, at once; auto asks the device's memory. "
+        "[default: auto]"
+    ),
 ]
 
 _OF_THE_COMMAND = {"config", "plan", "as_json", "quiet", "verbose"}

@@ -13,10 +13,12 @@ from pathlib import Path
 import typer
 
 from cisray.scoring.planned import SiteCount
-from cisray_jobs.effect_job import EffectPlan, ScoredEffects
+from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
+from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.prepared_effects import EffectPlan
 from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
@@ -101,6 +103,7 @@ def effect_plan(told: EffectPlan) -> None:
             **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
+            **_gradients(told.gradients),
             "shards": f"{told.shards:,}, {told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
             "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
@@ -108,11 +111,19 @@ def effect_plan(told: EffectPlan) -> None:
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.rows_to_check, 'row')} left to compute both ways",
-            **_spread(told.resources, told.teraflop, "alternate"),
+            **_spread(told.resources, told.teraflop, "gradient" if told.gradients else "alternate"),
             "memory": f"about {size(told.worker_bytes)} per worker",
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
     )
+
+
+def _gradients(told: GradientPlan | None) -> dict[str, str]:
+    """Tell how many gradients there are of each window, and which rows are exact as well."""
+    if told is None:
+        return {}
+    exact = "" if told.exact_rows is None else f"; at most {told.exact_rows:,} rows exact as well"
+    return {"gradients": f"{told.per_window:,} of each window{exact}"}
 
 
 def rejects(counts: Mapping[str, int]) -> str:

@@ -187,6 +187,8 @@ def score_saturation(
         ),
     ] = None,
     out: opt.Out = None,
+    method: opt.SaturationMethod = None,
+    rank_then_exact: opt.RankThenExact = None,
     tracks: opt.Tracks = None,
     stats: opt.Stats = None,
     bins: opt.Bins = None,
@@ -223,6 +225,10 @@ def score_saturation(
 
     Example: cisray score saturation --model m.safetensors --fasta hg38.fa
     --region chr20:44,355,520-44,355,804 --out runs/hnf4a --tracks 'CAGE:*hepatocellular*'
+
+    Many regions, approximated, and the 20 largest substitutions of each computed: cisray score
+    saturation --model m.safetensors --fasta hg38.fa --bed peaks.bed --out runs/peaks --tracks
+    'CAGE:*hepatocellular*' --stats SAD --method gradient --rank-then-exact 20
     """
     given = opt.given_options(locals())
     from cisray_jobs.saturate import Saturate

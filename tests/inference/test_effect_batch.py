@@ -25,8 +25,8 @@ def test_a_number_that_is_wanted_is_taken(effects) -> None:
 
 
 def test_a_cpu_carries_a_few_or_what_its_memory_holds(effects, tiny, monkeypatch) -> None:
-    assert settle_effect_batch(effects, CPU, None).batch_size == batching.CPU_EFFECTS
-    assert effects.batch_size == batching.CPU_EFFECTS
+    assert settle_effect_batch(effects, CPU, None).batch_size == batching.CPU_LANES["effects"]
+    assert effects.batch_size == batching.CPU_LANES["effects"]
     # Four fifths of what is free hold two and a half alternates of four bins.
     free = int(2.5 * lane_bytes(tiny.config, 8, 4) / batching.SHARE)
     monkeypatch.setattr(batching, "host_free_bytes", lambda: free)

@@ -16,11 +16,15 @@ from cisray.inference.fast.costs import (
     copied_bytes,
     effect_bytes,
     effect_flops,
+    gradient_bytes,
+    gradient_flops,
     lane_bytes,
     tile_flops,
 )
 from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.gradients import FastGradients
 from cisray.inference.fast.predictor import FastPredictor
+from cisray.inference.gradients import total
 from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
@@ -129,6 +133,37 @@ def test_the_operations_of_effects(model: Enformer, bins: range) -> None:
         assert whole[0] - below[0] == pytest.approx(foreseen.alternate, rel=1e-3)
         if trunk is not None:
             assert trunk <= below[0] <= 1.04 * trunk
+
+
+def test_the_operations_of_gradients(model: Enformer) -> None:
+    """Those of a bin of bases, which lies across two tokens."""
+    bins = range(446, 450)
+    tracks = model.tracks["human"].select(["0", "1"])
+    gradients = FastGradients(model, tracks, device=torch.device("cpu"))
+    codes_L = np.random.default_rng(1).integers(0, 4, 196_608).astype(np.uint8)
+    foreseen = gradient_flops(SMALL, tracks=2, bins=len(bins), region_bp=128)
+
+    def count(region: range, lanes: int) -> int:
+        with counting() as found:
+            gradients.gradient(codes_L, lambda x: total(x)[:lanes], bins=bins, region=region)
+        return found[0]
+
+    cell = range(98_240, 98_368)
+    passed, one, two = count(range(0), 2), count(cell, 1), count(cell, 2)
+    assert foreseen.reference <= passed <= 1.04 * foreseen.reference
+    # What attention leads back of queries to their distances is laid out among zeros.
+    assert two - one == pytest.approx(foreseen.objective, rel=0.1)
+    assert one - passed == pytest.approx(foreseen.again + foreseen.objective, rel=0.1)
+
+
+def test_gradients_of_the_published_size_take_what_was_measured() -> None:
+    """By docs/decisions/0014: 3.5 GB with the model, and times in these proportions."""
+    config = EnformerConfig()
+    parts = gradient_bytes(config, 2, 896, batch=2)
+    # The model's own 1.0 GB, and 0.4 GB of Python with torch.
+    assert parts.total + 4 * 251_251_002 + 400_000_000 == pytest.approx(3.5e9, rel=0.1)
+    some, every = (gradient_flops(config, 2, 896, region) for region in (300, 196_608))
+    assert every.of(2) / some.of(2) == pytest.approx(160 / 51, rel=0.25)
 
 
 def test_effects_of_the_published_size_cost_what_was_measured() -> None:

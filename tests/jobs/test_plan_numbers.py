@@ -220,7 +220,7 @@ def test_the_memory_of_a_fast_worker() -> None:
     trunk += sum(5 * a * b + 2 * b * b for a, b in pairwise(widths))
     # Keys of 3,071 distances for 8 heads of 64 in 11 blocks; rows of the head for 2 tracks, which
     # stay float32 in bfloat16; the pointwise layer is the model's own.
-    folded, head = trunk + 11 * 512 * 3071, 3072 * 2
+    folded, head = trunk + 11 * 512 * 3072, 3072 * 2
     assert copied_bytes(config, 2, "float32") == 4 * (folded + head)
     # bfloat16 rounds the blocks as well: q and k, v and out, and twice 1536 x 3072 between.
     blocks = 11 * (2 * 512 * 1536 + 2 * 1536**2 + 2 * 1536 * 3072)

@@ -1,5 +1,6 @@
 """From regions to every substitution: held to a plain loop over regions, bases and letters."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from plans import SPEC, cutting_of, files_in, rejects_of, rows_of, small_genome
 
-from cisray.errors import CoordinateError, RejectsRefused, ResultsError
+from cisray.errors import ConfigError, CoordinateError, RejectsRefused, ResultsError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.variant import Variant
@@ -165,3 +166,64 @@ def test_a_lost_base_is_an_error(
     monkeypatch.setattr(saturation_rows, "cut", lambda *given: list(cut(*given))[1:])
     with pytest.raises(ResultsError, match=r"12 entries, but 0 are planned"):
         plan(genome, [Region(Interval("X", 0, 4))], tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(regions_of(), st.sampled_from([1, 1 << 14]), st.sampled_from([0.0, 60.0]))
+@example([Region(Interval("X", 0, 9)), Region(Interval("X", 9, 20))], 1, 0.0)
+@example([Region(Interval("X", 0, 9)), Region(Interval("X", 10, 20))], 1, 0.0)
+@example([Region(Interval("X", 0, 9)), Region(Interval("X", 8, 20))], 1, 0.0)
+@example([Region(Interval("X", 3, 9))] * 4, 1, 0.0)
+def test_whole_regions_are_never_cut(
+    genome: Genome,
+    tmp_path_factory: pytest.TempPathFactory,
+    regions: list[Region],
+    batch: int,
+    shard_seconds: float,
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "whole"
+    cutting = replace(cutting_of(genome), shard_seconds=shard_seconds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saturation_rows, "_BATCH_ROWS", batch)
+        planned, _ = plan(genome, regions, folder, cutting=cutting, whole=True)
+    assert shown(planned) == expected(regions)[0]
+    shards = [planned.plan.entries(shard).to_pylist() for shard in planned.plan.spans]
+    there = [{row["region"] for row in rows} for rows in shards]
+    for number in range(len(regions)):
+        assert sum(number in members for members in there) <= 1
+    # Where no time is allowed a shard holds no more than what hangs together.
+    for members in there if shard_seconds == 0 else ():
+        joined = {min(members)}
+        for _ in members:
+            joined |= {
+                one
+                for one in members
+                for other in joined
+                if regions[one].interval.intersect(regions[other].interval)
+            }
+        assert joined == members
+
+
+def test_a_window_between_whole_regions_is_opened_for_each(genome: Genome, tmp_path: Path) -> None:
+    # Cells are [8 k, 8 k + 8): both regions lie in one.
+    regions = [Region(Interval("X", 8, 11)), Region(Interval("X", 11, 16))]
+    cutting = replace(cutting_of(genome), shard_seconds=0.0)
+    planned, _ = plan(genome, regions, tmp_path / "cut", cutting=cutting, whole=True)
+    assert [span.rows for span in planned.plan.spans.values()] == [9, 15]
+    assert (planned.windows, planned.alternates) == (2, 24)
+    planned, _ = plan(genome, regions, tmp_path / "one", whole=True)
+    assert (planned.plan.num_shards, planned.windows) == (1, 1)
+
+
+def test_whole_regions_too_large_for_a_shard_are_refused(genome: Genome, tmp_path: Path) -> None:
+    apart = [Region(Interval("X", 0, 10)), Region(Interval("X", 10, 20))]
+    joined = [Region(Interval("X", 0, 10)), Region(Interval("X", 9, 20))]
+    cutting = cutting_of(genome, max_rows=30)  # 10 bases
+    planned, _ = plan(genome, apart, tmp_path / "apart", cutting=cutting, whole=True)
+    assert [span.rows for span in planned.plan.spans.values()] == [30, 30]
+    words = r"X:1-20 is a region, .* of 63 rows .* at most 30: .*--rows-per-shard\."
+    with pytest.raises(ConfigError, match=words):
+        plan(genome, joined, tmp_path / "joined", cutting=cutting, whole=True)
+    # Regions may be cut, unless they have to be whole.
+    planned, _ = plan(genome, joined, tmp_path / "cut", cutting=cutting)
+    assert planned.plan.num_shards > 1

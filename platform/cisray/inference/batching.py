@@ -7,7 +7,7 @@ fills the cores, and only the products of effects, which are smaller, profit fro
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +20,9 @@ from cisray.inference.precision import Purpose
 # What is left free is for fragmentation, and for what the work allocates only now and then.
 SHARE = 0.8
 LARGEST = 64
-CPU_EFFECTS = 4
+# What is done at once on a CPU: alternates carried, or gradients led back.
+CPU_LANES: Mapping[Purpose, int] = {"effects": 4, "gradients": 8}
+LANES: Mapping[Purpose, str] = {"effects": "alternates", "gradients": "gradients"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,8 @@ def choose_batch_size(
 ) -> Choice:
     """Choose for a device; `run(n)` does the work once with n sequences, on CUDA only.
 
-    `sequence_bytes` estimates what one more sequence takes, for effects on a CPU; for all else it
-    is not looked at.
+    `sequence_bytes` estimates what one more sequence takes, for effects and gradients on a CPU; for
+    all else it is not looked at.
     """
     if device.type == "cuda":
         return probe(run, CudaMeter(device), limit=limit)
@@ -89,16 +91,16 @@ def choose_batch_size(
 
 
 def on_cpu(purpose: Purpose, *, sequence_bytes: int, free_bytes: int, limit: int) -> Choice:
-    """Choose for a CPU, within `limit`: one for tracks; a few for effects, if memory allows."""
+    """Choose for a CPU, within `limit`: one for tracks; a few of others, if memory allows."""
     if purpose == "tracks":
         return Choice(1, "one sequence fills the cores of a CPU")
     room = int(SHARE * free_bytes) // max(1, sequence_bytes)
-    wanted = min(CPU_EFFECTS, limit)
+    wanted, lanes = min(CPU_LANES[purpose], limit), LANES[purpose]
     if room >= wanted:
-        return Choice(wanted, f"{wanted} alternates at once keep a CPU's products large enough")
+        return Choice(wanted, f"{wanted} {lanes} at once keep a CPU's products large enough")
     return Choice(
         max(1, room),
-        f"{SHARE:.0%} of {_gb(free_bytes)} free memory holds {room} alternates of "
+        f"{SHARE:.0%} of {_gb(free_bytes)} free memory holds {room} {lanes} of "
         f"{_gb(sequence_bytes)} each",
     )
 

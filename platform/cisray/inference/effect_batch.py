@@ -1,7 +1,7 @@
-"""How many alternates an effect predictor carries at once: as wanted, or as a device has room for.
+"""How many alternates are carried, or gradients led back, at once: as wanted, or as there is room.
 
-Knows the predictors of effects and what makes their memory grow; how a number is found from that is
-`cisray.inference.batching`'s business.
+Knows the predictors of effects and of gradients and what makes their memory grow; how a number is
+found from that is `cisray.inference.batching`'s business.
 """
 
 import numpy as np
@@ -12,6 +12,8 @@ from cisray.inference.batching import LARGEST, Choice, choose_batch_size
 from cisray.inference.effects import PlainEffects
 from cisray.inference.fast.costs import lane_bytes
 from cisray.inference.fast.effects import DeltaEffects
+from cisray.inference.fast.gradients import FastGradients
+from cisray.inference.gradients import PlainGradients, total
 
 
 def settle_effect_batch(
@@ -44,6 +46,47 @@ def settle_effect_batch(
     else:
         choice = Choice(wanted, "settled when the run was planned")
     effects.batch_size = choice.batch_size
+    return choice
+
+
+def settle_gradient_batch(
+    predictor: FastGradients | PlainGradients,
+    device: torch.device,
+    wanted: int | None,
+    *,
+    objectives: int,
+    bins: range | None = None,
+) -> Choice:
+    """Set a predictor's batch size: as wanted, or up to `objectives` as there is memory for.
+
+    `objectives` are those of one window, `bins` those that will be asked for, None means all. On
+    CUDA gradients are led back from totals to the bases of one bin. Raises DeviceTooSmall where not
+    even one fits.
+    """
+    if isinstance(predictor, PlainGradients):
+        return Choice(1, "the plain way leads one gradient back at a time")
+    gradients = predictor
+
+    def lead_back(lanes: int) -> None:
+        gradients.batch_size = lanes
+        codes_L = np.random.default_rng(0).integers(0, 4, gradients.spec.input_bp, np.uint8)
+        middle = len(codes_L) // 2
+        chosen = torch.arange(lanes) % len(gradients.tracks)
+        gradients.gradient(
+            codes_L,
+            lambda prediction_NT: total(prediction_NT)[chosen.to(prediction_NT.device)],
+            bins=bins,
+            region=range(middle, middle + gradients.spec.bin_bp),
+        )
+
+    if wanted is None:
+        window = range(gradients.spec.target_bins) if bins is None else bins
+        each = lane_bytes(gradients.config, len(gradients.tracks), len(window))
+        most = min(objectives, LARGEST)
+        choice = choose_batch_size(device, "gradients", lead_back, sequence_bytes=each, limit=most)
+    else:
+        choice = Choice(wanted, "settled when the run was planned")
+    gradients.batch_size = choice.batch_size
     return choice
 
 

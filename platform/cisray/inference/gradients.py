@@ -10,7 +10,7 @@ B, in this module, is the number of objectives. R are the bases of the region th
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -61,9 +61,9 @@ class GradientPredictor(Protocol):
     ) -> Gradient:
         """Differentiate `objective` of the tracks in `bins` with respect to the bases in `region`.
 
-        `bins` of axis N and `region` of axis L are neighbours; None means all of them, and a region
-        may be empty. Raises ValueError for what is no window, for bins or bases that are not there,
-        and for an objective that does not give (B,) numbers.
+        `bins` of axis N and `region` of axis L are neighbours; None means all of them. A region may
+        be empty, which costs a pass alone. Raises ValueError for what is no window, for bins or
+        bases that are not there, and for an objective that does not give (B,) numbers.
         """
 
 
@@ -102,6 +102,21 @@ def log_total(prediction_NT: torch.Tensor) -> torch.Tensor:
 def total_log(prediction_NT: torch.Tensor) -> torch.Tensor:
     """Sum log2(prediction + 1) of each track over bins, B = T: logSAD is the difference of two."""
     return total(torch.log1p(prediction_NT.double())) / math.log(2)
+
+
+def weighted_total(weights_NT: NDArray[np.floating]) -> Objective:
+    """Make the objective that sums weights x prediction of each track over bins, B = T."""
+    weights = torch.from_numpy(weights_NT.astype(np.float64))
+
+    def objective(prediction_NT: torch.Tensor) -> torch.Tensor:
+        return total(weights.to(prediction_NT.device) * prediction_NT.double())
+
+    return objective
+
+
+def joined(objectives: Sequence[Objective]) -> Objective:
+    """Make one objective of several, their numbers one after another."""
+    return lambda prediction_NT: torch.cat([one(prediction_NT) for one in objectives])
 
 
 # By the statistic whose first order the gradient gives.
@@ -172,7 +187,7 @@ class PlainGradients:
             pred_NT = pred_BNT[0, chosen.start : chosen.stop].index_select(-1, self._columns)
             values_B = evaluate(objective, pred_NT)
             out_BRA = np.empty((len(values_B), len(wanted), onehot_LA.shape[1]), np.float32)
-            for lane, value in enumerate(values_B):
+            for lane, value in enumerate(values_B if wanted else ()):
                 (grad_LA,) = torch.autograd.grad(value, onehot_LA, retain_graph=True)
                 out_BRA[lane] = grad_LA[wanted.start : wanted.stop].float().cpu().numpy()
         return gradient_result(pred_NT, values_B, out_BRA, wanted)

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from cisray.errors import ConfigError
 
 Precision = Literal["float32", "bfloat16"]
-Purpose = Literal["tracks", "effects"]
+Purpose = Literal["tracks", "effects", "gradients"]
 
 _NATIVE_BFLOAT16 = (8, 0)  # CUDA's compute capability since Ampere
 # torch keeps what it knows of a CPU under private names; one that is gone counts as a no.
@@ -68,16 +68,24 @@ def choose_precision(
     For tracks: float32 everywhere. How far bfloat16 moves a track depends on the weights and is not
     proven small, so that it has to be asked for. For effects, where bfloat16 means the products of
     differences alone and its error is relative to the effect: bfloat16 wherever it is multiplied
-    natively. `here` is False for devices of other machines, which are not asked: a CUDA device is
-    then taken for one that multiplies bfloat16, a CPU for one that does not, so that the choice
-    follows from the options alone. Raises ConfigError for an unknown name.
+    natively. Gradients are float32: there are none in bfloat16. `here` is False for devices of
+    other machines, which are not asked: a CUDA device is then taken for one that multiplies
+    bfloat16, a CPU for one that does not, so that the choice follows from the options alone. Raises
+    ConfigError for an unknown name, and for gradients in bfloat16.
     """
+    if purpose == "gradients" and wanted == "bfloat16":
+        raise ConfigError(
+            "Gradients are computed in float32 only, and bfloat16 was asked for: leave the "
+            "precision out, or use float32."
+        )
     if wanted in ("float32", "bfloat16"):
         return PrecisionChoice("bfloat16" if wanted == "bfloat16" else "float32", "as asked for")
     if wanted != "auto":
         raise ConfigError(f"Unknown precision {wanted!r}: use auto, float32 or bfloat16.")
     if purpose == "tracks":
         return PrecisionChoice("float32", "auto, for tracks: bfloat16 has to be asked for")
+    if purpose == "gradients":
+        return PrecisionChoice("float32", "auto, for gradients: there is no other")
     if here:
         native = multiplies_bfloat16(device)
         told = f"the {device.type} here {'multiplies' if native else 'does not multiply'} bfloat16"

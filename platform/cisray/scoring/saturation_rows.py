@@ -7,30 +7,33 @@ breakpoint, where any region begins or ends, so that nothing is sorted and littl
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
+from dataclasses import replace
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cisray.errors import CoordinateError
+from cisray.errors import ConfigError, CoordinateError
 from cisray.genome.encode import ALPHABET, UNKNOWN, encode
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.variant import positions_of
 from cisray.scoring.planned import PlanFiles, Planned, write_plan
 from cisray.scoring.rejects import refuse_rejects
-from cisray.scoring.shards import Cutting, check_positions, cut
+from cisray.scoring.shards import MAX_ROWS, Cutting, check_positions, cut
 from cisray.store.table_writer import TableWriter
 from cisray_schemas import REJECTS, SATURATION_SCORES, SUBSTITUTIONS, Reason
 
 _STEP_BP = 1 << 18
 _BATCH_ROWS = 1 << 14
-_ALTERNATES = len(ALPHABET) - 1
+ALTERNATES = len(ALPHABET) - 1
 # Of each base the three others, in the order of the alphabet.
 _OTHERS = np.array([[alt for alt in range(4) if alt != ref] for ref in range(4)], np.int8)
 _LETTERS = pa.array(list(ALPHABET))
+_CLUSTER = "cluster"  # of a row: regions that overlap, directly or through others, share a number
 
 
 class Region(NamedTuple):
@@ -47,18 +50,23 @@ def plan_saturation(
     cutting: Cutting,
     *,
     strict: bool = False,
+    whole: bool = False,
 ) -> Planned:
     """Plan all substitutions of the regions; bases other than A, C, G and T are rejects.
 
     A base of several regions has rows for each. The sequence is read twice. With `strict` any
-    reject is an error, raised when all are counted and nothing is planned yet.
+    reject is an error, raised when all are counted and nothing is planned yet. With `whole` no
+    region is cut: all of its rows lie in one shard.
 
-    Raises `RejectsRefused`, `CoordinateError` for a region that leaves its chromosome or has no
-    bases, and for a chromosome that is too long for the tables, `FastaError`, `StorageError`, and
-    `ResultsError` where a base was lost.
+    Raises `ConfigError` for regions too large for that, `RejectsRefused`, `CoordinateError` for a
+    region that leaves its chromosome or has no bases, and for a chromosome that is too long for the
+    tables, `FastaError`, `StorageError`, and `ResultsError` where a base was lost.
     """
     check_positions(cutting)
     _check(regions, cutting)
+    if whole:
+        cutting = replace(cutting, together=_CLUSTER)
+        _check_whole(regions, cutting)
     with TableWriter(files.rejects, REJECTS) as rejects:
         firsts = _number(regions, genome, files.source, rejects)
     entries = int(firsts[-1])
@@ -83,6 +91,22 @@ def _check(regions: Sequence[Region], cutting: Cutting) -> None:
             )
 
 
+def _check_whole(regions: Sequence[Region], cutting: Cutting) -> None:
+    """Refuse regions that may have more rows than a shard, those that overlap counted together."""
+    ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
+    for _, parts in groupby(_stretches(regions, ranks), key=itemgetter(2)):
+        cluster = [(stretch, len(active_R)) for stretch, active_R, _ in parts]
+        rows = sum(ALTERNATES * stretch.width * copies for stretch, copies in cluster)
+        if rows > cutting.max_rows:
+            first, last = cluster[0][0], cluster[-1][0]
+            more = "" if cutting.max_rows == MAX_ROWS else ", or allow more with --rows-per-shard"
+            raise ConfigError(
+                f"{Interval(first.chrom, first.start, last.end)} is a region, or several that "
+                f"overlap, of {rows:,} rows that have to be ranked together, and a shard holds at "
+                f"most {cutting.max_rows:,}: cut it into smaller regions{more}."
+            )
+
+
 def _number(
     regions: Sequence[Region], genome: Genome, source: str, rejects: TableWriter
 ) -> NDArray[np.int64]:
@@ -93,7 +117,7 @@ def _number(
         for part in _steps(region.interval, _STEP_BP):
             letters = genome.letters(part)
             unknown = np.flatnonzero(encode(letters) == UNKNOWN)
-            count += _ALTERNATES * part.width - (_ALTERNATES - 1) * len(unknown)
+            count += ALTERNATES * part.width - (ALTERNATES - 1) * len(unknown)
             for some in np.split(unknown, range(_BATCH_ROWS, len(unknown), _BATCH_ROWS)):
                 if len(some):
                     found = [chr(letters[offset]) for offset in some]
@@ -136,20 +160,25 @@ def _rows(
     """Give the rows of all regions, in the order of the plan."""
     ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
     following = firsts[:-1].copy()  # of each region the number of its next entry
-    for stretch, active_R in _stretches(regions, ranks):
-        width = max(1, _BATCH_ROWS // (_ALTERNATES * len(active_R)))
+    for stretch, active_R, cluster in _stretches(regions, ranks):
+        width = max(1, _BATCH_ROWS // (ALTERNATES * len(active_R)))
         for part in _steps(stretch, width):
             codes_L = genome.fetch(part)
             rows = _substitutions(part, codes_L, active_R, following[active_R])
             if rows.num_rows:
-                yield rows.append_column("rank", pa.array([ranks[part.chrom]] * rows.num_rows))
+                for name, value in (("rank", ranks[part.chrom]), (_CLUSTER, cluster)):
+                    rows = rows.append_column(name, pa.array([value] * rows.num_rows))
+                yield rows
             following[active_R] += _entries_of(codes_L).sum()
 
 
 def _stretches(
     regions: Sequence[Region], ranks: Mapping[str, int]
-) -> Iterator[tuple[Interval, NDArray[np.int64]]]:
-    """Give what lies between breakpoints, with the numbers of the regions there, ascending."""
+) -> Iterator[tuple[Interval, NDArray[np.int64], int]]:
+    """Give what lies between breakpoints, with the numbers of the regions there, ascending.
+
+    And the number of the cluster: another one wherever no region goes on.
+    """
     begins: dict[tuple[int, int], list[int]] = defaultdict(list)
     ends: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, (place, _) in enumerate(regions):
@@ -157,15 +186,17 @@ def _stretches(
         ends[ranks[place.chrom], place.end].append(number)
     chroms = list(ranks)
     active: set[int] = set()
+    cluster = 0
     for here, there in pairwise(sorted(begins.keys() | ends.keys())):
         active.difference_update(ends.get(here, ()))
+        cluster += not active
         active.update(begins.get(here, ()))
         if active:
-            yield Interval(chroms[here[0]], here[1], there[1]), np.array(sorted(active))
+            yield Interval(chroms[here[0]], here[1], there[1]), np.array(sorted(active)), cluster
 
 
 def _entries_of(codes_L: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.where(codes_L < UNKNOWN, _ALTERNATES, 1)
+    return np.where(codes_L < UNKNOWN, ALTERNATES, 1)
 
 
 def _substitutions(
@@ -181,14 +212,14 @@ def _substitutions(
     """
     before_L = np.cumsum(_entries_of(codes_L)) - _entries_of(codes_L)
     known = np.flatnonzero(codes_L < UNKNOWN)
-    copies = _ALTERNATES * len(regions_R)
+    copies = ALTERNATES * len(regions_R)
     variant = (
-        before_L[known, None, None] + np.arange(_ALTERNATES)[None, :, None] + first_R[None, None, :]
+        before_L[known, None, None] + np.arange(ALTERNATES)[None, :, None] + first_R[None, None, :]
     )
     refs = codes_L[known]
     columns = {
         "variant": pa.array(variant.ravel()),
-        "region": pa.array(np.tile(regions_R, _ALTERNATES * len(known)).astype(np.int32)),
+        "region": pa.array(np.tile(regions_R, ALTERNATES * len(known)).astype(np.int32)),
         "pos": pa.array(np.repeat(positions_of(part.start + known), copies).astype(np.int32)),
         "ref": _LETTERS.take(pa.array(np.repeat(refs, copies))),
         "alt": _LETTERS.take(pa.array(np.repeat(_OTHERS[refs].ravel(), len(regions_R)))),

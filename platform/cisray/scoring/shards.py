@@ -39,6 +39,9 @@ class Cutting:
     `chromosomes` are names and lengths in the FASTA's order. `seconds` estimates the work of a
     shard and does not fall when one of its arguments grows; a shard takes `shard_seconds` at most,
     unless one window alone takes longer, and has at most `max_rows` rows.
+
+    `together` names a column that does not fall along a chromosome. Rows of one value of it are
+    then what a shard never cuts, in place of those of a window: at most `max_rows` each.
     """
 
     chromosomes: Mapping[str, int]
@@ -47,6 +50,7 @@ class Cutting:
     seconds: Seconds
     shard_seconds: float = SHARD_SECONDS
     max_rows: int = MAX_ROWS
+    together: str | None = None
 
 
 class Shard(NamedTuple):
@@ -74,8 +78,9 @@ def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
     """Cut rows, sorted by `ORDER`, into shards of one chromosome each, in their order.
 
     A window's rows stay together, unless there are more than `max_rows` of them: such a window is
-    opened in several shards. Where the cuts fall depends on the rows alone, not on how they come in
-    batches.
+    opened in several shards. Where other rows stay together, a window is opened in every shard that
+    has rows of it. Where the cuts fall depends on the rows alone, not on how they come in batches.
+    Raises ValueError for more rows `together` than a shard may have.
     """
     places = list(cutting.chromosomes.items())
     for rank, parts in groupby(one_chromosome_each(batches), key=itemgetter(0)):
@@ -121,9 +126,10 @@ def _cut_chromosome(
 class _Block:
     """Neighbouring rows of one chromosome; the window of the last may go on beyond them.
 
-    `inputs` are the starts of the rows' windows, `begins` the rows at which a window begins, and
-    the number of rows. `totals` are sums over the rows before each of what a row adds to the row
-    before it: windows, alternates, and bases covered.
+    `inputs` are the starts of the rows' windows, `begins` the rows before which a shard may end:
+    where a window begins, or what else stays together, and the number of rows. `totals` are sums
+    over the rows before each of what a row adds to the row before it: windows, alternates, and
+    bases covered.
     """
 
     rows: pa.Table
@@ -141,7 +147,8 @@ class _Block:
         covered = np.minimum(steps, cutting.spec.input_bp)
         added = np.stack([steps > 0, _differs_from_the_row_before(rows), covered], axis=1)
         totals = np.concatenate([np.zeros((1, 3), np.int64), np.cumsum(added, axis=0)])
-        begins = np.append(np.flatnonzero(steps > 0), len(inputs))
+        kept = rows[cutting.together].to_numpy() if cutting.together else inputs
+        begins = np.append(np.flatnonzero(np.diff(kept, prepend=kept[:1]) > 0), len(inputs))
         return cls(rows, inputs, begins, totals, cutting)
 
     def work(self, first: int, end: int) -> tuple[int, int, int]:
@@ -161,6 +168,10 @@ class _Block:
         low, high = np.searchsorted(self.begins, [first, limit], side="right").tolist()
         ends = self.begins[low:high]
         if not len(ends):
+            if self.cutting.together:
+                raise ValueError(
+                    f"more than {self.cutting.max_rows} rows have one {self.cutting.together}"
+                )
             return limit  # one window has more rows than a shard may
         fitting = bisect_right(
             ends,

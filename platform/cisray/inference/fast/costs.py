@@ -104,6 +104,52 @@ def effect_flops(config: EnformerConfig, tracks: int, bins: int) -> EffectFlops:
 
 
 @dataclass(frozen=True, slots=True)
+class GradientFlops:
+    """Operations of gradients, all in float32.
+
+    `reference` is the pass of a window, `again` the part of its trunk that is computed once more
+    for all objectives of the window, `objective` leads one of these back.
+    """
+
+    reference: float
+    again: float
+    objective: float
+
+    def of(self, objectives: int) -> float:
+        """Add up a window of so many objectives.
+
+        >>> GradientFlops(9.0, 1.0, 3.0).of(2)
+        16.0
+        """
+        return self.reference + self.again + objectives * self.objective
+
+
+def gradient_flops(config: EnformerConfig, tracks: int, bins: int, region_bp: int) -> GradientFlops:
+    """Count the operations of gradients of so many bins, led back to so many neighbouring bases.
+
+    Leading back takes one product for each of the pass, since weights get no gradient, and two for
+    each of attention, where both factors do. Counted so, an objective costs what an alternate does.
+
+    >>> costs = gradient_flops(EnformerConfig(), 2, 896, 128)
+    >>> f"{costs.reference:.3g} {costs.again:.3g} {costs.objective:.3g}"
+    '2.93e+12 1.56e+10 7.74e+11'
+    """
+    bp = config.bin_bp
+    reach = sum(kernel // 2 << level for level, (_, _, kernel) in enumerate(_levels(config)))
+    # The region may begin anywhere in a token.
+    tokens = min(config.tokens, -(-(region_bp + 2 * reach) // bp) + 1)
+    trunk_macs = _trunk_macs(config, tokens, open_ends=2)
+    tail = _tail_macs(config, tracks, bins)
+    rest = _transformer_macs(config, bins, _block_macs) + tail
+    back = _transformer_macs(config, bins, _gradient_macs) + tail
+    return GradientFlops(
+        reference=2.0 * (_trunk_macs(config, config.tokens) + rest),
+        again=2.0 * trunk_macs,
+        objective=2.0 * (back + trunk_macs),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class EffectBytes:
     """Memory of a `DeltaEffects` beside the model's weights, by what it is for.
 
@@ -140,6 +186,26 @@ def effect_bytes(
     return EffectBytes(
         copied=_effect_copies(config, tracks, precision),
         reference=_kept_bytes(config, tracks, bins, precision, cache_bytes),
+        working=max(working_bytes(config, "float32", 1), batch * one),
+    )
+
+
+def gradient_bytes(
+    config: EnformerConfig,
+    tracks: int,
+    bins: int,
+    *,
+    batch: int,
+    cache_bytes: int = CACHE_BYTES,
+) -> EffectBytes:
+    """Estimate the memory of gradients of so many tracks and bins, `batch` led back at once.
+
+    A gradient on its way takes about what an alternate's differences do.
+    """
+    one = lane_bytes(config, tracks, bins)
+    return EffectBytes(
+        copied=_effect_copies(config, tracks, "float32"),
+        reference=_kept_bytes(config, tracks, bins, "float32", cache_bytes),
         working=max(working_bytes(config, "float32", 1), batch * one),
     )
 
@@ -253,6 +319,13 @@ def _block_macs(config: EnformerConfig, queries: int) -> int:
 
 def _difference_macs(config: EnformerConfig, queries: int) -> int:
     """Logits change with queries and with keys, the mixture with weights and with values."""
+    keys = config.num_heads * config.key_size
+    products = 2 * queries * config.tokens * (keys + config.channels)
+    return _linear_macs(config, queries) + products
+
+
+def _gradient_macs(config: EnformerConfig, queries: int) -> int:
+    """Gradients of weights and of values, then of queries and of keys."""
     keys = config.num_heads * config.key_size
     products = 2 * queries * config.tokens * (keys + config.channels)
     return _linear_macs(config, queries) + products

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from cisray.inference.effects import check_bins
+from cisray.inference.fast.costs import CACHE_BYTES
 from cisray.inference.fast.reference import ReferencePass
 from cisray.inference.fast.transformer import Transformer
 from cisray.inference.fast.transformer_gradient import lead_to_tokens
@@ -26,7 +27,7 @@ from cisray.inference.gradients import (
     gradient_result,
 )
 from cisray.inference.precision import arithmetic, differentiable
-from cisray.inference.predictor import check_codes, codes_on, window_spec
+from cisray.inference.predictor import ALPHABET, check_codes, codes_on, window_spec
 from cisray.model.enformer.network import Enformer
 from cisray.tracks import TrackSet
 
@@ -49,11 +50,12 @@ class FastGradients:
         *,
         device: torch.device,
         batch_size: int = 8,
-        cache_bytes: int = 2_000_000_000,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         model.check_head(tracks.head)
         self.spec = window_spec(model)
         self.tracks = tracks
+        self.config = model.config
         self.device = device
         self.batch_size = batch_size
         columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
@@ -91,6 +93,8 @@ class FastGradients:
     def _lead_back(
         self, codes: torch.Tensor, slopes_BNT: torch.Tensor, region: range
     ) -> NDArray[np.float32]:
+        if not region:
+            return np.empty((len(slopes_BNT), 0, ALPHABET), np.float32)
         with arithmetic(self.device, "float32"):
             tokens_BKD = lead_to_tokens(self._reference, slopes_BNT)
             bases_BRA = lead_to_bases(self._trunk, codes, tokens_BKD, region)

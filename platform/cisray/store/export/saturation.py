@@ -115,7 +115,8 @@ def saturation_map(scores: Scores, stat: str, region: int) -> SaturationMap:
     """Collect one region's effects, each the mean over the tracks of `scores`.
 
     Positions between the first and the last that have no rows, such as N of the reference, stay
-    empty. Raises ResultsError for a position with other than three substitutions of one base.
+    empty. Raises ResultsError for a position with other than three substitutions of one base, and
+    ConfigError for a statistic that only some substitutions have.
     """
     mean = pl.mean_horizontal(pl.col(name).cast(pl.Float64) for name in scores.by_track(stat))
     keys = [pl.col(name).cast(pl.String) for name in ("chrom", "ref", "alt")]
@@ -124,6 +125,13 @@ def saturation_map(scores: Scores, stat: str, region: int) -> SaturationMap:
         .select(*keys, "pos", mean.alias("effect"))
         .collect()
     )
+    there = rows.height - rows["effect"].null_count()
+    if there < rows.height:
+        raise ConfigError(
+            f"{stat} has values for {there:,} of {rows.height:,} substitutions of the region, and "
+            f"a figure would show the others as if they did nothing. Draw its first-order "
+            f"estimate, --stats grad{stat}, or score the region with --method ism."
+        )
     first, last = rows["pos"].min(), rows["pos"].max()
     if not isinstance(first, int) or not isinstance(last, int):
         raise CoordinateError(f"region {region} has no rows to draw.")
