@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
@@ -11,14 +12,15 @@ from hypothesis import strategies as st
 from plans import SPEC, cutting_of, files_in, rejects_of, rows_of, small_genome
 
 from cisray.errors import OutsideTarget, RegionsError, RejectsRefused, ResultsError
-from cisray.genome.alleles import AlleleChecker, Tally, read_alleles
+from cisray.genome.alleles import Allele, AlleleChecker, Tally, read_alleles
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.genome.regions import Feature
+from cisray.genome.regions import Feature, read_features
 from cisray.genome.variant import Variant
-from cisray.genome.windows import Window
+from cisray.genome.windows import Window, WindowSpec
 from cisray.scoring import variant_rows, variant_sites
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
+from cisray.scoring.shards import Cutting
 from cisray.scoring.variant_rows import plan_variants
 from cisray.scoring.variant_sites import AtSites, bins_of, check_narrow
 from cisray_schemas import VARIANT_SITE_SCORES, VARIANT_SITES, Reason
@@ -278,3 +280,51 @@ def test_many_alleles_and_sites_count_as_they_must(genome: Genome, tmp_path: Pat
     # The target of base p, 0-based, is [p - 11, p + 13).
     for number, (_, pos, _) in enumerate(entries):
         assert counts[number] == min(150, pos + 12) - max(0, pos - 12)
+
+
+@pytest.mark.realdata
+def test_all_sites_of_1000_genomes_at_the_tsss_of_chr20(shared: Path, tmp_path: Path) -> None:
+    """Enformer's windows on the grid: every pair of 29,120 alleles and 544 TSSs is looked at."""
+    folder = shared / "data" / "chr20_hg19"
+    with Genome.open(folder / "hg19_chr20.whole.fa.gz") as genome:
+        (chrom,) = genome.chromosomes
+        genes = (folder / "genes_grch37_chr20.tsv").read_text().splitlines()[1:]
+        table = [line.split("\t") for line in genes]
+        tss = [int(row[3]) if row[2] == "+" else int(row[4]) - 1 for row in table]
+        bed = tmp_path / "tss.bed"
+        bed.write_text(
+            "".join(
+                f"{chrom}\t{at}\t{at + 1}\t{row[0]}\n" for at, row in zip(tss, table, strict=True)
+            )
+        )
+        cutting = Cutting(
+            genome.chromosomes, WindowSpec(), "grid", lambda w, a, _: 0.1 * w + 0.01 * a
+        )
+        files = files_in(tmp_path)
+        at = AtSites(read_features(bed, genome), cutting)
+        variants = folder / "1000g_phase3_sites_chr20_1000001-2000000.hg19.vcf.gz"
+        checker = AlleleChecker(genome, "sites", max_allele_bp=1000)
+        entries = read_alleles(variants, checker, Tally())
+        planned = plan_variants(entries, files, cutting, fits=lambda _: True, rows=at)
+        alleles = [
+            entry for entry in read_alleles(variants, checker, Tally()) if isinstance(entry, Allele)
+        ]
+    # The target begins 447 bins before the cell [128 k - 64, 128 k + 64) of the first base.
+    cells = np.array([(allele.variant.pos - 1 + 64) // 128 for allele in alleles])
+    bins = np.array(tss)[None] // 128 - (cells[:, None] - 448)
+    held = (bins >= 0) & (bins < 896)
+    rows = rows_of(planned)
+    records = {(row["record"], row["alt_index"], row["site"]): row["first_bin"] for row in rows}
+    assert len(records) == len(rows) == held.sum() == 52_665
+    assert records == {
+        (alleles[v].record, alleles[v].alt_index, s): bins[v, s]
+        for v, s in zip(*np.nonzero(held), strict=True)
+    }
+    assert planned.scored == held.any(axis=1).sum() == 25_597
+    assert planned.rejected == {
+        Reason.SYMBOLIC_ALT: 24, Reason.NO_SITE_IN_REACH: len(alleles) - 25_597,
+    }  # fmt: skip
+    assert planned.sites == SiteCount(544, int(held.any(axis=0).sum()))
+    assert {row["site_name"] for row in rows} == {
+        table[s][0] for s in np.flatnonzero(held.any(axis=0))
+    }

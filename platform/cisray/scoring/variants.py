@@ -266,8 +266,10 @@ class _Compared:
             first = cut.bins.start - self.bins.start
             part = slice(first, first + len(cut.bins))
             every = cut.lanes == tuple(range(len(self.difference_BNT)))
-            chosen_BNT = self.difference_BNT if every else self.difference_BNT[list(cut.lanes)]
-            yield cut, compute(names, self.prediction_NT[part], chosen_BNT[:, part])
+            part_BNT = self.difference_BNT[:, part]
+            # Only the bins that count are copied: at sites these are few of many.
+            chosen_BNT = part_BNT if every else part_BNT[list(cut.lanes)]
+            yield cut, compute(names, self.prediction_NT[part], chosen_BNT)
 
 
 class _Average:
