@@ -21,9 +21,8 @@ from cisray.engine.progress import Display
 from cisray.errors import ConfigError, StorageError
 from cisray.genome.reference import Genome
 from cisray.genome.windows import Placement, WindowSpec, central_bins
-from cisray.inference.choose import Method
 from cisray.inference.ensemble import Ensemble
-from cisray.inference.precision import Precision, Purpose
+from cisray.inference.precision import Purpose
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import read_model
 from cisray.scoring.alignment import Policy
@@ -37,14 +36,13 @@ from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import RunLayout, assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.run import ShardSink
-from cisray.store.seal import RunSummary
 from cisray.tracks import TrackSet
 from cisray.version import __version__
-from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
 from cisray_jobs.effect_costs import EffectCosts, effect_file_bytes
+from cisray_jobs.effect_summary import EffectPlan, ScoredEffects
 from cisray_jobs.effect_task import EffectTask
-from cisray_jobs.gradient_costs import GradientCosts, GradientPlan
+from cisray_jobs.gradient_costs import GradientCosts
 from cisray_jobs.plan import Resources, fit_memory, speed
 from cisray_jobs.row_check import RowSample
 from cisray_jobs.row_task import RowTask
@@ -61,55 +59,6 @@ from cisray_jobs.units import size
 
 SHARD_SECONDS = 60.0
 DEFAULT_STATISTICS = ("SAD", "SADR")
-
-
-@dataclass(frozen=True, slots=True)
-class ScoredEffects(RunSummary):
-    """What a sealed run consists of, what was left out and why, and what its self-check found."""
-
-    entries: int
-    rejected: Mapping[str, int]
-    self_check: SelfCheckSummary
-
-
-@dataclass(frozen=True, slots=True)
-class EffectPlan:
-    """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
-
-    `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
-    `gradients` is there where alleles are scored by them.
-    """
-
-    job: str
-    out: str
-    model_sha256: str
-    head: str
-    tracks: int
-    statistics: tuple[str, ...]
-    entries: int
-    rejected: Mapping[str, int]
-    windows: int
-    alternates: int
-    gradients: GradientPlan | None
-    members: int
-    placement: Placement
-    indels: str
-    shards: int
-    shards_done: int
-    rows: int
-    rows_left: int
-    rows_to_check: int
-    estimated_bytes: int
-    free_bytes: int
-    teraflop: float
-    estimated_seconds: float
-    worker_bytes: int
-    resources: Resources
-    predictor: Method
-    predictor_reason: str
-    precision: Precision
-    precision_reason: str
-    mantissa_bits: int
 
 
 class EffectJob(ScoringJob):

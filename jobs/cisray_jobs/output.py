@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from cisray_jobs.effect_job import EffectPlan, ScoredEffects
+from cisray_jobs.effect_summary import EffectPlan, ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
