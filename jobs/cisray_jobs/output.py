@@ -12,11 +12,13 @@ from pathlib import Path
 
 import typer
 
-from cisray_jobs.effect_summary import EffectPlan, ScoredEffects
+from cisray.scoring.planned import SiteCount
+from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
 from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.prepared_effects import EffectPlan
 from cisray_jobs.score_genome import ScoredGenome
 from cisray_jobs.units import counted, duration, size
 
@@ -97,7 +99,8 @@ def effect_plan(told: EffectPlan) -> None:
         {
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
-            "entries": f"{told.entries:,}: {told.rows:,} scored, {rejects(told.rejected)}",
+            "entries": f"{told.entries:,}: {told.scored:,} scored, {rejects(told.rejected)}",
+            **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
             **_gradients(told.gradients),
@@ -135,6 +138,11 @@ def rejects(counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values()):,} rejected ({reasons})"
 
 
+def sites(counts: SiteCount | None) -> dict[str, str]:
+    """Tell of sites, where there are such, how many have rows."""
+    return {} if counts is None else {"sites": f"{counts.given:,}, {counts.scored:,} with rows"}
+
+
 def _spread(resources: Resources, teraflop: float, unit: str) -> dict[str, str]:
     """Tell how the work is spread; `unit` is what comes in batches."""
     r = resources
@@ -153,7 +161,10 @@ def effects(summary: ScoredEffects) -> None:
     facts(
         f"Sealed {summary.path}",
         {
-            "entries": f"{summary.entries:,}: {summary.rows:,} scored, {rejects(summary.rejected)}",
+            "entries": f"{summary.entries:,}: {summary.scored:,} scored, "
+            f"{rejects(summary.rejected)}",
+            **sites(summary.sites),
+            "rows": f"{summary.rows:,}",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
             f"{size(summary.bytes)}",
             "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled row')}: "

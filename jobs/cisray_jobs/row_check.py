@@ -17,6 +17,7 @@ from cisray.errors import SelfCheckFailed
 from cisray.inference.precision import Precision
 from cisray.inference.selfcheck import (
     EFFECT_TOLERANCES,
+    TOLERANCES,
     Deviation,
     SampleSize,
     sample_rows,
@@ -104,26 +105,26 @@ class RowCheck:
         deviation = self.check.check(rows[row], seen)
         if not deviation.is_within(self.sample.precision):
             effect = deviation.effect.is_within(self.sample.tolerance)
-            what, worst = (
-                ("the reference's prediction", deviation.reference)
+            what, worst, tolerance = (
+                ("the reference's prediction", deviation.reference, TOLERANCES["float32"])
                 if effect
-                else ("the difference", deviation.effect)
+                else ("the difference", deviation.effect, self.sample.tolerance)
             )
-            raise SelfCheckFailed(self._complaint(shard, rows[row], what, worst))
+            where = f"of the variant {rows[row].variant} in shard {shard}, {what}"
+            raise SelfCheckFailed(self._complaint(where, worst, tolerance))
         self._found.append(deviation.effect)
 
     def taken(self) -> dict[str, JsonValue]:
         """State what was found since `begin`, for the shard's receipt."""
         return fact(self._found, self.sample.tolerance)
 
-    def _complaint(self, shard: int, row: ScoredRow, what: str, worst: Deviation) -> str:
+    def _complaint(self, where: str, worst: Deviation, tolerance: float) -> str:
         column = self.tracks.columns[worst.track]
         return (
-            f"The self-check failed: of the variant {row.variant} in shard {shard}, {what} in "
-            f"track {column} lies {worst.error:.2g} from the plain one's, and "
-            f"{self.sample.tolerance:g} is tolerated of differences; in bin {worst.bin} of those "
-            f"computed it says {worst.value:.6g}, the plain one {worst.plain:.6g}. Nothing of the "
-            "shard is stored and the run has stopped. Do not use what it has stored before: score "
-            "anew with --predictor plain --restart, and please report this with the machine and "
-            "the model."
+            f"The self-check failed: {where} in track {column} lies {worst.error:.2g} from "
+            f"the plain one's, and {tolerance:g} is tolerated; in bin {worst.bin} of "
+            f"those computed it says {worst.value:.6g}, the plain one {worst.plain:.6g}. Nothing "
+            "of the shard is stored and the run has stopped. Do not use what it has stored before: "
+            "score anew with --predictor plain --restart, and please report this with the machine "
+            "and the model."
         )

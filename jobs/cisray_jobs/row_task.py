@@ -21,6 +21,7 @@ from cisray.genome.variant import Variant
 from cisray.inference.batching import Choice
 from cisray.inference.choose import Method
 from cisray.inference.precision import Precision
+from cisray.scoring.variant_sites import bins_of
 from cisray.scoring.variants import EffectOptions, ScoredRow
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.plan import ShardSpan
@@ -95,9 +96,10 @@ class RowTask(ABC):
 
 
 def scored_rows(keys: pa.Table, bins: range) -> list[ScoredRow]:
-    """Take the variants of a shard out of its keys; all of them count in the same bins."""
+    """Take the rows of a shard out of its keys; they count in `bins`, or in their sites'."""
     columns = (keys[name].to_pylist() for name in ("chrom", "pos", "ref", "alt"))
-    return [ScoredRow(Variant(*row), bins) for row in zip(*columns, strict=True)]
+    variants = (Variant(*row) for row in zip(*columns, strict=True))
+    return [ScoredRow(*row) for row in zip(variants, bins_of(keys, bins), strict=True)]
 
 
 def row_pieces(scored: Values, keys: pa.Table, sink: ShardSink, span: ShardSpan) -> Iterator[Piece]:

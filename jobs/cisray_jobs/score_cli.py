@@ -107,6 +107,13 @@ def score_variants(
             "as chr1:100:A:G, one a line."
         ),
     ] = None,
+    at: Annotated[
+        Path | None,
+        typer.Option(
+            help="BED of sites (TSSs, genes): a row per allele and site in its window's target, "
+            "with statistics over the bins of the site, instead of --bins."
+        ),
+    ] = None,
     out: opt.Out = None,
     keep_alleles: Annotated[
         bool,

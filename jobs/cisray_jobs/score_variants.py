@@ -6,18 +6,22 @@ business. The same configuration, run again, finishes what an earlier run left.
 
 import hashlib
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, model_validator
 
+from cisray.errors import ConfigError
 from cisray.genome.alleles import AlleleChecker, Tally, read_alleles
+from cisray.genome.interval import Interval
 from cisray.genome.mismatch import MismatchWatch
 from cisray.genome.reference import Genome
+from cisray.genome.regions import read_features
 from cisray.genome.variant import Variant
 from cisray.scoring.alignment import fits_window
 from cisray.scoring.planned import PlanFiles, Planned
 from cisray.scoring.shards import Cutting
-from cisray.scoring.variant_rows import plan_variants
+from cisray.scoring.variant_rows import OneEach, RowsOf, plan_variants
+from cisray.scoring.variant_sites import AtSites, check_narrow
 from cisray_jobs.effect_job import EffectJob
 
 # A longer allele leaves less than half of the target to compare bin for bin.
@@ -25,15 +29,26 @@ _LONGEST_SHARE = 2
 
 
 class ScoreVariants(EffectJob):
-    """Which file of variants to score, and what is let pass."""
+    """Which file of variants to score, in which bins, and what is let pass."""
 
     job: ClassVar[str] = "score-variants"
     narrowed_by: ClassVar[str] = "--tracks, --stats or a smaller file"
+    key_bytes: ClassVar[float] = 12.0  # half of them an rs number
 
     vcf: Path
+    at: Path | None = None
     keep_alleles: bool = False
     max_allele_bp: int | None = Field(None, ge=1)
     max_mismatches: float = Field(0.05, gt=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _bins_told_once(self) -> Self:
+        if self.at and "bins" in self.model_fields_set:
+            raise ConfigError(
+                "--at counts the bins of each site, --bins those around the variant: leave out one "
+                "of the two."
+            )
+        return self
 
     @property
     def source(self) -> str:
@@ -43,8 +58,10 @@ class ScoreVariants(EffectJob):
     def plan_rows(self, genome: Genome, files: PlanFiles, cutting: Cutting) -> Planned:
         """Read the file once, from beginning to end; each allele is planned or rejected.
 
-        Raises `VariantsError`, `AssemblyMismatch`, and with --strict `RejectsRefused`.
+        Raises `RegionsError` for the sites, `VariantsError`, `AssemblyMismatch`, and with --strict
+        `RejectsRefused`.
         """
+        rows = self._rows(genome, cutting)
         checker = AlleleChecker(
             genome,
             str(self.vcf),
@@ -59,10 +76,27 @@ class ScoreVariants(EffectJob):
             return all(fits_window(variant, window, genome.fetch_padded) for window in windows)
 
         entries = read_alleles(self.vcf, checker, Tally())
-        return plan_variants(entries, files, cutting, fits=fits, strict=self.strict)
+        return plan_variants(entries, files, cutting, fits=fits, rows=rows, strict=self.strict)
+
+    def _rows(self, genome: Genome, cutting: Cutting) -> RowsOf:
+        if self.at is None:
+            return OneEach()
+
+        def check(site: Interval) -> None:
+            check_narrow(site, cutting.spec, cutting.placement)
+
+        return AtSites(read_features(self.at, genome, check=check), cutting)
+
+    def counted_bins(self, bins: range) -> JsonValue:
+        """Tell that the plan says which bins count, where it does."""
+        return "of the sites" if self.at else super().counted_bins(bins)
 
     def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the file and its digest."""
-        with self.vcf.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return {"variants": self.vcf.name, "variants_sha256": digest}
+        """Name the file, and that of the sites, and their digests."""
+        named = {"variants": self.vcf} | ({"sites": self.at} if self.at else {})
+        told: dict[str, JsonValue] = {}
+        for name, path in named.items():
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            told |= {name: path.name, f"{name}_sha256": digest}
+        return told

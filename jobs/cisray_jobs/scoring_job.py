@@ -20,7 +20,12 @@ from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
 from cisray.engine.task import Executor, ShardTask
 from cisray.errors import RunNotFound, StorageError
-from cisray.inference.choose import Method, MethodChoice, choose_method
+from cisray.inference.choose import (
+    Method,
+    MethodChoice,
+    choose_method,
+    subtracting_precision,
+)
 from cisray.inference.precision import (
     PrecisionChoice,
     Purpose,
@@ -199,10 +204,13 @@ class ScoringJob(JobConfig):
         """Choose predictor and precision; a run that is resumed keeps the precision it has.
 
         What a cluster's devices can do is not asked: it follows from the kind of device. Where
-        bfloat16 is not multiplied natively, the reason warns of it.
+        bfloat16 is not multiplied natively, the reason warns of it. Raises ConfigError for effects
+        the plain way in bfloat16.
         """
         settled = torch.device(device)
         method = choose_method(model_from_checkpoint(checkpoint), self.predictor)
+        if purpose == "effects" and method.method == "plain":
+            return Approach(method, subtracting_precision(method, self.precision))
         is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
         is_open = self.precision == "auto" and purpose != "gradients"
         kept = self.setting_there("precision") if is_open else None

@@ -9,7 +9,12 @@ from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
-from cisray_schemas.variants import VARIANT_SCORES, VARIANTS
+from cisray_schemas.variants import (
+    VARIANT_SCORES,
+    VARIANT_SITE_SCORES,
+    VARIANT_SITES,
+    VARIANTS,
+)
 from cisray_schemas.windows import WINDOWS
 
 TABLES: dict[str, Table] = {
@@ -20,6 +25,8 @@ TABLES: dict[str, Table] = {
         GENOME_TRACKS,
         VARIANTS,
         VARIANT_SCORES,
+        VARIANT_SITES,
+        VARIANT_SITE_SCORES,
         SUBSTITUTIONS,
         SATURATION_SCORES,
         REJECTS,
@@ -39,6 +46,8 @@ __all__ = [
     "TRACKS",
     "VARIANTS",
     "VARIANT_SCORES",
+    "VARIANT_SITES",
+    "VARIANT_SITE_SCORES",
     "WINDOWS",
     "Reason",
     "Table",

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REFERENCE_MISMATCH = "reference_mismatch"
     TOO_LONG = "too_long"
     REPEAT_TOO_LONG = "repeat_too_long"
+    NO_SITE_IN_REACH = "no_site_in_reach"
 
 
 REJECTS = Table(

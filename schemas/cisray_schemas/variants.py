@@ -1,8 +1,9 @@
 """The tables of a run over variants: the rows it plans, and the scores that it writes for them.
 
-One row per alternative allele that is scored, duplicates included. Rows lie in the order of the
-FASTA's chromosomes, then by pos, ref, alt and variant. What the file stated is kept beside what is
-scored, since alleles are trimmed and moved left before they are.
+One row per alternative allele that is scored, duplicates included; where bins are those of sites,
+one per allele and site. Rows lie in the order of the FASTA's chromosomes, then by pos, ref, alt,
+variant and site. What the file stated is kept beside what is scored, since alleles are trimmed and
+moved left before they are.
 """
 
 import pyarrow as pa
@@ -32,28 +33,48 @@ _KEYS = [
         unit="bp",
     ),
 ]
+_ORIGIN = [
+    column("record", pa.int64(), "number of the record in the input", base="0-based"),
+    column(
+        "line",
+        pa.int64(),
+        "line of the input; null in BCF, which has none",
+        base="1-based",
+        nullable=True,
+    ),
+    column("alt_index", pa.int32(), "which of the record's alternative alleles", base="0-based"),
+]
+_SITE = [
+    column(
+        "site",
+        pa.int32(),
+        "number of the site in the BED; comments and blank lines have none",
+        base="0-based",
+    ),
+    column("site_name", pa.string(), "column 4 of the site's line, empty where it has none"),
+    column(
+        "site_start",
+        pa.int32(),
+        "first base of the site, on the chromosome of the variant",
+        unit="bp",
+        base="0-based",
+    ),
+    column("site_end", pa.int32(), "base after the site's last one", unit="bp", base="0-based"),
+    column(
+        "first_bin",
+        pa.int32(),
+        "first target bin of the variant's window that holds a base of the site",
+        base="0-based",
+    ),
+    column("bins", pa.int32(), "how many bins hold a base of the site, side by side"),
+]
 _ORDER = ("chrom", "pos", "ref", "alt", "variant")
 
 VARIANTS = Table(
     name="variants",
     version=1,
     sort_by=_ORDER,
-    schema=pa.schema(
-        [
-            *_KEYS,
-            column("record", pa.int64(), "number of the record in the input", base="0-based"),
-            column(
-                "line",
-                pa.int64(),
-                "line of the input; null in BCF, which has none",
-                base="1-based",
-                nullable=True,
-            ),
-            column(
-                "alt_index", pa.int32(), "which of the record's alternative alleles", base="0-based"
-            ),
-        ]
-    ),
+    schema=pa.schema([*_KEYS, *_ORIGIN]),
 )
 
 VARIANT_SCORES = Table(
@@ -63,4 +84,20 @@ VARIANT_SCORES = Table(
     value_pattern="{statistic}_t{track:04d}",
     partial=True,
     schema=pa.schema(_KEYS),
+)
+
+VARIANT_SITES = Table(
+    name="variant_sites",
+    version=1,
+    sort_by=(*_ORDER, "site"),
+    schema=pa.schema([*_KEYS, *_SITE, *_ORIGIN]),
+)
+
+VARIANT_SITE_SCORES = Table(
+    name="variant_site_scores",
+    version=1,
+    sort_by=(*_ORDER, "site"),
+    value_pattern="{statistic}_t{track:04d}",
+    partial=True,
+    schema=pa.schema([*_KEYS, *_SITE]),
 )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cisray.errors import LocusError, RegionsError, UnknownChromosome
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.genome.regions import read_bed, region_of
+from cisray.genome.regions import read_bed, read_features, region_of
 
 FastaMaker = Callable[..., Path]
 
@@ -155,3 +155,30 @@ def test_a_locus_that_is_no_region_is_refused(
 ) -> None:
     with pytest.raises(kind, match=problem):
         region_of(locus, genome)
+
+
+def test_features_have_the_name_of_column_four(tmp_path: Path, genome: Genome) -> None:
+    bed = tmp_path / "tss.bed"
+    lines = ["# gene", "1\t5\t6\tMYH7 B\t0\t-", "", "chr1\t5\t6", "chr2 7 9 GATA1", "chr1\t1\t2\t"]
+    bed.write_text("\n".join(lines))
+    assert read_features(bed, genome) == [
+        (Interval("chr1", 5, 6), "MYH7 B"),
+        (Interval("chr1", 5, 6), ""),
+        (Interval("chr2", 7, 9), "GATA1"),
+        (Interval("chr1", 1, 2), ""),
+    ]
+    assert read_bed(bed, genome) == [feature.interval for feature in read_features(bed, genome)]
+
+
+def test_a_feature_that_a_check_refuses_is_named_by_its_line(
+    tmp_path: Path, genome: Genome
+) -> None:
+    def check(interval: Interval) -> None:
+        if interval.width > 10:
+            raise RegionsError(f"{interval} is wide.")
+
+    bed = tmp_path / "genes.bed"
+    bed.write_text("# genes\nchr1\t0\t10\nchr1\t0\t11\nchr9\t0\t10\n")
+    with pytest.raises(RegionsError) as caught:
+        read_features(bed, genome, check=check)
+    assert str(caught.value) == f"{bed}:3: chr1:1-11 is wide. (1 more lines are wrong.)"

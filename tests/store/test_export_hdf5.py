@@ -47,6 +47,22 @@ def test_every_number_and_word(tmp_path) -> None:
         assert "SAR" not in file
 
 
+def test_each_site_of_a_variant_is_a_row(tmp_path) -> None:
+    assert write_hdf5(world.site_scores(), tmp_path / "s.h5") == 12
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["site"][:].tolist() == [1, 4] * 6
+        assert file["site_name"][:].tolist() == [b"TSS 2;x=y", b""] * 6
+        assert file["site_start"][:].tolist() == [40, 100] * 6
+        assert file["site_end"][:].tolist() == [41, 300] * 6
+        assert file["entry"][:].tolist() == [n for n in (3, 4, 2, 6, 0, 9) for _ in range(2)]
+        for row, (entry, site) in enumerate(zip(file["entry"], file["site"], strict=True)):
+            owed = [world.site_value(entry, "SAD", t, site) for t in TRACKS_HELD]
+            assert file["SAD"][row].tolist() == owed
+    write_hdf5(world.variant_scores(), tmp_path / "v.h5")
+    with h5py.File(tmp_path / "v.h5") as file:
+        assert not [name for name in file if name.startswith("site")]
+
+
 @pytest.mark.realdata
 def test_the_layout_is_basenjis(shared, tmp_path) -> None:
     """Names, kinds of type and shapes of a file that Basenji's own script wrote."""

@@ -50,6 +50,22 @@ def test_ids_sources_and_missing_bases(path) -> None:
     assert records[2].info["MISSING_BP"] == 12
 
 
+def test_each_site_of_a_variant_is_a_record(path, tmp_path) -> None:
+    assert write_vcf(world.site_scores(), world.LENGTHS, tmp_path / "s.vcf.gz") == 12
+    with pysam.VariantFile(str(tmp_path / "s.vcf.gz")) as file:
+        records = list(file)
+    places = [(r.info["ENTRY"], r.info["SITE"], r.info.get("SITE_NAME")) for r in records]
+    # In a name, what ends an INFO value is written as its number.
+    names = {1: "TSS%202%3Bx%3Dy", 4: None}
+    assert places == [(row[0], site, names[site]) for row in world.ROWS for site in (1, 4)]
+    for record, (entry, site, _) in zip(records, places, strict=True):
+        for stat in world.STATS:
+            owed = world.site_value(entry, stat, 5, site)
+            assert np.float32(record.info[f"{stat}_t0005"]) == owed
+    with pysam.VariantFile(str(path)) as file:
+        assert "SITE" not in file.header.info
+
+
 def test_the_index_finds_regions(path) -> None:
     with pysam.TabixFile(str(path)) as file:
         # 0-based half-open 129-130 is position 130; the deletion at 120 covers 120 and 121.

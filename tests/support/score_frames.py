@@ -57,6 +57,30 @@ def variant_scores(**options) -> Scores:
     return Scores.of(variant_frame(tracks, **options), tracks, PROVENANCE)
 
 
+# number, name, first base, base after the last; every variant of `ROWS` has rows at both.
+SITES = ((1, "TSS 2;x=y", 40, 41), (4, "", 100, 300))
+
+
+def site_value(variant: int, stat: str, track: int, site: int) -> np.float32:
+    return np.float32(value(variant, stat, track) * (2 if site == 1 else -3))
+
+
+def site_scores() -> Scores:
+    """Scores at two sites: each row of `ROWS` twice."""
+    tracks = make_tracks()
+    rows = [(*row, *site) for row in ROWS for site in SITES]
+    keys = KEYS | {
+        "site": pl.Int32, "site_name": pl.String, "site_start": pl.Int32, "site_end": pl.Int32,
+    }  # fmt: skip
+    columns = [
+        pl.Series(f"{s}_t{t:04d}", [site_value(r[0], s, t, r[11]) for r in rows], pl.Float32)
+        for s in STATS
+        for t in tracks.indices.tolist()
+    ]
+    frame = pl.DataFrame(rows, schema=keys, orient="row").with_columns(columns)
+    return Scores.of(frame.lazy(), tracks, PROVENANCE)
+
+
 def effect(region: int, position: int, alt: str, track: int) -> float:
     """The effect of one substitution; exact in float32."""
     return (position % 16 - 5) * ("ACGT".index(alt) + 1) / 8 + track / 4 + region

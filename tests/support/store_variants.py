@@ -109,7 +109,8 @@ def make_config(plan: KeyedPlan, statistics: tuple[str, ...] = STATISTICS) -> di
     return {
         "precision": "float32", "regions": {"bed": None, "pad": 0},
         "statistics": list(statistics), "partial": [], "entries": plan.rows + rejected,
-        "scored": plan.rows, "rejected": rejected, "rejects_sha256": plan.rejects_sha256,
+        "scored": plan.rows, "rows": plan.rows, "rejected": rejected,
+        "rejects_sha256": plan.rejects_sha256,
     }  # fmt: skip
 
 

@@ -1,14 +1,15 @@
 """Regions of a BED file or a text locus, checked against a genome before work is planned on them.
 
-Knows the first three columns of BED and its comment lines; further columns are left alone. Every
-line becomes a region or an error: none is dropped, merged or clipped.
+Knows the first three columns of BED, the name in the fourth, and its comment lines; further columns
+are left alone. Every line becomes a region or an error: none is dropped, merged or clipped.
 """
 
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from os import PathLike
 from pathlib import Path
+from typing import NamedTuple
 
 from cisray.errors import RegionsError, UnknownChromosome
 from cisray.genome.interval import Interval
@@ -20,20 +21,40 @@ _MAX_DIGITS = 18  # more than any chromosome has bases
 _BED = "BED lines are chrom, start (0-based) and end (not included), separated by tabs"
 
 
+class Feature(NamedTuple):
+    """A line of a BED file: its bases, and the name in the fourth column, empty without one."""
+
+    interval: Interval
+    name: str
+
+
+def _let_pass(_: Interval) -> None:
+    """Let every region pass."""
+
+
 def read_bed(path: str | PathLike[str], genome: Genome) -> list[Interval]:
-    """Read the regions of a BED file, plain or gzip, in file order, named as the FASTA names them.
+    """Read the regions of a BED file as `read_features` does, without their names."""
+    return [feature.interval for feature in read_features(path, genome)]
+
+
+def read_features(
+    path: str | PathLike[str], genome: Genome, *, check: Callable[[Interval], None] = _let_pass
+) -> list[Feature]:
+    """Read the lines of a BED file, plain or gzip, in file order; chromosomes as the FASTA's.
 
     Blank lines, comments (#) and `track` and `browser` lines are skipped. Raises `RegionsError`
-    with file and line for the first line that is malformed or leaves its chromosome, with the
-    number of further such lines, and for a file without regions.
+    with file and line for the first line that is malformed, leaves its chromosome, or of which
+    `check` raises one, with the number of further such lines, and for a file without regions.
     """
     bed = Path(path)
-    regions: list[Interval] = []
+    regions: list[Feature] = []
     problems: list[str] = []
     for number, line in enumerate(_lines(bed), start=1):
         if _is_region(line):
             try:
-                regions.append(_parse(line, genome))
+                feature = _parse(line, genome)
+                check(feature.interval)
+                regions.append(feature)
             except (RegionsError, UnknownChromosome) as error:
                 problems.append(f"{bed}:{number}: {error}")
     if problems:
@@ -87,13 +108,14 @@ def _is_region(line: str) -> bool:
     return bool(words) and not words[0].startswith("#") and words[0] not in {"track", "browser"}
 
 
-def _parse(line: str, genome: Genome) -> Interval:
+def _parse(line: str, genome: Genome) -> Feature:
     line = line.rstrip("\r\n")
     columns = line.split("\t") if "\t" in line else line.split()
     if len(columns) < 3:
         raise RegionsError(f"{line!r} has {len(columns)} columns: {_BED}.")
     start, end = _integer(columns[1], "start"), _integer(columns[2], "end")
-    return _checked(genome.resolve(columns[0]), start, end, genome)
+    name = columns[3] if len(columns) > 3 else ""
+    return Feature(_checked(genome.resolve(columns[0]), start, end, genome), name)
 
 
 def _checked(chrom: str, start: int, end: int, genome: Genome) -> Interval:

@@ -15,7 +15,7 @@ from cisray.inference.fast.effects import DeltaEffects
 from cisray.inference.fast.gradients import FastGradients
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.gradients import PlainGradients
-from cisray.inference.precision import Precision
+from cisray.inference.precision import Precision, PrecisionChoice
 from cisray.inference.predictor import PlainPredictor
 from cisray.model.enformer.network import Enformer
 from cisray.model.protocol import SequenceModel
@@ -45,6 +45,21 @@ def choose_method(model: SequenceModel, wanted: Method) -> MethodChoice:
     if not has_fast_form(model):
         return MethodChoice("plain", f"{name} has no fast form")
     return MethodChoice("fast", f"{name} has a fast form, equal to the plain one within rounding")
+
+
+def subtracting_precision(choice: MethodChoice, wanted: str) -> PrecisionChoice:
+    """Say in which precision two predictions are subtracted: float32, whatever the device.
+
+    `wanted` may be auto. Raises ConfigError for bfloat16, which would leave nothing of an effect.
+    """
+    if wanted not in ("auto", "float32"):
+        raise ConfigError(
+            f"Effects cannot be computed in {wanted} here: {choice.reason}, and the plain way "
+            f"subtracts two predictions, whose rounding in {wanted} is larger than most "
+            "effects. Use float32."
+        )
+    reason = "the plain way subtracts two predictions"
+    return PrecisionChoice("float32", "as asked for" if wanted == "float32" else f"auto: {reason}")
 
 
 def tile_predictor(
@@ -84,12 +99,7 @@ def effect_predictor(
         return DeltaEffects(
             model, tracks, device=device, precision=precision, batch_size=batch_size
         )
-    if precision != "float32":
-        raise ConfigError(
-            f"Effects cannot be computed in {precision} here: {choice.reason}, and the plain way "
-            f"subtracts two predictions, whose rounding in {precision} is larger than most "
-            "effects. Use float32."
-        )
+    subtracting_precision(choice, precision)
     return PlainEffects(model, tracks, device=device)
 
 

@@ -30,11 +30,20 @@ class PlanFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteCount:
+    """How many sites were given, and how many of them have rows."""
+
+    given: int
+    scored: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and what it consists of: entries = scored + rejected.
+    """A plan, and what it consists of: entries = scored + rejected. An entry has rows, or a reason.
 
     `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
-    once, but for a window with more rows than a shard may have.
+    once, but for a window with more rows than a shard may have. `sites` are counted where rows are
+    at sites.
     """
 
     plan: KeyedPlan
@@ -43,11 +52,12 @@ class Planned:
     rejected: Mapping[Reason, int]
     windows: int
     alternates: int
+    sites: SiteCount | None = None
 
     @property
     def scored(self) -> int:
-        """The rows of the plan, duplicates included."""
-        return self.plan.rows
+        """The entries that have rows in the plan, duplicates included."""
+        return self.plan.scored
 
 
 def write_plan(
@@ -57,11 +67,13 @@ def write_plan(
     *,
     entries: int,
     rejects_sha256: str,
+    rows: int | None = None,
 ) -> Planned:
     """Write shards as a plan; `tables` are those of the plan and of the run's data files.
 
-    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as the rows of
-    the two files.
+    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as have rows in
+    the plan or are rejected, and the plan has as many `rows` as are owed: one for each entry that
+    it has, unless told.
     """
     windows = alternates = 0
     with KeyedPlanWriter(files.plan, *tables) as writer:
@@ -72,10 +84,11 @@ def write_plan(
             alternates += shard.alternates
         plan = writer.close()
     rejected = count_rejects(files.rejects)
-    if entries != plan.rows + rejected.total():
+    owed = plan.scored if rows is None else rows
+    if (entries, owed) != (plan.scored + rejected.total(), plan.rows):
         raise ResultsError(
-            f"{files.source} has {entries:,} entries, but {plan.rows:,} are planned and "
-            f"{rejected.total():,} rejected: entries were lost or doubled. This is a fault of "
-            "cisray; nothing of this plan should be used."
+            f"{files.source} has {entries:,} entries, but {plan.scored:,} are planned and "
+            f"{rejected.total():,} rejected, in {plan.rows:,} rows of {owed:,}: some were lost or "
+            "doubled. This is a fault of cisray; nothing of this plan should be used."
         )
     return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates)

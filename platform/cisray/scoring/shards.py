@@ -83,7 +83,7 @@ def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
     Raises ValueError for more rows `together` than a shard may have.
     """
     places = list(cutting.chromosomes.items())
-    for rank, parts in groupby(_one_chromosome_each(batches), key=itemgetter(0)):
+    for rank, parts in groupby(one_chromosome_each(batches), key=itemgetter(0)):
         chrom, length = places[rank]
         for block, first, end in _cut_chromosome((rows for _, rows in parts), cutting):
             missing = missing_bp(block.inputs[first:end], length, cutting.spec)
@@ -93,7 +93,8 @@ def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
             yield Shard(rows, *block.work(first, end)[:2])
 
 
-def _one_chromosome_each(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+def one_chromosome_each(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
+    """Cut sorted rows where the chromosome changes, and give its rank with them."""
     for batch in batches:
         ranks = batch["rank"].to_numpy()
         firsts = np.flatnonzero(np.diff(ranks, prepend=-1)).tolist()

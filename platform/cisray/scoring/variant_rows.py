@@ -4,19 +4,21 @@ Knows what becomes of an entry: a row of the plan, or a reject in the order of t
 nothing of how entries are read or scored. Memory does not grow with the number of entries.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Generic, Protocol, TypeVar
 
 import pyarrow as pa
 
 from cisray.genome.alleles import Allele, Reject
 from cisray.genome.variant import Variant
-from cisray.scoring.planned import PlanFiles, Planned, write_plan
+from cisray.scoring.planned import PlanFiles, Planned, SiteCount, write_plan
 from cisray.scoring.rejects import refuse_rejects, reject_rows
 from cisray.scoring.shards import ORDER, Cutting, check_positions, cut
 from cisray.store.sorting import RowSorter
 from cisray.store.table_writer import TableWriter
 from cisray_schemas import REJECTS, VARIANT_SCORES, VARIANTS, Reason
+from cisray_schemas.table import Table
 
 # Entries are laid out as columns in batches; both limits are a few MB.
 _BATCH_ENTRIES = 1 << 13
@@ -33,24 +35,64 @@ _ROWS = pa.schema(
 _Entry = TypeVar("_Entry")
 
 
+class RowsOf(Protocol):
+    """Which rows an allele has: at least one, or it is a reject."""
+
+    @property
+    def tables(self) -> tuple[Table, Table]:
+        """The tables of the plan, and of the run's data files."""
+
+    def sift(self, entries: Iterable[Allele | Reject]) -> Iterable[Allele | Reject]:
+        """Give a reject in place of every allele that has no rows."""
+
+    def multiply(self, alleles: Iterable[pa.Table]) -> Iterable[pa.Table]:
+        """Make the rows of alleles that are sorted by `ORDER`, in the order of the plan."""
+
+    @property
+    def owed(self) -> int | None:
+        """How many rows the alleles that were sifted must have; None for one each."""
+
+    @property
+    def sites(self) -> SiteCount | None:
+        """Count the sites that rows are at, once all rows are made; None where they are at none."""
+
+
+class OneEach:
+    """Every allele has one row."""
+
+    tables = VARIANTS, VARIANT_SCORES
+    owed = None
+    sites = None
+
+    def sift(self, entries: Iterable[Allele | Reject]) -> Iterable[Allele | Reject]:
+        """Let all of them pass."""
+        return entries
+
+    def multiply(self, alleles: Iterable[pa.Table]) -> Iterable[pa.Table]:
+        """Let all of them pass."""
+        return alleles
+
+
 def plan_variants(
     entries: Iterable[Allele | Reject],
     files: PlanFiles,
     cutting: Cutting,
     *,
     fits: Callable[[Variant], bool],
+    rows: RowsOf | None = None,
     strict: bool = False,
 ) -> Planned:
-    """Plan the scoring of all alleles; every entry becomes a row of one of the two files.
+    """Plan the scoring of all alleles; every entry gets rows in one of the two files.
 
     `fits` tells whether a variant can be lined up with its window; of one base exchanged for one it
-    is not asked. With `strict` any reject is an error, raised when all are counted and nothing is
-    planned yet.
+    is not asked. `rows` are `OneEach` unless given. With `strict` any reject is an error, raised
+    when all are counted and nothing is planned yet.
 
     Raises `RejectsRefused`, `CoordinateError` for a chromosome whose positions the tables cannot
     hold, `StorageError`, `ResultsError` where an entry was lost, and whatever `entries` raises.
     """
     check_positions(cutting)
+    rows = rows or OneEach()
     ranks = {chrom: rank for rank, chrom in enumerate(cutting.chromosomes)}
     with RowSorter(_ROWS, ORDER, folder=files.scratch) as sorter:
         with TableWriter(files.rejects, REJECTS) as rejects:
@@ -58,16 +100,18 @@ def plan_variants(
                 lambda batch: sorter.add(_allele_rows(batch, ranks))
             )
             refused = _Batches[Reject](lambda batch: rejects.add(reject_rows(batch, files.source)))
-            count = _sort_out(entries, fits, alleles, refused)
+            count = _sort_out(rows.sift(_fitting(entries, fits)), alleles, refused)
         if strict:
             refuse_rejects(files.rejects, count, "record")
-        return write_plan(
-            cut(sorter.sorted_batches(), cutting),
-            (VARIANTS, VARIANT_SCORES),
+        planned = write_plan(
+            cut(rows.multiply(sorter.sorted_batches()), cutting),
+            rows.tables,
             files,
             entries=count,
             rejects_sha256=rejects.sha256,
+            rows=rows.owed,
         )
+    return replace(planned, sites=rows.sites)
 
 
 class _Batches(Generic[_Entry]):
@@ -90,9 +134,18 @@ class _Batches(Generic[_Entry]):
             self._waiting, self._letters = [], 0
 
 
+def _fitting(
+    entries: Iterable[Allele | Reject], fits: Callable[[Variant], bool]
+) -> Iterator[Allele | Reject]:
+    for entry in entries:
+        if isinstance(entry, Reject) or entry.variant.is_snv or fits(entry.variant):
+            yield entry
+        else:
+            yield _does_not_fit(entry)
+
+
 def _sort_out(
     entries: Iterable[Allele | Reject],
-    fits: Callable[[Variant], bool],
     alleles: _Batches[tuple[int, Allele]],
     rejects: _Batches[Reject],
 ) -> int:
@@ -102,8 +155,6 @@ def _sort_out(
         letters = len(entry.ref or "") + len(entry.alt or "")
         if isinstance(entry, Reject):
             rejects.add(entry, letters)
-        elif not entry.variant.is_snv and not fits(entry.variant):
-            rejects.add(_does_not_fit(entry), letters)
         else:
             alleles.add((count, entry), letters)
         count += 1
@@ -113,7 +164,7 @@ def _sort_out(
 
 
 def _does_not_fit(allele: Allele) -> Reject:
-    record, line, alt_index, chrom, pos, known_as, ref, alt, variant = allele
+    variant = allele.variant
     if len(variant.ref) == len(variant.alt):
         fault = Reason.TOO_LONG, "its window does not show what it changes."
     else:
@@ -121,7 +172,13 @@ def _does_not_fit(allele: Allele) -> Reject:
             Reason.REPEAT_TOO_LONG,
             "it may be placed anywhere in a repeat, and leaves its window no flank to line up.",
         )
-    return Reject(record, line, alt_index, chrom, pos, known_as, ref, alt, *fault)
+    return reject(allele, *fault)
+
+
+def reject(allele: Allele, reason: Reason, detail: str) -> Reject:
+    """Say why an allele that agrees with the reference is not scored after all."""
+    record, line, alt_index, chrom, pos, known_as, ref, alt, _ = allele
+    return Reject(record, line, alt_index, chrom, pos, known_as, ref, alt, reason, detail)
 
 
 def _allele_rows(batch: list[tuple[int, Allele]], ranks: dict[str, int]) -> pa.Table:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pydantic import JsonValue, TypeAdapter
 
 from cisray.errors import ResultsError, RunIncomplete, StorageError, WrongRun
@@ -35,12 +36,16 @@ _SHOWN_BASES = 20
 
 @dataclass(frozen=True, slots=True)
 class _PlannedShard:
-    """What the metadata of a plan say of one shard; its number is its place among them."""
+    """What the metadata of a plan say of one shard; its number is its place among them.
+
+    `entries` are those whose first row is in the shard.
+    """
 
     chrom: str
     start: int
     end: int
     rows: int
+    entries: int
     sha256: str
 
 
@@ -95,6 +100,11 @@ class KeyedPlan:
         return int(self._file.metadata.num_rows)
 
     @property
+    def scored(self) -> int:
+        """The entries of the input that have rows."""
+        return sum(shard.entries for shard in self._shards)
+
+    @property
     def sha256(self) -> str:
         """SHA-256 over every row of the plan and how it is cut, hexadecimal; reads no rows."""
         shards: list[JsonValue] = [asdict(shard) for shard in self._shards]
@@ -145,18 +155,23 @@ class KeyedPlan:
         return ":".join((entry["chrom"], str(entry["pos"]), *alleles))
 
     def check(self, manifest: RunManifest) -> None:
-        """Count rows in against rows planned and rejected, and number each entry at most once.
+        """Count entries in against those planned and rejected, and find none of them twice.
 
         Raises RunIncomplete, and StorageError when a file cannot be read or is not as digested.
         """
         config = KeyedConfig.of(manifest)
-        found = {"scored": self.rows, "rejected": count_rows(self.rejects_path, REJECTS)}
-        found["entries"] = sum(found.values())
+        found = {
+            "rows": self.rows,
+            "scored": self.scored,
+            "rejected": count_rows(self.rejects_path, REJECTS),
+        }
+        found["entries"] = found["scored"] + found["rejected"]
         if any(getattr(config, name) != count for name, count in found.items()):
             raise RunIncomplete(
                 f"rows in and rows out differ: the run was given {config.entries:,} entries, of "
-                f"which {config.scored:,} are to be scored and {config.rejected:,} are rejected; "
-                f"there are {self.rows:,} rows in {self.path} and {found['rejected']:,} in "
+                f"which {config.scored:,} are to be scored, in {config.rows:,} rows, and "
+                f"{config.rejected:,} are rejected; there are {self.rows:,} rows in {self.path} "
+                f"(of {self.scored:,} entries) and {found['rejected']:,} in "
                 f"{self.rejects_path}. Nothing of it can be trusted: start again with --restart, "
                 f"and report it if that does not help."
             )
@@ -169,16 +184,19 @@ class KeyedPlan:
 
     def _check_numbers(self, entries: int) -> None:
         seen = np.zeros(entries, dtype=bool)
+        begins = _Begins(self.plan)
         for shard in self._spans:
-            numbers = self.entries(shard)["variant"].to_numpy()
+            rows = self.entries(shard)
+            numbers = rows["variant"].to_numpy()
             if numbers.min() < 0 or numbers.max() >= entries:
                 raise RunIncomplete(
                     f"shard {shard} of {self.path} numbers its variants {numbers.min()} to "
                     f"{numbers.max()}, of {entries:,} entries counted from 0."
                 )
-            twice = seen[numbers]
-            seen[numbers] = True
-            if twice.any() or np.unique(numbers).size != numbers.size:
+            begun = numbers[begins.among(rows)]
+            twice = seen[begun].any() or np.unique(begun).size != begun.size
+            seen[begun] = True
+            if twice:
                 raise RunIncomplete(f"shard {shard} of {self.path} has a variant a second time.")
 
     def _told(self, shard: int) -> str:
@@ -198,6 +216,7 @@ class KeyedPlanWriter:
             path, plan.schema, compression="zstd", write_page_checksum=True
         )
         self._shards: list[_PlannedShard] = []
+        self._begins = _Begins(plan)
         self._last: tuple[Any, ...] = ()
         self._is_open = True
 
@@ -216,7 +235,8 @@ class KeyedPlanWriter:
         table = rows.select(self._plan.schema.names).cast(self._plan.schema)
         self._check_order(table)
         self._writer.write_table(table, row_group_size=table.num_rows)
-        self._shards.append(_described(table, self._plan))
+        entries = int(self._begins.among(table).sum())
+        self._shards.append(_described(table, self._plan, entries))
         return number
 
     def close(self) -> KeyedPlan:
@@ -294,7 +314,29 @@ def _planned_shards(file: pq.ParquetFile, plan: Table) -> list[_PlannedShard]:
     return shards
 
 
-def _described(rows: pa.Table, plan: Table) -> _PlannedShard:
+class _Begins:
+    """Finds the rows at which entries begin, in rows that come shard by shard.
+
+    An entry goes on where `variant` stays and the last column of the plan's order ascends. Where
+    that column is `variant` itself, every row is an entry.
+    """
+
+    def __init__(self, plan: Table) -> None:
+        self._columns = ("variant", plan.sort_by[-1])
+        self._before: pa.Table = plan.schema.empty_table()
+
+    def among(self, rows: pa.Table) -> NDArray[np.bool_]:
+        """Tell of each row whether an entry begins there; a row that comes twice is two."""
+        joined = pa.concat_tables([self._before, rows]).select(self._columns)
+        numbers, within = (column.to_numpy() for column in joined.columns)
+        begins = np.ones(joined.num_rows, dtype=bool)
+        begins[1:] = (np.diff(numbers) != 0) | (np.diff(within) <= 0)
+        first = self._before.num_rows
+        self._before = rows.slice(rows.num_rows - 1)
+        return begins[first:]
+
+
+def _described(rows: pa.Table, plan: Table, entries: int) -> _PlannedShard:
     digest = RowDigest(plan)
     digest.add(rows)
     start = pc.subtract(pc.cast(rows["pos"], pa.int64()), 1)
@@ -304,6 +346,7 @@ def _described(rows: pa.Table, plan: Table) -> _PlannedShard:
         start=pc.min(start).as_py(),
         end=pc.max(end).as_py(),
         rows=rows.num_rows,
+        entries=entries,
         sha256=digest.hexdigest(),
     )
 

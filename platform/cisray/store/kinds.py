@@ -21,7 +21,12 @@ from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.rejects import REJECTS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.table import Table
-from cisray_schemas.variants import VARIANT_SCORES, VARIANTS
+from cisray_schemas.variants import (
+    VARIANT_SCORES,
+    VARIANT_SITE_SCORES,
+    VARIANT_SITES,
+    VARIANTS,
+)
 from cisray_schemas.windows import WINDOWS
 
 
@@ -126,6 +131,7 @@ _KINDS: dict[str, Kind] = {
     for kind in (
         Bins(),
         Effects(VARIANT_SCORES, VARIANTS),
+        Effects(VARIANT_SITE_SCORES, VARIANT_SITES),
         Effects(SATURATION_SCORES, SUBSTITUTIONS),
     )
 }

@@ -67,8 +67,8 @@ class KeyedConfig(BaseModel):
     """What the `config` of a run says whose rows are known by keys, beside whatever else it says.
 
     Each row has one value per statistic and track; those of a `partial` statistic may be missing.
-    Of the `entries` that were read, `scored` have rows in the run, and `rejected` have a reason in
-    its rejects, which `rejects_sha256` is the digest of.
+    Of the `entries` that were read, `scored` have rows in the run, `rows` together, and `rejected`
+    have a reason in its rejects, which `rejects_sha256` is the digest of.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -77,6 +77,7 @@ class KeyedConfig(BaseModel):
     partial: list[str] = Field(default_factory=list)
     entries: int = Field(ge=0, strict=True)
     scored: int = Field(ge=0, strict=True)
+    rows: int = Field(ge=0, strict=True)
     rejected: int = Field(ge=0, strict=True)
     rejects_sha256: str
 

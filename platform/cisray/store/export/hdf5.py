@@ -3,8 +3,8 @@
 Knows the layout and h5py; knows nothing of runs. The published files have `snp`, `chr`, `pos`
 (1-based), `ref`, `alt`, `target_ids`, `target_labels`, and one array variants x targets per
 statistic. Basenji's own scripts name the alleles `ref_allele` and `alt_allele`: those are links
-to the same data here. `entry` (number of the entry in the input) and `target_indices` (index in
-the head) are cisray's own.
+to the same data here. `entry` (number of the entry in the input), `target_indices` (index in the
+head) and the columns of sites are cisray's own.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,21 @@ from cisray.store.export.columns import Scores, meaning_of
 CHUNK_ROWS = 256
 CHUNK_TARGETS = 1024  # with float32 a chunk is 1 MiB, the size of HDF5's cache
 CHUNK_LINES = 1 << 14
-_TEXTS = {"snp": "id", "chr": "chrom", "ref": "ref", "alt": "alt"}
+_TEXTS = {"snp": "id", "chr": "chrom", "ref": "ref", "alt": "alt", "site_name": "site_name"}
+_NUMBERS: Mapping[str, tuple[str, npt.DTypeLike]] = {
+    "pos": ("pos", np.uint32),
+    "entry": ("variant", np.int64),
+    "site": ("site", np.int32),
+    "site_start": ("site_start", np.int32),
+    "site_end": ("site_end", np.int32),
+}
 _LINKS = {"ref_allele": "ref", "alt_allele": "alt"}
 _COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
 FLOAT16_MAX = 65_504
 
 
 def write_hdf5(scores: Scores, path: Path, *, float16: bool = False, sar: str | None = None) -> int:
-    """Write one file and return the number of variants.
+    """Write one file and return the number of rows: variants, or a variant at each of its sites.
 
     Each statistic lies under cisray's name for it, float32, or float16 as published. `sar` is the
     statistic that the name SAR is to mean, as a link: the name has meant two.
@@ -87,16 +94,22 @@ def _make_variants(file: h5py.File, scores: Scores, rows: int) -> None:
     ).collect()
     for name in texts:
         _create(file, name, (rows,), np.dtype(f"S{max(1, widths[name][0])}"))
-    _create(file, "pos", (rows,), np.dtype(np.uint32))
-    _create(file, "entry", (rows,), np.dtype(np.int64))
+    for name, (_, kind) in _numbers(scores).items():
+        _create(file, name, (rows,), np.dtype(kind))
+
+
+def _numbers(scores: Scores) -> dict[str, tuple[str, npt.DTypeLike]]:
+    return {name: told for name, told in _NUMBERS.items() if told[0] in scores.names}
 
 
 def _text_columns(scores: Scores) -> dict[str, pl.Expr]:
     """Give the texts of the published layout; a variant without id has `.`, as in VCF."""
-    columns = {name: pl.col(column).cast(pl.String) for name, column in _TEXTS.items()}
-    if "id" not in scores.names:
-        columns["snp"] = pl.lit(".")
-    columns["snp"] = columns["snp"].replace("", None).fill_null(".")
+    columns = {
+        name: pl.col(column).cast(pl.String)
+        for name, column in _TEXTS.items()
+        if column in scores.names
+    }
+    columns["snp"] = columns.get("snp", pl.lit(".")).replace("", None).fill_null(".")
     return columns
 
 
@@ -124,8 +137,8 @@ def _fill(file: h5py.File, scores: Scores, values: Mapping[str, list[str]]) -> d
         place = slice(first, first + rows.height)
         for name, expression in texts.items():
             file[name][place] = [t.encode() for t in rows.select(expression).to_series()]
-        file["pos"][place] = rows["pos"].to_numpy()
-        file["entry"][place] = rows["variant"].to_numpy()
+        for name, (column, _) in _numbers(scores).items():
+            file[name][place] = rows[column].to_numpy()
         for stat, columns in values.items():
             given = rows.select(columns).to_numpy()
             with np.errstate(over="ignore"):

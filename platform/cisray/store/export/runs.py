@@ -18,6 +18,7 @@ Format = Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"]
 _FORMATS: Mapping[str, tuple[Format, ...]] = {
     "cisray.genome_tracks": ("bigwig", "bedgraph"),
     "cisray.variant_scores": ("vcf", "hdf5"),
+    "cisray.variant_site_scores": ("vcf", "hdf5"),
     "cisray.saturation_scores": ("png", "svg", "vcf", "hdf5"),
 }
 

@@ -22,6 +22,8 @@ _SOURCE = ("source_chrom", "source_pos", "source_ref", "source_alt")
 _KEYS = {
     "variant": ("ENTRY", "Integer", "Number of the entry in the input that the record is of"),
     "region": ("REGION", "Integer", "Number of the region in the input that holds the position"),
+    "site": ("SITE", "Integer", "Number of the site in the BED, in whose bins the record counts"),
+    "site_name": ("SITE_NAME", "String", "Name of that site in the BED"),
     "missing_bp": ("MISSING_BP", "Integer", "Bases of the window that the genome does not have"),
 }
 
@@ -35,9 +37,9 @@ def write_vcf(
 ) -> int:
     """Write BGZF with its index beside it and return the number of records.
 
-    Every row is a record, duplicates too, with the alleles as scored; `SRC` tells those of the
-    input where they differ. Values that are null are left out of INFO. `lengths` are the contigs
-    of the FASTA, in its order.
+    Every row is a record, duplicates too, and one for each site, with the alleles as scored; `SRC`
+    tells those of the input where they differ. Values that are null, and names that are empty, are
+    left out of INFO. `lengths` are the contigs of the FASTA, in its order.
 
     Raises ConfigError for more INFO fields than `most_columns`, UnknownChromosome for a row on a
     contig that the FASTA lacks, and ResultsError for what VCF has no way to write.
@@ -114,9 +116,12 @@ def _line(scores: Scores) -> pl.Expr:
 
 def _info(scores: Scores) -> Iterator[pl.Expr]:
     """Give `KEY=value` of every field; null, which is then left out, where there is no value."""
-    for column, (key, _, _) in _KEYS.items():
+    for column, (key, kind, _) in _KEYS.items():
         if column in scores.names:
-            yield pl.lit(f"{key}=") + pl.col(column).cast(pl.String)
+            text = pl.col(column).cast(pl.String)
+            if kind == "String":
+                text = _encoded(text).replace("", None)
+            yield pl.lit(f"{key}=") + text
     if _SOURCE[0] in scores.names:
         now, given = ("chrom", "pos", "ref", "alt"), _SOURCE
         differs = pl.any_horizontal(
