@@ -43,7 +43,7 @@ def receipts(out: Path) -> dict[str, dict]:
 @pytest.mark.parametrize(
     ("options", "rows", "note"),
     [
-        ((), 3, "a variant is off by"),
+        ((), 3, "the worst track of a variant is"),
         (("--self-check", "off"), 0, "none checked"),
         (("--self-check", "5"), 5, "tolerated 0.005"),
         (("--self-check", "1000"), ROWS, "tolerated 0.005"),
