@@ -262,3 +262,15 @@ def test_every_stage_is_float32_and_near(tiny, codes_BL) -> None:
         assert torch.corrcoef(torch.stack([ours[:, track], theirs[:, track]]))[0, 1] > 0.99
     # A bfloat16 has nothing in the low 16 bits of a float32.
     assert (ours.contiguous().view(torch.int32) & 0xFFFF).ne(0).any()
+
+
+@pytest.mark.parametrize("here", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_gradients_are_float32(monkeypatch, device: str, here: bool) -> None:
+    monkeypatch.setattr(precision, "multiplies_bfloat16", None)
+    choice = choose_precision("auto", torch.device(device), "gradients", here=here)
+    assert (choice.precision, "gradients" in choice.reason) == ("float32", True)
+    asked = choose_precision("float32", torch.device(device), "gradients", here=here)
+    assert (asked.precision, asked.reason) == ("float32", "as asked for")
+    with pytest.raises(ConfigError, match="float32 only, and bfloat16 was asked for"):
+        choose_precision("bfloat16", torch.device(device), "gradients", here=here)
