@@ -166,7 +166,7 @@ class ScoringJob(JobConfig):
             return "off"
         if value in ("auto", "off") or (_is_whole(value) and int(str(value)) > 0):
             return value
-        raise ValueError("must be a whole number of tiles, at least 1, or auto, or off")
+        raise ValueError("must be a whole number, at least 1, or auto, or off")
 
     @field_validator("threads", "batch_size")
     @classmethod

@@ -45,3 +45,8 @@ def test_plan_variants_plans_every_record() -> None:
     assert records == "3,000"
     assert int(rows.replace(",", "")) + int(rejects) == 3000
     assert int(rejects) > 0
+
+
+def test_variant_memory_scores_every_record() -> None:
+    _, _, (records, rows, shards, *_) = table_of("variant_memory.py", "--records", "300")
+    assert (records, rows, shards) == ("300", "300", "1")

@@ -75,7 +75,8 @@ def lines(texts: dict[str, str], count: int, seed: int) -> Iterator[str]:
             dice.choice(
                 (
                     bases(1), bases(1), bases(1), ref[0], ref + ref[-1] * dice.randint(1, 4),
-                    ref[: -1] or bases(2), ref[0] + bases(6), bases(3) + ref[1:], bases(40), ref * 2,
+                    ref[: -1] or bases(2), ref[0] + bases(6), bases(3) + ref[1:], bases(40),
+                    ref * 2,
                 )
             )
             if dice.random() < 0.95
@@ -172,6 +173,7 @@ def test_fuzzed_records(inputs, tmp_path: Path, number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("number", range(10))
 def test_ten_thousand_fuzzed_records(inputs, tmp_path: Path, number: int) -> None:
     file = tmp_path / "v.vcf"

@@ -104,10 +104,13 @@ class StringScores:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict the reference and the difference of all target bins, as one member reads them."""
         chrom, pos, ref, alt = variant
-        text, first = self.texts[chrom], pos - 1
+        # No window reads further than that; where the chromosome ends before, so does the text.
+        cut = max(0, pos - 1 - 3 * self.length)
+        text = self.texts[chrom][cut : pos + len(ref) + 3 * self.length]
+        first = pos - 1 - cut
         assert text[first : first + len(ref)] == ref, variant
         changed = text[:first] + alt + text[first + len(ref) :]
-        start = self.start(pos, look.placement) + shift
+        start = self.start(pos, look.placement) + shift - cut
         moved = len(ref) - len(alt)
 
         def read(text: str, start: int) -> np.ndarray:
@@ -123,7 +126,8 @@ class StringScores:
         if moved == 0 or look.policy == "left":
             return reference, left
         right = read(changed, start - moved) - reference
-        return reference, self._stitched(left, right, own_bases(text, first, ref, alt), start)
+        own = own_bases(text, first, ref, alt, reach=2 * self.length)
+        return reference, self._stitched(left, right, own, start)
 
     def _stitched(
         self, left: np.ndarray, right: np.ndarray, own: tuple[int, int], start: int
@@ -144,16 +148,16 @@ class StringScores:
         return result
 
 
-def own_bases(text: str, first: int, ref: str, alt: str) -> tuple[int, int]:
-    """Find the bases that an indel may be said to change, by trying every place around it."""
+def own_bases(text: str, first: int, ref: str, alt: str, *, reach: int) -> tuple[int, int]:
+    """Find the bases that an indel may be said to change, by trying every place within reach."""
     changed = text[:first] + alt + text[first + len(ref) :]
     size = abs(len(ref) - len(alt))
-    reach = range(max(0, first - 5_000), min(len(text), first + 5_000) + 1)
+    near = range(max(0, first - reach), min(len(text), first + reach) + 1)
     if len(ref) > len(alt):
-        places = [i for i in reach if changed[:i] == text[:i] and changed[i:] == text[i + size :]]
+        places = [i for i in near if changed[:i] == text[:i] and changed[i:] == text[i + size :]]
         bases = [(i, i + size) for i in places]
     else:
-        places = [i for i in reach if changed[:i] == text[:i] and changed[i + size :] == text[i:]]
+        places = [i for i in near if changed[:i] == text[:i] and changed[i + size :] == text[i:]]
         bases = [(i - 1, i + 1) for i in places]
     if not bases:  # bases replaced by another number: without what both alleles share at their ends
         while ref and alt and ref[-1] == alt[-1]:
