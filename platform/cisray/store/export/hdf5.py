@@ -109,7 +109,8 @@ def _text_columns(scores: Scores) -> dict[str, pl.Expr]:
         for name, column in _TEXTS.items()
         if column in scores.names
     }
-    columns["snp"] = columns.get("snp", pl.lit(".")).replace("", None).fill_null(".")
+    nameless = pl.repeat(".", pl.len())
+    columns["snp"] = columns.get("snp", nameless).replace("", None).fill_null(".")
     return columns
 
 
