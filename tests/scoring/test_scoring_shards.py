@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from cisray.errors import CoordinateError
 from cisray.genome.variant import Variant
 from cisray.genome.windows import Window, WindowSpec
-from cisray.scoring.shards import Cutting, Shard, check_positions, cut
+from cisray.scoring.shards import REOPENINGS, Cutting, Shard, check_positions, cut
 
 # Bins of 8 bp, 3 to a target of 24 bp: windows of 56 bp, cells of 8 bp.
 SPEC = WindowSpec(input_bp=56, bin_bp=8, target_bins=3)
@@ -93,13 +93,24 @@ def test_shards_keep_their_rules(
         assert 1 <= len(members) <= max_rows
         assert len({row["chrom"] for row in members}) == 1
         assert seconds(*work) <= shard_seconds or work[0] == 1
+        if work[0] == 1 and work[1] > 1:
+            opening = seconds(1, 1, SPEC.input_bp)
+            assert seconds(*work) <= max(shard_seconds, REOPENINGS * opening)
     for (_, members), (_, after) in pairwise(shards):
         if members[0]["chrom"] != after[0]["chrom"]:
             continue
         if window_of(members[-1], how) == window_of(after[0], how):
-            # Only a window that is too large for any shard is cut.
+            # Only a window that is too large for any shard is cut: by rows, or between alleles.
             assert work_of(members, how)[0] == 1
-            assert len(members) == max_rows
+            alleles = [(row["pos"], row["ref"], row["alt"]) for row in (members[-1], after[0])]
+            if len(members) < max_rows:
+                assert alleles[0] != alleles[1]
+                rest = [row for row in found if window_of(row, how) == window_of(after[0], how)]
+                assert seconds(*work_of(rest, how)) > shard_seconds
+                # As much as may be: the next allele would be too much for a part.
+                more = [row for row in after if (row["pos"], row["ref"], row["alt"]) == alleles[1]]
+                wider = seconds(*work_of(members + more, how))
+                assert wider > max(shard_seconds, REOPENINGS * seconds(1, 1, SPEC.input_bp))
         else:
             # The shard is as large as may be: the next window would be one too many.
             first = window_of(after[0], how)
@@ -114,6 +125,17 @@ def test_shards_do_not_depend_on_batches(rows: list[Row], batch: int, max_rows: 
     how = cutting(max_rows=max_rows)
     one, other = cut_rows(rows, how, batch), cut_rows(rows, how, 1)
     assert [s.rows.to_pylist() for s in one] == [s.rows.to_pylist() for s in other]
+
+
+def test_a_window_of_much_work_is_cut_between_alleles() -> None:
+    """A part is worth ten openings of its window, of 4 + 1 + 0.05 x 56 = 7.8 each."""
+    rows = [(0, 24, "A", "C")] * 3 + [(0, 24, ref, "G") for ref in ("A" * n for n in range(1, 200))]
+    shards = cut_rows(rows, cutting(shard_seconds=20.0, max_rows=1000))
+    # 4 + n + 2.8 <= 78 for n = 71 alternates; the first stands in three rows.
+    assert [shard.alternates for shard in shards] == [71, 71, 58]
+    assert [shard.rows.num_rows for shard in shards] == [73, 71, 58]
+    whole = cut_rows(rows, cutting(shard_seconds=1e9, max_rows=1000))
+    assert [shard.alternates for shard in whole] == [200]
 
 
 def test_duplicates_are_rows_and_count_once_as_work() -> None:

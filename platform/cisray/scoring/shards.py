@@ -23,6 +23,9 @@ from cisray.genome.windows import Placement, WindowSpec, input_starts, missing_b
 from cisray.scoring.plan import SHARD_SECONDS
 
 MAX_ROWS = 1 << 16
+# How many times the cost of opening its window a part of a window is worth, at least: a tenth of
+# the work is then done again, and a killed run loses no more than so much.
+REOPENINGS = 10
 _MAX_POS = 2**31 - 1  # int32, as in BAM
 
 # The columns that sorted rows are ordered by; `rank` is the chromosome's place in the FASTA.
@@ -38,7 +41,8 @@ class Cutting:
 
     `chromosomes` are names and lengths in the FASTA's order. `seconds` estimates the work of a
     shard and does not fall when one of its arguments grows; a shard takes `shard_seconds` at most,
-    unless one window alone takes longer, and has at most `max_rows` rows.
+    and has at most `max_rows` rows. A window that alone takes longer is cut by alleles, and opened
+    again in each shard, which may take REOPENINGS times as long as that costs.
 
     `together` names a column that does not fall along a chromosome. Rows of one value of it are
     then what a shard never cuts, in place of those of a window: at most `max_rows` each.
@@ -178,6 +182,18 @@ class _Block:
             self.cutting.shard_seconds,
             key=lambda end: self.cutting.seconds(*self.work(first, int(end))),
         )
+        if not fitting and not self.cutting.together:
+            return self._part(first, int(ends[0]))
+        return int(ends[max(fitting, 1) - 1])
+
+    def _part(self, first: int, end: int) -> int:
+        """Give the end of a part of a window whose rows `first` .. `end` take too long."""
+        seconds = self.cutting.seconds
+        opening = seconds(1, 1, self.cutting.spec.input_bp)
+        most = max(self.cutting.shard_seconds, REOPENINGS * opening)
+        begins = 1 + first + np.flatnonzero(np.diff(self.totals[first + 1 : end + 1, 1]))
+        ends = [*begins.tolist(), end]
+        fitting = bisect_right(ends, most, key=lambda end: seconds(*self.work(first, end)))
         return int(ends[max(fitting, 1) - 1])
 
 
