@@ -83,7 +83,10 @@ class EffectScoring:
         """Score rows, in their order; the places of sampled ones are those in `keys`."""
         rows = scored_rows(keys, self.bins)
         self.check.begin()
-        return self.scorer.score(rows, watch=partial(self.check.watch, shard, rows)).values
+        values = self.scorer.score(rows, watch=partial(self.check.watch, shard, rows)).values
+        self.scorer.predictor.release()
+        self.check.settle(shard, rows)
+        return values
 
     def resample(self, sample: RowSample) -> None:
         """Check other rows from now on."""

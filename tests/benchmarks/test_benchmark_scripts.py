@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
+import pytest
+
 
 def table_of(script: str, *options: str) -> list[list[str]]:
     """Run a benchmark that keeps no result, and give the rows of its table."""
@@ -47,6 +49,7 @@ def test_plan_variants_plans_every_record() -> None:
     assert int(rejects) > 0
 
 
+@pytest.mark.slow
 def test_variant_memory_scores_every_record() -> None:
     _, _, (records, rows, shards, *_) = table_of("variant_memory.py", "--records", "300")
     assert (records, rows, shards) == ("300", "300", "1")

@@ -93,6 +93,7 @@ def assert_same(out: Path, undisturbed: Path) -> None:
     assert not (out / "_staging").exists()
 
 
+@pytest.mark.slow
 def test_actor_driver_and_everything_killed_in_turn(options, undisturbed, tmp_path: Path) -> None:
     out = tmp_path / "run"
     disturb(options, out, "driver", after=3)

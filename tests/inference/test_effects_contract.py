@@ -367,6 +367,21 @@ def test_changes_too_large_for_differences_are_subtracted(window, tiny, caplog) 
     assert torch.isfinite(found).all()
 
 
+def test_what_was_released_is_opened_anew(kind, tiny, window, alternates) -> None:
+    effects = EFFECTS[kind](tiny, tiny.tracks["human"], device=CPU)
+    before = effects.open(window).differences(alternates)
+    effects.release()
+    assert torch.equal(effects.open(window).differences(alternates), before)
+
+
+def test_a_released_window_of_the_fast_way_has_gone(tiny, window, alternates) -> None:
+    effects = EFFECTS["fast"](tiny, tiny.tracks["human"], device=CPU)
+    opened = effects.open(window)
+    effects.release()
+    with pytest.raises(RuntimeError, match="has gone"):
+        opened.differences(alternates)
+
+
 @pytest.mark.gpu
 def test_cuda_computes_what_the_cpu_does(kind, tiny, window, alternates) -> None:
     tracks, cuda = tiny.tracks["human"], torch.device("cuda")

@@ -64,6 +64,9 @@ class EffectPredictor(Protocol):
         A window is valid until the next one is taken.
         """
 
+    def release(self) -> None:
+        """Let go of the window that was opened last, and of the memory that it takes."""
+
 
 def check_bins(bins: range | None, spec: WindowSpec) -> range:
     """Return the target bins that are asked for; ValueError for none, steps or bins outside."""
@@ -123,6 +126,9 @@ class PlainEffects:
         chosen = check_bins_along(bins, len(starts), self.spec)
         windows = (codes_S[start : start + self.spec.input_bp] for start in starts)
         return map(self.open, windows, chosen)
+
+    def release(self) -> None:
+        """Do nothing: a window that was opened is kept by whoever opened it."""
 
     def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
         """Predict the chosen bins and tracks of one window, (N, T), in the model's type."""

@@ -231,6 +231,10 @@ class OtherStrand:
         )
         return map(TurnedWindow, opened)
 
+    def release(self) -> None:
+        """Let go of the window that was opened last, and of the memory that it takes."""
+        self._predictor.release()
+
 
 class TurnedWindow:
     """A reference window read from the other strand, answering in chromosome order."""

@@ -110,6 +110,11 @@ class DeltaEffects:
         self._opened = DeltaReference(self, codes_L.copy(), tokens_KD, prediction_NT)
         return self._opened
 
+    def release(self) -> None:
+        """Let go of the window that was opened last, and of the memory that it takes."""
+        self._opened = None
+        self.reference.release()
+
     def is_open(self, window: "DeltaReference") -> bool:
         """Tell whether this is the window that was opened last."""
         return self._opened is window

@@ -77,6 +77,11 @@ class ReferencePass:
         run_block(block, x_KD[None], queries, self._scratch)
         return self._scratch
 
+    def release(self) -> None:
+        """Let go of all buffers: some 2 GB at the published size."""
+        self.tokens, self.inputs_KD = range(0), []
+        self._kept, self._scratch = [], None
+
     def _allocate(self, x_KD: torch.Tensor, tokens: range) -> None:
         """Make room for records; those of the reference before serve again where they fit."""
         same = len(tokens) == len(self.tokens)
