@@ -8,9 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def table_of(script: str, *options: str) -> list[list[str]]:
