@@ -21,8 +21,17 @@ $(VENV): $(VENV)/.installed
 demo: $(VENV)
 	$(BIN)/cisray demo --out demo-run
 
+# Two processes, for two cores: what starts Ray, kills processes or runs jobs, and the rest. Of
+# the second one the output comes when the first has ended.
+COMMANDS := tests/end_to_end tests/engine tests/faults tests/jobs
+PARTS := $(filter-out $(COMMANDS) tests/support tests/conftest.py,$(wildcard tests/*)) platform jobs schemas
+
 test: $(VENV)
-	$(BIN)/python -m pytest -q
+	@parts=$$(mktemp); \
+	$(BIN)/python -m pytest -q $(PARTS) > $$parts 2>&1 & second=$$!; \
+	$(BIN)/python -m pytest -q $(COMMANDS); first=$$?; \
+	wait $$second; rest=$$?; cat $$parts; rm -f $$parts; \
+	exit $$((first || rest))
 
 # Full size, real chromosomes, long fault campaigns: an hour on two cores.
 test-slow: $(VENV)
