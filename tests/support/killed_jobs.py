@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +60,8 @@ class Nursery:
         return int(code), seconds
 
     def _ask(self, request: dict[str, Any]) -> list[Any]:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -88,20 +90,22 @@ def serve() -> None:
             code = 0
         else:
             code = _forked(lambda request=request: run(request), request["kill_after"])
-        print(json.dumps([code, time.monotonic() - started]), flush=True)
+        sys.stdout.write(json.dumps([code, time.monotonic() - started]) + "\n")
+        sys.stdout.flush()
 
 
 def _forked(work: Any, kill_after: float | None) -> int:
     """Do the work in a child; answer its exit code, negative for the signal that ended it."""
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             work()
             code = 0
-        except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
-            code = 1
-        os._exit(code)
+        finally:
+            if code:
+                traceback.print_exc()
+            os._exit(code)
     deadline = None if kill_after is None else time.monotonic() + kill_after
     while True:
         done, status = os.waitpid(child, os.WNOHANG if deadline is not None else 0)
