@@ -20,12 +20,13 @@ from cisray.model.registry import read_model
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
 from cisray.scoring.shards import MAX_ROWS, Cutting
 from cisray.store.directory import check_free
+from cisray.store.manifest import RunManifest
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.effect_costs import EffectCosts
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.plan import Resources, fit_memory, speed
-from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects
+from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects, Unplanned
 from cisray_jobs.scoring_job import (
     given,
 )
@@ -35,10 +36,14 @@ SHARD_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class ScoredEffects(RunSummary):
-    """What a sealed run consists of, what was left out and why, and what its self-check found."""
+    """What a sealed run consists of, what was left out and why, and what its self-check found.
+
+    `linked` entries have rows in other runs; None without `--since`.
+    """
 
     entries: int
     scored: int
+    linked: int | None
     rejected: Mapping[str, int]
     sites: SiteCount | None
     self_check: SelfCheckSummary
@@ -50,6 +55,9 @@ class EffectJob(EffectSettings):
     @abstractmethod
     def plan_rows(self, genome: Genome, files: PlanFiles, cutting: Cutting) -> Planned:
         """Turn the inputs into a plan of rows and a table of rejects."""
+
+    def check_earlier(self, unplanned: RunManifest) -> None:
+        """Refuse finished runs that this one, whose plan is still to be made, cannot build on."""
 
     @contextmanager
     def prepared(self) -> Iterator["PreparedEffects"]:
@@ -79,6 +87,8 @@ class EffectJob(EffectSettings):
         costs = self.costs(effects, genome)
         resources = self.spread_over(device)
         cut = self._cut(costs, resources)
+        unplanned = Unplanned(self, genome, costs, bins, cut)
+        self.check_earlier(unplanned.manifest)
         with TemporaryDirectory(prefix="cisray-plan-") as scratch:
             folder = Path(scratch)
             files = PlanFiles(
@@ -93,16 +103,9 @@ class EffectJob(EffectSettings):
                 max_rows=cut.rows,
             )
             planned = self.plan_rows(genome, files, cutting)
-            planned = replace(planned, plan=planned.plan.with_rejects(files.rejects))
-            prepared = PreparedEffects(
-                config=self,
-                genome=genome,
-                costs=costs,
-                planned=planned,
-                resources=resources,
-                bins=bins,
-                cut=cut,
-            )
+            plan = planned.plan.with_rejects(files.rejects, planned.links)
+            planned = replace(planned, plan=plan)
+            prepared = PreparedEffects(unplanned, planned, resources)
             if self.workers == "auto" and device == "cpu":
                 fitting = fit_memory(resources, prepared.worker_bytes)
                 prepared = replace(prepared, resources=fitting)
@@ -119,6 +122,7 @@ class EffectJob(EffectSettings):
                 **asdict(done.sealed),
                 entries=prepared.planned.entries,
                 scored=prepared.planned.scored,
+                linked=prepared.planned.linked,
                 rejected=prepared.rejected,
                 sites=prepared.planned.sites,
                 self_check=done.self_check,

@@ -59,6 +59,13 @@ Stats = Annotated[
         "[default: SAD,SADR]"
     ),
 ]
+Since = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Finished run of the same model, genome and settings: what it has scored is linked "
+        "to and not scored again. Repeat to add; the first that has an allele counts."
+    ),
+]
 Bins = Annotated[
     str | None,
     typer.Option(

@@ -98,7 +98,7 @@ def effect_plan(told: EffectPlan) -> None:
         {
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
-            "entries": f"{told.entries:,}: {told.scored:,} scored, {rejects(told.rejected)}",
+            "entries": entries(told),
             **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
@@ -128,6 +128,12 @@ def _gradients(told: GradientPlan | None) -> dict[str, str]:
         return {}
     exact = "" if told.exact_rows is None else f"; at most {told.exact_rows:,} rows exact as well"
     return {"gradients": f"{told.per_window:,} of each window{exact}"}
+
+
+def entries(told: EffectPlan | ScoredEffects) -> str:
+    """Count what became, or will become, of the entries of the input."""
+    linked = "" if told.linked is None else f"{told.linked:,} linked, "
+    return f"{told.entries:,}: {told.scored:,} scored, {linked}{rejects(told.rejected)}"
 
 
 def rejects(counts: Mapping[str, int]) -> str:
@@ -165,8 +171,7 @@ def effects(summary: ScoredEffects) -> None:
     facts(
         f"Sealed {summary.path}",
         {
-            "entries": f"{summary.entries:,}: {summary.scored:,} scored, "
-            f"{rejects(summary.rejected)}",
+            "entries": entries(summary),
             **sites(summary.sites),
             "rows": f"{summary.rows:,}",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "

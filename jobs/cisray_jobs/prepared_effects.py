@@ -19,6 +19,7 @@ from cisray.scoring.planned import Planned, SiteCount
 from cisray.scoring.variants import EffectOptions
 from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import assign_blocks
+from cisray.store.links import told_places
 from cisray.store.manifest import RunManifest
 from cisray.store.run import ShardSink
 from cisray.tracks import TrackSet
@@ -48,6 +49,7 @@ class EffectPlan:
     """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
 
     `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
+    `linked` entries have rows in other runs, where it may build on such.
     `gradients` are there where alleles are scored by them, `sites` where rows are of sites.
     """
 
@@ -59,6 +61,7 @@ class EffectPlan:
     statistics: tuple[str, ...]
     entries: int
     scored: int
+    linked: int | None
     rejected: Mapping[str, int]
     sites: SiteCount | None
     windows: int
@@ -86,16 +89,74 @@ class EffectPlan:
 
 
 @dataclass(frozen=True)
-class PreparedEffects:
-    """A job whose inputs are open and whose rows are planned."""
+class Unplanned:
+    """A job whose inputs are open, before its rows are planned."""
 
     config: EffectSettings
     genome: Genome
     costs: EffectCosts
-    planned: Planned
-    resources: Resources
     bins: range
     cut: Cut
+
+    @cached_property
+    def options(self) -> EffectOptions:
+        """What is computed of every variant."""
+        return self.config.options()
+
+    @cached_property
+    def manifest(self) -> RunManifest:
+        """What the run directory will belong to, but for the rows and for history."""
+        checkpoint, tracks = self.costs.checkpoint, self.costs.tracks
+        ensemble = self.options.ensemble
+        settings: dict[str, JsonValue] = {
+            "head": self.config.head,
+            "tracks": len(tracks),
+            "statistics": list(self.config.columns),
+            "partial": list(self.config.partial),
+            "bins": self.config.counted_bins(self.bins),
+            "window_placement": self.config.window_placement,
+            "indels": self.options.policy.value,
+            "reverse_complement": ensemble.reverse_complement,
+            "shifts": list(ensemble.shifts),
+            "predictor": self.costs.approach.predictor.method,
+            "precision": self.costs.approach.precision.precision,
+            "gigaflop_per_shard": self.cut.gigaflop,
+            "rows_per_shard": self.cut.rows,
+            **self.config.own_settings(),
+        }
+        return RunManifest(
+            job=self.config.job,
+            table="",
+            config=settings,
+            model_sha256=checkpoint.digest,
+            genome_sha256=self.genome.sha256,
+            tracks_sha256=tracks.sha256,
+            plan_sha256="",
+            num_shards=0,
+            bin_bp=checkpoint.config.bin_bp,
+            mantissa_bits=self.config.mantissa_bits,
+            code_version=__version__,
+            genome=self.genome.path.name,
+        )
+
+
+@dataclass(frozen=True)
+class PreparedEffects:
+    """A job whose inputs are open and whose rows are planned."""
+
+    unplanned: Unplanned
+    planned: Planned
+    resources: Resources
+
+    @property
+    def config(self) -> EffectSettings:
+        """What was asked for."""
+        return self.unplanned.config
+
+    @property
+    def costs(self) -> EffectCosts:
+        """What rows cost."""
+        return self.unplanned.costs
 
     @property
     def approach(self) -> Approach:
@@ -112,10 +173,10 @@ class PreparedEffects:
         """The tracks that are stored."""
         return self.costs.tracks
 
-    @cached_property
+    @property
     def options(self) -> EffectOptions:
         """What is computed of every variant."""
-        return self.config.options()
+        return self.unplanned.options
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -125,54 +186,45 @@ class PreparedEffects:
     @cached_property
     def manifest(self) -> RunManifest:
         """What the run directory will belong to."""
-        checkpoint = self.costs.checkpoint
-        return RunManifest(
-            job=self.config.job,
-            table=self.plan.data.format,
-            config=self._settings(),
-            model_sha256=checkpoint.digest,
-            genome_sha256=self.genome.sha256,
-            tracks_sha256=self.tracks.sha256,
-            plan_sha256=self.plan.sha256,
-            num_shards=self.plan.num_shards,
-            bin_bp=checkpoint.config.bin_bp,
-            mantissa_bits=self.config.mantissa_bits,
-            code_version=__version__,
-            genome=self.genome.path.name,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            provenance=self.config.history(
-                checkpoint,
-                {
-                    "inputs": self.config.told_inputs(),
-                    "rejected": dict(self.rejected),
-                    "reasons": self.approach.reasons,
-                    "self_check": self.config.told_check(self.sample),
-                },
-            ),
+        told: dict[str, JsonValue] = {
+            "inputs": self.config.told_inputs(),
+            "rejected": dict(self.rejected),
+            "reasons": self.approach.reasons,
+            "self_check": self.config.told_check(self.sample),
+        }
+        if self.planned.links is not None:
+            told |= told_places(self.planned.origins, self.config.layout.root)
+        unplanned = self.unplanned.manifest
+        return unplanned.model_copy(
+            update={
+                "table": self.plan.data.format,
+                "config": unplanned.config | self._counts(),
+                "plan_sha256": self.plan.sha256,
+                "num_shards": self.plan.num_shards,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "provenance": self.config.history(self.costs.checkpoint, told),
+            }
         )
 
-    def _settings(self) -> dict[str, JsonValue]:
-        ensemble = self.options.ensemble
-        return {
-            "head": self.config.head,
-            "tracks": len(self.tracks),
-            "statistics": list(self.config.columns),
-            "partial": list(self.config.partial),
-            "bins": self.config.counted_bins(self.bins),
-            "window_placement": self.config.window_placement,
-            "indels": self.options.policy.value,
-            "reverse_complement": ensemble.reverse_complement,
-            "shifts": list(ensemble.shifts),
-            "predictor": self.approach.predictor.method,
-            "precision": self.approach.precision.precision,
-            "gigaflop_per_shard": self.cut.gigaflop,
-            "rows_per_shard": self.cut.rows,
-            "entries": self.planned.entries,
-            "scored": self.planned.scored,
+    def _counts(self) -> dict[str, JsonValue]:
+        """Say what the rows are, for the configuration of the run."""
+        planned, links = self.planned, self.planned.links
+        counts: dict[str, JsonValue] = {
+            "entries": planned.entries,
+            "scored": planned.scored,
             "rows": self.plan.rows,
-            "rejected": self.planned.entries - self.planned.scored,
-            "rejects_sha256": self.planned.rejects_sha256,
-            **self.config.own_settings(),
+            "rejected": sum(planned.rejected.values()),
+            "rejects_sha256": planned.rejects_sha256,
+        }
+        if links is None:
+            return counts
+        covered = {*self.plan.chromosomes, *links.chromosomes}
+        every = self.unplanned.genome.chromosomes
+        return counts | {
+            "linked": links.rows,
+            "linked_sha256": links.sha256,
+            "since": {run_id: origin.digest for run_id, origin in planned.origins.items()},
+            "chromosomes": [chrom for chrom in every if chrom in covered],
         }
 
     @cached_property
@@ -199,7 +251,7 @@ class PreparedEffects:
             precision=self.approach.precision.precision,
             batch_size=self.resources.batch_size,
             options=self.options,
-            bins=self.bins,
+            bins=self.unplanned.bins,
             sample=self.sample,
         )
 
@@ -256,6 +308,7 @@ class PreparedEffects:
             statistics=self.config.columns,
             entries=self.planned.entries,
             scored=self.planned.scored,
+            linked=self.planned.linked,
             rejected=self.rejected,
             sites=self.planned.sites,
             windows=self.planned.windows,

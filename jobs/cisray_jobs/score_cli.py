@@ -107,6 +107,7 @@ def score_variants(
             "as chr1:100:A:G, one a line."
         ),
     ] = None,
+    since: opt.Since = None,
     at: Annotated[
         Path | None,
         typer.Option(

@@ -213,11 +213,11 @@ class ScoringJob(JobConfig):
             return Approach(method, subtracting_precision(method, self.precision))
         is_here = self.workers == 0 or choose_address(self.address) == EMBEDDED
         is_open = self.precision == "auto" and purpose != "gradients"
-        kept = self.setting_there("precision") if is_open else None
-        wanted = kept if isinstance(kept, str) else self.precision
+        kept = self.kept_precision() if is_open else None
+        wanted = self.precision if kept is None else kept[0]
         precision = choose_precision(wanted, settled, purpose, here=is_here)
         if kept is not None:
-            precision = replace(precision, reason="auto: that of the run to resume")
+            precision = replace(precision, reason=f"auto: that of {kept[1]}")
         if precision.precision == "float32":
             return Approach(method, precision)
         native = multiplies_bfloat16(settled) if is_here else settled.type == "cuda"
@@ -225,6 +225,11 @@ class ScoringJob(JobConfig):
             slow = f"{precision.reason}; without instructions for it on the {settled.type}, so slow"
             precision = replace(precision, reason=slow)
         return Approach(method, precision, native)
+
+    def kept_precision(self) -> tuple[str, str] | None:
+        """Look up the precision that another run has settled for this one, and name that run."""
+        found = self.setting_there("precision")
+        return (found, "the run to resume") if isinstance(found, str) else None
 
     def setting_there(self, name: str) -> JsonValue:
         """Look up a setting of the run that is being resumed; None where there is none."""

@@ -4,6 +4,7 @@ Knows nothing of the rest of the project, so that any tool may depend on it alon
 """
 
 from cisray_schemas.genome_tracks import GENOME_TRACKS
+from cisray_schemas.linked import LINKED
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
@@ -29,6 +30,7 @@ TABLES: dict[str, Table] = {
         VARIANT_SITE_SCORES,
         SUBSTITUTIONS,
         SATURATION_SCORES,
+        LINKED,
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
@@ -37,6 +39,7 @@ TABLES: dict[str, Table] = {
 
 __all__ = [
     "GENOME_TRACKS",
+    "LINKED",
     "REJECTS",
     "RUN_FILES",
     "RUN_TRACKS",

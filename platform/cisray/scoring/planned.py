@@ -1,10 +1,10 @@
-"""A plan of rows written to disk, and the count that every entry of the input is in it or rejected.
+"""A plan of rows written to disk, and the count that every entry is in it, linked or rejected.
 
 Knows plans, shards and the rejects table; knows nothing of where entries come from.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cisray.errors import ResultsError
@@ -12,7 +12,9 @@ from cisray.scoring.rejects import count_rejects
 from cisray.scoring.shards import Shard
 from cisray.store.files import writing_to
 from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter
-from cisray_schemas import Reason
+from cisray.store.links import Origin
+from cisray.store.local_folder import stored
+from cisray_schemas import LINKED, Reason
 from cisray_schemas.table import Table
 
 
@@ -21,12 +23,14 @@ class PlanFiles:
     """What a plan is written to, and `source`, the name of its input in the rejects table.
 
     `scratch` is a folder for temporary files; the system's place for them where it is None.
+    `linked` is there where entries may be linked to what other runs have scored.
     """
 
     plan: Path
     rejects: Path
     source: str
     scratch: Path | None = None
+    linked: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,10 @@ class SiteCount:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and what it consists of: entries = scored + rejected. An entry has rows, or a reason.
+    """A plan, and what it consists of: entries = scored + linked + rejected.
+
+    An entry has rows, a link to the row of another run, or a reason. `links` is the plan of links,
+    and `origins` are the runs that they lead to, by their ids.
 
     `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
     once, but for a window with more rows than a shard may have. `sites` are counted where rows are
@@ -53,11 +60,18 @@ class Planned:
     windows: int
     alternates: int
     sites: SiteCount | None = None
+    links: KeyedPlan | None = None
+    origins: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def scored(self) -> int:
         """The entries that have rows in the plan, duplicates included."""
         return self.plan.scored
+
+    @property
+    def linked(self) -> int | None:
+        """The entries that have links; None where none may have."""
+        return None if self.links is None else self.links.rows
 
 
 def write_plan(
@@ -71,9 +85,9 @@ def write_plan(
 ) -> Planned:
     """Write shards as a plan; `tables` are those of the plan and of the run's data files.
 
-    The file of rejects is whole. Raises `ResultsError` unless `entries` are as many as have rows in
-    the plan or are rejected, and the plan has as many `rows` as are owed: one for each entry that
-    it has, unless told.
+    The file of rejects is whole, and that of links is when the last shard has come. Raises
+    `ResultsError` unless `entries` are as many as have rows in the plan, are linked or rejected,
+    and the plan has as many `rows` as are owed: one for each entry that it has, unless told.
     """
     windows = alternates = 0
     with KeyedPlanWriter(files.plan, *tables) as writer:
@@ -83,12 +97,15 @@ def write_plan(
             windows += shard.windows
             alternates += shard.alternates
         plan = writer.close()
+    links = None if files.linked is None else KeyedPlan(stored(files.linked), LINKED, tables[1])
+    linked = 0 if links is None else links.rows
     rejected = count_rejects(files.rejects)
     owed = plan.scored if rows is None else rows
-    if (entries, owed) != (plan.scored + rejected.total(), plan.rows):
+    if (entries, owed) != (plan.scored + linked + rejected.total(), plan.rows):
+        told = "" if links is None else f", {linked:,} linked"
         raise ResultsError(
-            f"{files.source} has {entries:,} entries, but {plan.scored:,} are planned and "
+            f"{files.source} has {entries:,} entries, but {plan.scored:,} are planned{told} and "
             f"{rejected.total():,} rejected, in {plan.rows:,} rows of {owed:,}: some were lost or "
             "doubled. This is a fault of cisray; nothing of this plan should be used."
         )
-    return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates)
+    return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates, links=links)

@@ -88,13 +88,17 @@ def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
     """
     places = list(cutting.chromosomes.items())
     for rank, parts in groupby(one_chromosome_each(batches), key=itemgetter(0)):
-        chrom, length = places[rank]
         for block, first, end in _cut_chromosome((rows for _, rows in parts), cutting):
-            missing = missing_bp(block.inputs[first:end], length, cutting.spec)
-            rows = block.rows.slice(first, end - first)
-            rows = rows.append_column("chrom", pa.array([chrom] * (end - first)))
-            rows = rows.append_column("missing_bp", pa.array(missing, pa.int32()))
+            rows = located(block.rows.slice(first, end - first), places[rank], cutting)
             yield Shard(rows, *block.work(first, end)[:2])
+
+
+def located(rows: pa.Table, place: tuple[str, int], cutting: Cutting) -> pa.Table:
+    """Add `chrom` and `missing_bp` to rows of a chromosome, its name and length being `place`."""
+    chrom, length = place
+    missing = missing_bp(_inputs(rows, cutting), length, cutting.spec)
+    rows = rows.append_column("chrom", pa.array([chrom] * rows.num_rows, pa.string()))
+    return rows.append_column("missing_bp", pa.array(missing, pa.int32()))
 
 
 def one_chromosome_each(batches: Iterable[pa.Table]) -> Iterator[tuple[int, pa.Table]]:
@@ -145,8 +149,7 @@ class _Block:
     @classmethod
     def of(cls, parts: list[pa.Table], cutting: Cutting) -> Self:
         rows = pa.concat_tables(parts).combine_chunks()
-        starts = starts_at(rows["pos"].to_numpy().astype(np.int64))
-        inputs = input_starts(starts, cutting.spec, cutting.placement)
+        inputs = _inputs(rows, cutting)
         steps = np.diff(inputs, prepend=inputs[:1])
         covered = np.minimum(steps, cutting.spec.input_bp)
         added = np.stack([steps > 0, _differs_from_the_row_before(rows), covered], axis=1)
@@ -195,6 +198,12 @@ class _Block:
         ends = [*begins.tolist(), end]
         fitting = bisect_right(ends, most, key=lambda end: seconds(*self.work(first, end)))
         return int(ends[max(fitting, 1) - 1])
+
+
+def _inputs(rows: pa.Table, cutting: Cutting) -> NDArray[np.int64]:
+    """Give the starts of the rows' windows."""
+    starts = starts_at(rows["pos"].to_numpy().astype(np.int64))
+    return input_starts(starts, cutting.spec, cutting.placement)
 
 
 def _differs_from_the_row_before(rows: pa.Table) -> NDArray[np.bool_]:

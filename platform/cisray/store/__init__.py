@@ -10,6 +10,7 @@ says in what runs of bins and of variants differ.
       windows.parquet    of bins: its tiles, with the shard and the rows that each owes
       variants.parquet   of variants (or substitutions.parquet): its rows, a row group a shard
       rejects.parquet    of variants: what came in and is not scored
+      linked.parquet     of variants scored --since other runs: what those have scored
       data/tracks/block=B/chrom=C/C_START_END.ATTEMPT.parquet, of bins
       data/effects/block=B/C_START_END_SHARD.ATTEMPT.parquet, of variants
       _commits/          one record per finished shard: what it does not name is not in the run

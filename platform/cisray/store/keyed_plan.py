@@ -34,6 +34,10 @@ from cisray_schemas.table import Table
 
 _SHARDS = b"cisray.shards"
 _SHOWN_BASES = 20
+_ANOTHER = (
+    "is not the one that the run was begun with. Bring the file back from a copy, or start again "
+    "with --restart."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +63,23 @@ class KeyedPlan:
 
     `entries` are all columns of the plan, `keys` those that stand in the run's data files as well.
     A span's `start` .. `end` hold every base of every ref of the shard, 0-based half-open.
-    With it goes the file of what was read beside these rows and cannot be scored, its rejects.
+    With it goes the file of what was read beside these rows and cannot be scored, its rejects; and
+    perhaps a plan of what other runs have scored, its links, of which each row is an entry too.
     """
 
     def __init__(
-        self, file: StoredFile, plan: Table, data: Table, rejects: StoredFile | None = None
+        self,
+        file: StoredFile,
+        plan: Table,
+        data: Table,
+        rejects: StoredFile | None = None,
+        linked: "KeyedPlan | None" = None,
     ) -> None:
         """Open a plan that a `KeyedPlanWriter` wrote; raises OSError and pa.ArrowInvalid."""
         self.file = file
         self.plan = plan
         self.data = data
+        self.linked = linked
         self._rejects = rejects
         self._parquet = pq.ParquetFile(file.open(), page_checksum_verification=True)
         # The threads that write a shard's blocks read the plan to complain, perhaps at once.
@@ -79,9 +90,12 @@ class KeyedPlan:
             for number, shard in enumerate(self._shards)
         }
 
-    def with_rejects(self, path: Path) -> "KeyedPlan":
-        """Return the plan with the file of rejects, on the disk, that belongs to it."""
-        return KeyedPlan(self.file, self.plan, self.data, stored(path))
+    def with_rejects(self, path: Path, linked: "KeyedPlan | None" = None) -> "KeyedPlan":
+        """Return the plan with the file of rejects, on the disk, and the links that belong to it.
+
+        `linked` is a plan of `LINKED`.
+        """
+        return KeyedPlan(self.file, self.plan, self.data, stored(path), linked)
 
     @property
     def num_shards(self) -> int:
@@ -129,8 +143,9 @@ class KeyedPlan:
 
     @property
     def parts(self) -> Sequence[tuple[Table, pa.Table | StoredFile]]:
-        """The files of the plan and of its rejects, which a run copies."""
-        return [(self.plan, self.file), (REJECTS, self.rejects)]
+        """The files of the plan, of its rejects and of its links, which a run copies."""
+        links = [] if self.linked is None else [(self.linked.plan, self.linked.file)]
+        return [(self.plan, self.file), (REJECTS, self.rejects), *links]
 
     def entries(self, shard: int) -> pa.Table:
         """Read all columns of a shard's rows, in their order.
@@ -159,7 +174,7 @@ class KeyedPlan:
         return ":".join((entry["chrom"], str(entry["pos"]), *alleles))
 
     def check(self, manifest: RunManifest) -> None:
-        """Count entries in against those planned and rejected, and find none of them twice.
+        """Count entries in against those planned, linked and rejected, and find none twice.
 
         Raises RunIncomplete, and StorageError when a file cannot be read or is not as digested.
         """
@@ -167,41 +182,37 @@ class KeyedPlan:
         found = {
             "rows": self.rows,
             "scored": self.scored,
+            "linked": 0 if self.linked is None else self.linked.rows,
             "rejected": count_rows(self.rejects, REJECTS),
         }
-        found["entries"] = found["scored"] + found["rejected"]
+        found["entries"] = found["scored"] + found["linked"] + found["rejected"]
         if any(getattr(config, name) != count for name, count in found.items()):
             raise RunIncomplete(
                 f"rows in and rows out differ: the run was given {config.entries:,} entries, of "
-                f"which {config.scored:,} are to be scored, in {config.rows:,} rows, and "
-                f"{config.rejected:,} are rejected; there are {self.rows:,} rows in {self.file} "
-                f"(of {self.scored:,} entries) and {found['rejected']:,} in "
-                f"{self.rejects}. Nothing of it can be trusted: start again with --restart, "
-                f"and report it if that does not help."
+                f"which {config.scored:,} are to be scored, in {config.rows:,} rows, "
+                f"{config.linked:,} are linked and {config.rejected:,} are rejected; there are "
+                f"{self.rows:,} rows in {self.file} (of {self.scored:,} entries), "
+                f"{found['linked']:,} links and {found['rejected']:,} in {self.rejects}. Nothing "
+                f"of it can be trusted: start again with --restart, and report it if that does not "
+                f"help."
             )
         if self.rejects_sha256 != config.rejects_sha256:
-            raise StorageError(
-                f"{self.rejects} is not the one that the run was begun with. Bring the file "
-                f"back from a copy, or start again with --restart."
-            )
-        self._check_numbers(config.entries)
+            raise StorageError(f"{self.rejects} {_ANOTHER}")
+        if self.linked is not None and self.linked.sha256 != config.linked_sha256:
+            raise StorageError(f"{self.linked.file} {_ANOTHER}")
+        self._check_numbers(config)
 
-    def _check_numbers(self, entries: int) -> None:
-        seen = np.zeros(entries, dtype=bool)
-        begins = _Begins(self.plan)
-        for shard in self._spans:
-            rows = self.entries(shard)
-            numbers = rows["variant"].to_numpy()
-            if numbers.min() < 0 or numbers.max() >= entries:
-                raise RunIncomplete(
-                    f"shard {shard} of {self.file} numbers its variants {numbers.min()} to "
-                    f"{numbers.max()}, of {entries:,} entries counted from 0."
-                )
-            begun = numbers[begins.among(rows)]
-            twice = seen[begun].any() or np.unique(begun).size != begun.size
-            seen[begun] = True
-            if twice:
-                raise RunIncomplete(f"shard {shard} of {self.file} has a variant a second time.")
+    def _check_numbers(self, config: KeyedConfig) -> None:
+        """Find no number of an entry twice, in the plan or the links, and the run of every link."""
+        seen = np.zeros(config.entries, dtype=bool)
+        for plan in (self,) if self.linked is None else (self, self.linked):
+            begins = _Begins(plan.plan)
+            for shard in plan.spans:
+                rows = plan.entries(shard)
+                where = f"shard {shard} of {plan.file}"
+                _check_shard(rows, where, begins.among(rows), seen)
+                if plan is self.linked and not {*rows["since_run"].to_pylist()} <= {*config.since}:
+                    raise RunIncomplete(f"{where} links to a run that the manifest does not name.")
 
     def _told(self, shard: int) -> str:
         return (
@@ -316,6 +327,22 @@ def _planned_shards(file: pq.ParquetFile, plan: Table) -> list[_PlannedShard]:
     if [shard.rows for shard in shards] != counted:
         raise pa.ArrowInvalid(f"its {len(counted)} row groups are not its {len(shards)} shards")
     return shards
+
+
+def _check_shard(
+    rows: pa.Table, where: str, begins: NDArray[np.bool_], seen: NDArray[np.bool_]
+) -> None:
+    """Mark the entries that begin in a shard as seen; raise RunIncomplete for one that was."""
+    numbers = rows["variant"].to_numpy()
+    if numbers.min() < 0 or numbers.max() >= seen.size:
+        raise RunIncomplete(
+            f"{where} numbers its variants {numbers.min()} to {numbers.max()}, of {seen.size:,} "
+            f"entries counted from 0."
+        )
+    begun = numbers[begins]
+    if seen[begun].any() or np.unique(begun).size != begun.size:
+        raise RunIncomplete(f"{where} has a variant a second time.")
+    seen[begun] = True
 
 
 class _Begins:

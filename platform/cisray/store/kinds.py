@@ -18,6 +18,7 @@ from cisray.store.plan import Plan, ShardSpan
 from cisray.store.query import BinQuery, EffectQuery, RowQuery
 from cisray.store.tile_plan import TilePlan
 from cisray_schemas.genome_tracks import GENOME_TRACKS
+from cisray_schemas.linked import LINKED
 from cisray_schemas.rejects import REJECTS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.table import Table
@@ -95,16 +96,20 @@ class Bins:
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """Effects of variants or substitutions: rows are known by the keys of a plan."""
+    """Effects of variants or substitutions: rows are known by the keys of a plan.
+
+    Where there are `links`, a run may have rows that other runs hold.
+    """
 
     data: Table
     plan: Table
+    links: tuple[Table, ...] = ()
     pages: Pages = EFFECT_PAGES
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """The plan, and what is not in it."""
-        return self.plan, REJECTS
+        return self.plan, REJECTS, *self.links
 
     def statistics(self, manifest: RunManifest) -> list[str]:
         """List what the run's configuration says."""
@@ -115,24 +120,43 @@ class Effects:
         return KeyedConfig.of(manifest).partial
 
     def read_plan(self, layout: RunLayout, manifest: RunManifest) -> KeyedPlan:
-        """Open the plan; none of its rows is read."""
-        file, rejects = (layout.file(layout.table(table)) for table in self.tables)
-        return KeyedPlan(file, self.plan, self.data, rejects)
+        """Open the plan and its links; none of their rows is read."""
+        file, rejects, *_ = (layout.file(layout.table(table)) for table in self.tables)
+        linked = self._read_links(layout, KeyedConfig.of(manifest).linked_sha256)
+        return KeyedPlan(file, self.plan, self.data, rejects, linked)
 
     def data_path(self, block: str, span: ShardSpan, attempt: str) -> str:
         """Name a file below `data/effects`."""
         return effect_path(block, span, attempt)
 
     def query(self, plan: Plan, manifest: RunManifest) -> EffectQuery:
-        """Find variants by their reference alleles."""
-        return EffectQuery(plan.chromosomes, self.data)
+        """Find variants by their reference alleles, on the chromosomes of links as well."""
+        chromosomes = KeyedConfig.of(manifest).chromosomes or plan.chromosomes
+        return EffectQuery(chromosomes, self.data)
+
+    def _read_links(self, layout: RunLayout, recorded: str) -> KeyedPlan | None:
+        """Open the links of a run that has a digest of them."""
+        if not recorded:
+            return None
+        (table,) = self.links
+        file = layout.file(layout.table(table))
+        try:
+            linked = KeyedPlan(file, table, self.data)
+            if linked.sha256 != recorded:
+                raise ValueError("it is not the one that the run was begun with")
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{file} is missing or damaged: {error}. Bring the file back from a copy, or start "
+                f"again with --restart."
+            ) from error
+        return linked
 
 
 _KINDS: dict[str, Kind] = {
     kind.data.format: kind
     for kind in (
         Bins(),
-        Effects(VARIANT_SCORES, VARIANTS),
+        Effects(VARIANT_SCORES, VARIANTS, (LINKED,)),
         Effects(VARIANT_SITE_SCORES, VARIANT_SITES),
         Effects(SATURATION_SCORES, SUBSTITUTIONS),
     )

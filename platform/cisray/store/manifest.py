@@ -15,6 +15,14 @@ RUN_FAMILY = "cisray.run/"
 RUN_FORMAT = f"{RUN_FAMILY}1"
 # Told for people; the same results come from another host, at another time, from a moved file.
 _NOT_IDENTITY = {"begun", "created", "provenance", "genome"}
+# What is left of an identity without these says how a row is scored, whichever rows there are:
+# these say which, of what kind, and how they are cut into shards.
+_OF_ROWS = {"table", "plan_sha256", "num_shards"}
+_OF_ROWS_IN_CONFIG = {
+    "entries", "scored", "rows", "rejected", "rejects_sha256",
+    "linked", "linked_sha256", "since", "chromosomes",
+    "rows_per_shard", "gigaflop_per_shard",
+}  # fmt: skip
 
 
 class RunManifest(BaseModel):
@@ -53,6 +61,13 @@ class RunManifest(BaseModel):
         return self.model_dump(mode="json", exclude=_NOT_IDENTITY)
 
     @property
+    def settings(self) -> dict[str, JsonValue]:
+        """The part of the identity that says how a row of a run of variants is scored."""
+        config = {name: v for name, v in self.config.items() if name not in _OF_ROWS_IN_CONFIG}
+        of_rows = {name: v for name, v in self.identity.items() if name not in _OF_ROWS}
+        return of_rows | {"config": config}
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the identity as canonical JSON, hexadecimal."""
         return hashlib.sha256(canonical_json(self.identity)).hexdigest()
@@ -67,8 +82,11 @@ class KeyedConfig(BaseModel):
     """What the `config` of a run says whose rows are known by keys, beside whatever else it says.
 
     Each row has one value per statistic and track; those of a `partial` statistic may be missing.
-    Of the `entries` that were read, `scored` have rows in the run, `rows` together, and `rejected`
-    have a reason in its rejects, which `rejects_sha256` is the digest of.
+    Of the `entries` that were read, `scored` have rows in the run, `rows` together, `rejected` have
+    a reason in its rejects, which `rejects_sha256` is the digest of, and `linked` are rows of other
+    runs. Where a run may have such links, `linked_sha256` is the digest of their table, `since` has
+    the digests of those runs by their ids, and `chromosomes` are those of rows and links, in the
+    order of the genome.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -80,6 +98,10 @@ class KeyedConfig(BaseModel):
     rows: int = Field(ge=0, strict=True)
     rejected: int = Field(ge=0, strict=True)
     rejects_sha256: str
+    linked: int = Field(0, ge=0, strict=True)
+    linked_sha256: str = ""
+    since: dict[str, str] = Field(default_factory=dict)
+    chromosomes: list[str] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _known_once(self) -> Self:
@@ -111,7 +133,16 @@ def manifest_differences(old: RunManifest, new: RunManifest) -> list[str]:
 
     Entries of `config` are told one by one.
     """
-    before, after = _flat(old.identity), _flat(new.identity)
+    return _differences(old.identity, new.identity)
+
+
+def settings_differences(old: RunManifest, new: RunManifest) -> list[str]:
+    """Describe each of the `settings` in which two runs differ, as `manifest_differences` does."""
+    return _differences(old.settings, new.settings)
+
+
+def _differences(old: dict[str, JsonValue], new: dict[str, JsonValue]) -> list[str]:
+    before, after = _flat(old), _flat(new)
     absent = "(absent)"
     return [
         f"{key}: {before.get(key, absent)} there, {after.get(key, absent)} now"

@@ -22,6 +22,10 @@ class RowQuery(Protocol):
     """Rows of one kind: their key columns, and how files of one block are scanned for them."""
 
     @property
+    def chromosomes(self) -> list[str]:
+        """The chromosomes that rows may lie on, in the order of the genome."""
+
+    @property
     def keys(self) -> dict[str, pl.DataType]:
         """The key columns of a frame, with their types."""
 
@@ -78,9 +82,19 @@ class EffectQuery:
     def scan(self, names: Names, bounds: Bounds | None, scan: Scan) -> pl.LazyFrame:
         """Scan for variants whose reference allele shares a base with the bounds."""
         frame = scan([name for group in names.values() for name in group])
-        if bounds is not None:
-            first = pl.col("pos").cast(pl.Int64) - 1
-            frame = frame.filter(first + pl.col("ref").str.len_bytes() > bounds[0])
-        if bounds is not None and bounds[1] is not None:
-            frame = frame.filter(pl.col("pos") <= bounds[1])
+        frame = overlapping(frame, bounds)
         return frame.with_columns(pl.col("chrom").cast(self.keys["chrom"]))
+
+
+def first_base() -> pl.Expr:
+    """Give the first base of a variant's reference allele, 0-based."""
+    return pl.col("pos").cast(pl.Int64) - 1
+
+
+def overlapping(frame: pl.LazyFrame, bounds: Bounds | None) -> pl.LazyFrame:
+    """Leave the variants whose reference allele shares a base with the bounds."""
+    if bounds is None:
+        return frame
+    start, end = bounds
+    frame = frame.filter(first_base() + pl.col("ref").str.len_bytes() > start)
+    return frame if end is None else frame.filter(pl.col("pos") <= end)

@@ -6,8 +6,9 @@ query can need.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,9 +26,11 @@ from cisray.errors import (
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
 from cisray.store.folder import RunPlace
-from cisray.store.keyed_plan import as_keyed
+from cisray.store.keyed_plan import KeyedPlan, as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
+from cisray.store.linked_rows import LinkedRows, Place, check_links
+from cisray.store.links import find_origins
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
@@ -36,6 +39,7 @@ from cisray.store.receipt import read_all_committed
 from cisray.store.seal import is_sealed, list_files
 from cisray.store.tile_plan import as_tiles
 from cisray.tracks import TrackSet
+from cisray_schemas.linked import LINKED
 
 
 class HasInterval(Protocol):
@@ -63,7 +67,7 @@ class Run:
     """A run on the disk, ready to be queried: bins along the genome, or variants.
 
     `files` are the data files that are part of the run; of a run that is not sealed, those
-    committed when it was opened.
+    committed when it was opened. `since` are places where runs that it links to may lie now.
     """
 
     layout: RunLayout
@@ -73,6 +77,7 @@ class Run:
     files: pl.DataFrame
     sealed: bool
     blocks: dict[str, list[int]]
+    since: tuple[RunPlace, ...] = ()
 
     @property
     def path(self) -> RunPlace:
@@ -81,8 +86,8 @@ class Run:
 
     @property
     def chromosomes(self) -> list[str]:
-        """The chromosomes that the run covers, in the order of the genome."""
-        return self.plan.chromosomes
+        """The chromosomes that the run covers, with its links, in the order of the genome."""
+        return self._query.chromosomes
 
     @property
     def statistics(self) -> list[str] | None:
@@ -99,12 +104,22 @@ class Run:
 
     @property
     def variants(self) -> pl.LazyFrame:
-        """The plan of a run of variants or substitutions: every row that is scored, in order.
+        """The plan of a run of variants or substitutions: every row that it scores, in order.
 
         Raises WrongRun for a run along the genome.
         """
-        chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
-        return as_keyed(self.plan).file.scan().with_columns(chroms)
+        return self._plan_frame(as_keyed(self.plan))
+
+    @property
+    def linked(self) -> pl.LazyFrame:
+        """What was read and other runs have scored: `since_run` and `since_variant` say which row.
+
+        Raises WrongRun for a run along the genome.
+        """
+        linked = as_keyed(self.plan).linked
+        if linked is None:
+            return pl.LazyFrame(pl.DataFrame(LINKED.schema.empty_table()))
+        return self._plan_frame(linked)
 
     @property
     def rejects(self) -> pl.LazyFrame:
@@ -114,11 +129,22 @@ class Run:
         """
         return as_keyed(self.plan).rejects.scan()
 
+    def linked_runs(self) -> dict[str, "Run"]:
+        """Open the runs that rows are linked to, by their ids.
+
+        They are looked for in the places of `since`, then where they lay when this run was begun:
+        relative to it, and absolute. Raises RunNotFound where one is in none of them, StorageError
+        where another run is there.
+        """
+        return find_origins(self, open_run) if self._links else {}
+
     def scan(
         self,
         tracks: TrackQuery | None = None,
         region: Region | None = None,
         stats: str | Sequence[str] | None = None,
+        *,
+        linked: bool = True,
     ) -> pl.LazyFrame:
         """Query the predictions: key columns, then float32 columns of the tracks.
 
@@ -135,15 +161,40 @@ class Run:
         (tiles without any A, C, G or T, parts not planned, or beyond the end of the chromosome)
         the frame is empty there.
 
+        Variants that another run has scored, and this one links to (`--since`), are among the rows,
+        with the keys of this run's input and the values of the other; without `linked` they are
+        left out, and the other runs need not be there.
+
         Raises TrackError for a selection without tracks, StatisticError for an unknown statistic,
         WrongRun for statistics of a run along the genome, UnknownChromosome for a chromosome that
-        the run does not cover, CoordinateError for an empty region, and StorageError when a file
-        it needs is missing or not of the recorded size.
+        the run does not cover, CoordinateError for an empty region, StorageError when a file it
+        needs is missing or not of the recorded size, and what `linked_runs` raises.
         """
         selected = self.tracks if tracks is None else self.tracks.select(tracks)
         statistics = self._select_statistics(stats)
-        files, bounds = self._files_of(region)
-        query = kind_of(self.manifest).query(self.plan, self.manifest)
+        place = None if region is None else self._resolve(region)
+        own = partial(self._own_rows, selected, statistics)
+        links = self._links
+        if links is None or not linked:
+            return own(place)
+        rows = LinkedRows(
+            own=own,
+            origins={
+                run_id: partial(_rows_at, run, tracks, stats)
+                for run_id, run in self.linked_runs().items()
+            },
+            links=links.file.scan(),
+            spans=[*self.plan.spans.values(), *links.spans.values()],
+            query=self._query,
+        )
+        return rows.scan(value_columns(statistics, selected.columns), place)
+
+    def _own_rows(
+        self, selected: TrackSet, statistics: list[str] | None, place: Place | None
+    ) -> pl.LazyFrame:
+        """Query the rows that the run itself holds."""
+        files = self._files_of(place)
+        query, bounds = self._query, None if place is None else place[1:]
         wanted = dict(zip(selected.indices.tolist(), selected.columns, strict=True))
         parts: list[pl.LazyFrame] = []
         for block, members in self.blocks.items():
@@ -162,12 +213,23 @@ class Run:
     def verify(self) -> int:
         """Read every data file again, compare it with its recorded digest, and count the files.
 
-        So are the plan and what else the manifest has a digest of. Queries do not: Polars does not
-        check the checksums of pages. Raises StorageError for the first file that is missing or
-        not as it was written.
+        So are the plan and what else the manifest has a digest of, and the runs that it links to.
+        Queries do not: Polars does not check the checksums of pages. Raises StorageError for the
+        first file that is missing or not as it was written.
         """
-        self.plan.check(self.manifest)
+        files = self._verify_own()
+        for run_id, run in self.linked_runs().items():
+            files += run._verify_own()
+            check_links(self.linked, run_id, run.variants, run.path)
+        return files
+
+    def check_files(self) -> None:
+        """Check that every data file is there, with its recorded size. Raises StorageError."""
         self._check_sizes(self.files)
+
+    def _verify_own(self) -> int:
+        self.plan.check(self.manifest)
+        self.check_files()
         for name, recorded in self.files.select("path", "sha256").iter_rows():
             digest = hashlib.sha256()
             for chunk in self.layout.folder.chunks(name):
@@ -179,6 +241,20 @@ class Run:
                     f"another --out."
                 )
         return self.files.height
+
+    @property
+    def _query(self) -> RowQuery:
+        return kind_of(self.manifest).query(self.plan, self.manifest)
+
+    @property
+    def _links(self) -> KeyedPlan | None:
+        """The plan of links; None where there are none."""
+        linked = self.plan.linked if isinstance(self.plan, KeyedPlan) else None
+        return linked if linked is not None and linked.rows else None
+
+    def _plan_frame(self, plan: KeyedPlan) -> pl.LazyFrame:
+        chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
+        return plan.file.scan().with_columns(chroms)
 
     def _select_statistics(self, stats: str | Sequence[str] | None) -> list[str] | None:
         known = self.statistics
@@ -200,13 +276,13 @@ class Run:
             raise StatisticError(f"no statistic is chosen; the run holds {', '.join(known)}.")
         return [name for name in known if name in asked]
 
-    def _files_of(self, region: Region | None) -> tuple[pl.DataFrame, Bounds | None]:
-        """List the files that can hold rows of a region, and its bounds on its chromosome."""
-        if region is None:
-            return self.files, None
-        chrom, start, end = self._resolve(region)
+    def _files_of(self, place: Place | None) -> pl.DataFrame:
+        """List the files that can hold rows of a place."""
+        if place is None:
+            return self.files
+        chrom, start, end = place
         files = self.files.filter(pl.col("chrom") == chrom, pl.col("end") > start)
-        return files if end is None else files.filter(pl.col("start") < end), (start, end)
+        return files if end is None else files.filter(pl.col("start") < end)
 
     def _scan_block(
         self, query: RowQuery, files: pl.DataFrame, bounds: Bounds | None
@@ -231,7 +307,7 @@ class Run:
                     f"it back from a copy, or score again into another --out."
                 )
 
-    def _resolve(self, region: Region) -> tuple[str, int, int | None]:
+    def _resolve(self, region: Region) -> Place:
         known = self.chromosomes
         if isinstance(region, str):
             # Names of HLA contigs look like loci: the name of a chromosome is one, whole.
@@ -255,8 +331,21 @@ class Run:
         return chrom, start, end
 
 
-def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
+def _rows_at(
+    run: Run, tracks: TrackQuery | None, stats: str | Sequence[str] | None, place: Place
+) -> pl.LazyFrame | None:
+    """Query what a run holds at a place; None for a chromosome that it does not cover."""
+    if place[0] not in run.chromosomes:
+        return None
+    return run.scan(tracks, place, stats, linked=False)
+
+
+def open_run(
+    path: str | Path, *, allow_unsealed: bool = False, since: Iterable[RunPlace] = ()
+) -> Run:
     """Open a run for queries.
+
+    `since` names places of runs that it links to, where these are not where they were.
 
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
@@ -285,4 +374,5 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
         files=pl.DataFrame(files),
         sealed=sealed,
         blocks=blocks,
+        since=tuple(since),
     )
