@@ -80,13 +80,15 @@ def stretches(spans: Sequence[ShardSpan], chromosomes: Sequence[str]) -> Iterato
     ordered = sorted(spans, key=lambda span: (rank[span.chrom], span.start))
     for chrom, on_it in groupby(ordered, key=attrgetter("chrom")):
         begin, reach, rows = -1, 0, 0
-        for span in on_it:
+        for start, some in groupby(on_it, key=attrgetter("start")):
             if begin < 0:
-                begin = span.start
-            elif rows >= STRETCH_ROWS and span.start > begin:
-                yield chrom, begin, min(span.start, reach)
-                begin, rows = span.start, 0
-            reach, rows = max(reach, span.end), rows + span.rows
+                begin = start
+            elif rows >= STRETCH_ROWS:
+                yield chrom, begin, min(start, reach)
+                begin, rows = start, 0
+            here = list(some)
+            reach = max(reach, *(span.end for span in here))
+            rows += sum(span.rows for span in here)
         yield chrom, begin, reach
 
 
