@@ -5,9 +5,10 @@ chromosomes, unsorted and with duplicates: the worst order for sorting, and for 
 Each size runs in a process of its own; the file of variants is made before it is timed. Processor
 seconds are those of all threads. Reading and checking entries, a part of planning, is timed again
 alone, on the first of them. Much of the memory is there before: code, torch's above all, which
-planning does not use.
+planning does not use. With `--since` each size is planned again, for a run since one of the same
+file: every row is looked up in the plan that was just made, and linked.
 
-    python benchmarks/plan_variants.py [--records 10000,100000,1000000] [--sorted] [--keep]
+    python benchmarks/plan_variants.py [--records 10000,100000] [--sorted] [--since] [--keep]
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -33,10 +34,15 @@ from measuring import (
 from cisray.genome.alleles import Allele, AlleleChecker, Reject, Tally, read_alleles
 from cisray.genome.reference import Genome
 from cisray.genome.windows import WindowSpec
+from cisray.scoring.known_rows import NotKnown
 from cisray.scoring.planned import PlanFiles
 from cisray.scoring.shards import Cutting
 from cisray.scoring.variant_rows import plan_variants
+from cisray.store.earlier import known_of
+from cisray.store.keyed_plan import KeyedPlan
+from cisray.store.local_folder import stored
 from cisray_jobs.worker import peak_rss_bytes
+from cisray_schemas import VARIANT_SCORES, VARIANTS
 
 CHROMOSOMES = {"chr1": 4_000_000, "chr10": 2_000_000, "chr2": 2_000_000}
 LINE_BP = 60
@@ -53,6 +59,7 @@ class Measured:
     records: int
     shards: int
     scored: int
+    linked: int
     rejected: int
     wall_s: float
     cpu_s: float
@@ -111,14 +118,23 @@ def entries_of(genome: Genome, variants: Path) -> Iterator[Allele | Reject]:
     return read_alleles(variants, checker, Tally())
 
 
-def measure(fasta: Path, variants: Path, records: int, folder: Path) -> Measured:
-    """Plan, and read again, in this process."""
+def measure(
+    fasta: Path, variants: Path, records: int, folder: Path, earlier: Path | None = None
+) -> Measured:
+    """Plan, and read again, in this process; `earlier` is the plan of a run to build on."""
     loaded = peak_rss_bytes()
-    files = PlanFiles(folder / "plan.parquet", folder / "rejects.parquet", variants.name, folder)
+    name = "plan" if earlier is None else "rest"
+    files = PlanFiles(folder / name, folder / "rejects", variants.name, folder)
     with Genome.open(fasta) as genome:
         cutting = Cutting(genome.chromosomes, WindowSpec(), "grid", seconds)
         begun, begun_cpu = time.perf_counter(), time.process_time()
-        planned = plan_variants(entries_of(genome, variants), files, cutting, fits=lambda _: True)
+        rows = None
+        if earlier is not None:
+            files = replace(files, linked=folder / "linked")
+            plan = KeyedPlan(stored(earlier), VARIANTS, VARIANT_SCORES)
+            rows = NotKnown(known_of(plan, "earlier"), files, cutting)
+        entries = entries_of(genome, variants)
+        planned = plan_variants(entries, files, cutting, fits=lambda _: True, rows=rows)
         wall_s, cpu_s = time.perf_counter() - begun, time.process_time() - begun_cpu
         peak = peak_rss_bytes()
         begun_cpu = time.process_time()
@@ -128,6 +144,7 @@ def measure(fasta: Path, variants: Path, records: int, folder: Path) -> Measured
         records=records,
         shards=planned.plan.num_shards,
         scored=planned.scored,
+        linked=planned.linked or 0,
         rejected=sum(planned.rejected.values()),
         wall_s=round(wall_s, 2),
         cpu_s=round(cpu_s, 2),
@@ -139,13 +156,14 @@ def measure(fasta: Path, variants: Path, records: int, folder: Path) -> Measured
 
 def report(runs: list[Measured], order: str) -> str:
     """Lay the sizes out below one another."""
-    header = ("records", "rows", "rejects", "shards", "wall, s", "processor, s",
+    header = ("records", "rows", "links", "rejects", "shards", "wall, s", "processor, s",
               "records a processor second", "of it reading", "memory before, MB",
               "peak memory, MB")  # fmt: skip
     rows = [
         (
             f"{run.records:,}",
             f"{run.scored:,}",
+            f"{run.linked:,}",
             f"{run.rejected:,}",
             f"{run.shards:,}",
             f"{run.wall_s:.1f}",
@@ -169,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--records", default=SIZES, help="how many, separated by commas")
     parser.add_argument("--sorted", action="store_true", help="records in the FASTA's order")
+    parser.add_argument("--since", action="store_true", help="again, since a run of the same")
     parser.add_argument("--keep", action="store_true", help="write a result file")
     options = parser.parse_args()
     before = load_average()
@@ -179,8 +198,10 @@ def main() -> None:
         write_genome(fasta)
         for records in map(int, options.records.split(",")):
             write_variants(variants, records, options.sorted)
-            with process() as planner:
-                runs.append(planner.submit(measure, fasta, variants, records, folder).result())
+            for earlier in (None, folder / "plan") if options.since else (None,):
+                given = (fasta, variants, records, folder, earlier)
+                with process() as planner:
+                    runs.append(planner.submit(measure, *given).result())
     facts = {
         "benchmark": "plan_variants",
         "sorted": options.sorted,

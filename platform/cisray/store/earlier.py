@@ -4,7 +4,7 @@ Knows runs, manifests and their plans; knows nothing of how rows are scored. Sco
 stand beside each other where nothing differs but which rows there are.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -36,15 +36,9 @@ class EarlierRun:
             run_id: Origin(run.manifest.digest, run.path) for run_id, run in self.holders.items()
         }
 
-    def known(self) -> Sequence[Iterator[pa.Table]]:
-        """Give the columns `KNOWN` of all rows, a shard at a time, in one order or in several.
-
-        Each is sorted by the chromosomes of the FASTA, pos, ref and alt. Of equal rows the first
-        one comes first. Raises StorageError where a plan is not as it was written.
-        """
-        plan = as_keyed(self.run.plan)
-        streams = [_own(plan, self.run.manifest.run_id)]
-        return streams if plan.linked is None else [*streams, _linked(plan.linked)]
+    def known(self) -> list[Iterator[pa.Table]]:
+        """Give what the run knows, as `known_of` does."""
+        return known_of(as_keyed(self.run.plan), self.run.manifest.run_id)
 
 
 def open_earlier(place: RunPlace) -> EarlierRun:
@@ -91,15 +85,22 @@ def require_fitting(earlier: EarlierRun, new: RunManifest, out: RunPlace) -> Non
             )
 
 
+def known_of(plan: KeyedPlan, run_id: str) -> list[Iterator[pa.Table]]:
+    """Give the columns `KNOWN` of the rows of a run, and of its links, a shard at a time.
+
+    Both streams are sorted by the chromosomes of the FASTA, pos, ref and alt; of equal rows the one
+    with the lowest number comes first. Raises StorageError where one is not as it was written.
+    """
+    streams = [_own(plan, run_id)]
+    return streams if plan.linked is None else [*streams, _linked(plan.linked)]
+
+
 def _own(plan: KeyedPlan, run_id: str) -> Iterator[pa.Table]:
     for shard in plan.spans:
         rows = plan.entries(shard)
-        run_ids = pa.array([run_id] * rows.num_rows)
-        since = {"since_run": run_ids, "since_variant": rows["variant"]}
-        where = rows.select(["chrom", "pos", "ref", "alt"])
-        for name, column in since.items():
-            where = where.append_column(name, column)
-        yield where
+        known = rows.select(["chrom", "pos", "ref", "alt"])
+        known = known.append_column("since_run", pa.array([run_id] * rows.num_rows))
+        yield known.append_column("since_variant", rows["variant"])
 
 
 def _linked(links: KeyedPlan) -> Iterator[pa.Table]:
