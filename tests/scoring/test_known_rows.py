@@ -111,6 +111,10 @@ def same_key_everywhere(count: int) -> Stream:
     return [[(("chr10", 2, "A", "G"), "run0a", n)] for n in range(count)]
 
 
+def same_key_in_one_table(count: int) -> Stream:
+    return [[row for rows in same_key_everywhere(count) for row in rows]]
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.one_of(alleles, st.none()), max_size=20),
@@ -119,6 +123,7 @@ def same_key_everywhere(count: int) -> Stream:
     st.integers(1, 4),
 )
 @example([("chr10", 2, "A", "G")] * 3, (same_key_everywhere(3),), 1, 1)
+@example([("chr10", 2, "A", "G")] * 2, (same_key_in_one_table(3),), 1, 4)
 @example([("chr2", 2, "A", "G"), ("chr10", 3, "A", "G")], (same_key_everywhere(1),), 1, 1)
 def test_each_allele_is_linked_to_the_first_row_that_is_of_it_or_planned(
     genome: Genome,
