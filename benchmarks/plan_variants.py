@@ -210,7 +210,8 @@ def main() -> None:
         "load_average": [before, load_average()],
     }
     text = report(runs, "in order" if options.sorted else "in random order")
-    publish("plan_variants", text, facts, keep=options.keep)
+    name = "plan_variants-since" if options.since else "plan_variants"
+    publish(name, text, facts, keep=options.keep)
 
 
 if __name__ == "__main__":
