@@ -117,7 +117,8 @@ class _Walk:
             first = [("since_run", "first"), ("since_variant", "first")]
             # Its order is kept without threads only.
             once = ranked.group_by(_KEY, use_threads=False).aggregate(first)
-            self._held = once.rename_columns([*_KEY, "since_run", "since_variant"])
+            names = {f"{name}_first": name for name, _ in first}
+            self._held = once.rename_columns(names)
         return True
 
     def _matches(self, rows: pa.Table) -> pa.Table:

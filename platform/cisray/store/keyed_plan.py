@@ -191,8 +191,8 @@ class KeyedPlan:
                 f"rows in and rows out differ: the run was given {config.entries:,} entries, of "
                 f"which {config.scored:,} are to be scored, in {config.rows:,} rows, "
                 f"{config.linked:,} are linked and {config.rejected:,} are rejected; there are "
-                f"{self.rows:,} rows in {self.file} (of {self.scored:,} entries), "
-                f"{found['linked']:,} links and {found['rejected']:,} in {self.rejects}. Nothing "
+                f"{self.rows:,} rows in {self.file} (of {self.scored:,} entries) and "
+                f"{found['rejected']:,} in {self.rejects}, and {found['linked']:,} links. Nothing "
                 f"of it can be trusted: start again with --restart, and report it if that does not "
                 f"help."
             )
