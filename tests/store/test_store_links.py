@@ -16,6 +16,7 @@ from store_links import Link, Parts, begin, expected_rows, finish
 from cisray.errors import RunConflict, RunIncomplete, RunNotFound, StorageError, WrongRun
 from cisray.store import linked_rows
 from cisray.store.linked_rows import stretches
+from cisray.store.links import Origin, recorded_places, told_places
 from cisray.store.plan import ShardSpan
 from cisray.store.scan import Run, open_run
 
@@ -305,6 +306,25 @@ def test_runs_that_move_together_are_found(old: Run, tmp_path: Path) -> None:
     # The new one alone, away from where the relative path leads: the absolute one still holds.
     os.rename(home / "old", tmp_path / "old")
     assert rows(open_run(home / "new")) == expected_rows(parts)
+
+
+@pytest.mark.parametrize(
+    ("origin", "root", "moved", "found"),
+    [
+        (Path("/a/old"), Path("/a/b/new"), Path("/x/y/new"), [Path("/x/old"), Path("/a/old")]),
+        (Path("/a/old"), Path("/a/new"), Path("/a/new"), [Path("/a/old")]),
+        ("s3://k/r/old", "s3://k/r/new", "s3://l/q/new", ["s3://l/q/old", "s3://k/r/old"]),
+        # From one kind of place, or one bucket, to another there is no way but the whole one.
+        ("s3://k/r/old", "s3://l/r/new", "s3://l/q/new", ["s3://k/r/old"]),
+        ("s3://k/old", Path("/a/new"), Path("/x/new"), ["s3://k/old"]),
+        (Path("/a/old"), "gs://k/new", "gs://k/q/new", [Path("/a/old")]),
+    ],
+)
+def test_places_are_kept_relative_and_whole(origin, root, moved, found) -> None:
+    provenance = told_places({"run-1": Origin("ab", origin)}, root)
+    manifest = world.variant_manifest(world.make_plan(), provenance=provenance)
+    assert recorded_places(manifest, "run-1", moved) == found
+    assert recorded_places(manifest, "run-2", moved) == []
 
 
 def test_a_run_that_is_elsewhere_is_named_or_told(old: Run, tmp_path: Path) -> None:
