@@ -24,7 +24,7 @@ from cisray.store.export.saturation import choose_region, saturation_map
 from cisray.store.export.staging import staged
 from cisray.store.export.text import index_suffix
 from cisray.store.export.vcf import MOST_COLUMNS, write_vcf
-from cisray.store.layout import run_root
+from cisray.store.place import run_root
 from cisray.store.scan import Run, open_run
 from cisray_jobs.config import JobConfig, split_names
 

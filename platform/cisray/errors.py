@@ -96,6 +96,10 @@ class StatisticError(InputError):
     """A selection of statistics matches none that a run holds."""
 
 
+class MissingExtra(InputError):
+    """What is asked for needs an optional package that is not installed."""
+
+
 class DeviceTooSmall(InputError):
     """Not even one sequence fits into the memory of the device that was chosen."""
 

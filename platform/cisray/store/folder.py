@@ -7,12 +7,12 @@ of what files hold. `local_folder` is such a place on a disk, and `locate` choos
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 import polars as pl
 
-RunPlace = Path | str
+from cisray.store.place import RunPlace
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -24,12 +24,12 @@ from cisray.errors import (
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
-from cisray.store.folder import RunPlace
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.query import Bounds, RowQuery
 from cisray.store.receipt import read_all_committed
