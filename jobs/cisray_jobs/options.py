@@ -23,7 +23,13 @@ Restart = Annotated[bool, typer.Option("--restart", help="Discard the run in OUT
 
 Model = Annotated[Path | None, typer.Option(help="Model file in cisray's format.")]
 Fasta = Annotated[Path | None, typer.Option(help="Genome, plain or bgzipped FASTA.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory to write or to resume.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        help="Run directory to write or to resume; or in an object store, s3://BUCKET/PREFIX, "
+        "gs://BUCKET/PREFIX or az://CONTAINER/PREFIX."
+    ),
+]
 Tracks = Annotated[
     list[str] | None,
     typer.Option(

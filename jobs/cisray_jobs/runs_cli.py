@@ -21,7 +21,7 @@ def _root() -> None:
 
 @runs_app.command("export")
 def runs_export(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
     form: Annotated[
         Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"],
         typer.Option(
