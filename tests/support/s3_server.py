@@ -15,6 +15,7 @@ A fault is for so many requests whose `METHOD /path` a pattern is found in:
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -48,6 +49,7 @@ class S3Server(NamedTuple):
             "AWS_ENDPOINT_URL": self.url,
             "AWS_REGION": "us-east-1",
             "AWS_ALLOW_HTTP": "true",
+            "NO_PROXY": "127.0.0.1",
         }
 
     def fault(self, what: str, pattern: str, times: int = 1_000_000) -> None:
@@ -113,7 +115,7 @@ class Faulty:
             body = b"".join(self._app(environ, lambda *given: answer.extend(given)))
             self._log.append((line, len(body)))
         if what == "lose":
-            environ["werkzeug.socket"].close()
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             raise ConnectionError("lost on purpose")
         start_response(*(("500 no", []) if what == "blur" else answer[:2]))
         return [body]

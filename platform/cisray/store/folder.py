@@ -20,6 +20,9 @@ Result = TypeVar("Result")
 class DriverLock(Protocol):
     """The right to begin, restart and seal a run, which one process has at a time."""
 
+    def check(self) -> None:
+        """Be sure that it still is this process's. Raises RunConflict where it was taken over."""
+
     def release(self) -> None:
         """Let the next driver in; releasing twice is no error."""
 
@@ -77,6 +80,9 @@ class Folder(Protocol):
         With `exclusive` a file that is there stays as it is and the answer is False, unless it is
         of this very call; otherwise it is replaced.
         """
+
+    def replace(self, name: str, old: bytes, data: bytes, *, begun: str) -> bool:
+        """Write a file as `publish` does, if it still holds what it was seen to; tell whether."""
 
     def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
         """Write a file as `publish` does under a name that nobody else would choose."""

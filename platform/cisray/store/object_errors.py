@@ -13,6 +13,7 @@ _NO_BUCKET = ("NoSuchBucket", "ContainerNotFound", "bucket does not exist")
 _SECRET_NAMES = re.compile(r"SECRET|KEY|TOKEN|SAS|PASSWORD|SERVICE_ACCOUNT|SIGNATURE")
 _SHORTEST_SECRET = 4
 _XML = re.compile(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", re.DOTALL)
+_FORBIDDEN = re.compile(r"non-2xx status code: 40[13]\b")
 _STATUS = re.compile(r"non-2xx status code: (\d+ [A-Za-z ]+)")
 _LONGEST = 300
 VARIABLES = {
@@ -28,16 +29,21 @@ def is_no_bucket(error: Exception) -> bool:
     return any(sign in str(error) for sign in _NO_BUCKET)
 
 
+def _is_refused(error: Exception) -> bool:
+    """Tell whether credentials are at fault, which not every request has a class of error for."""
+    named = type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
+    return named or _FORBIDDEN.search(str(error)) is not None
+
+
 def explained(error: Exception, url: str) -> StorageError:
     """Phrase why a request below `url` failed, and the way out."""
     known = VARIABLES[url.partition("://")[0]]
-    kind = type(error).__name__
     if is_no_bucket(error) or isinstance(error, FileNotFoundError):
         return StorageError(
             f"there is no bucket or container for {url} ({_short(error)}). Create it, or check its "
             f"name and where it is looked for: {known}."
         )
-    if kind in ("PermissionDeniedError", "UnauthenticatedError"):
+    if _is_refused(error):
         return StorageError(
             f"the store refuses {url} to these credentials ({_short(error)}). They must be allowed "
             f"to list, read, write and delete below it; they are taken from {known}."

@@ -113,6 +113,16 @@ class ObjectFolder:
                 return False
             # Someone else replaced it meanwhile: another writer, or the lease tells.
 
+    def replace(self, name: str, old: bytes, data: bytes, *, begun: str) -> bool:
+        """Write on the condition that the object is the one that holds the old bytes."""
+        seen = self._objects.read(name)
+        self._check_writer(begun)
+        return (
+            seen is not None
+            and seen.data == old
+            and self._objects.write(name, data, instead_of=seen.version) is not None
+        )
+
     def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
         """Upload it in parts if it is large; its name is its condition."""
         self._check_writer(begun)
