@@ -18,10 +18,13 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from cisray.errors import ConfigError, near_matches
 from cisray.store.place import checked_place
 
+# Of a value that may hold a password.
+_NOT_SHOWN = "run_place"
 # A URL that was made a Path, which drops one of its slashes.
 _URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
@@ -33,7 +36,7 @@ def _place(value: object) -> object:
     try:
         return checked_place(value)
     except ConfigError as error:
-        raise ValueError(str(error)) from None
+        raise PydanticCustomError(_NOT_SHOWN, "{told}", {"told": str(error)}) from None
 
 
 # Where a run lies: a path on this machine, or the URL of a prefix in an object store.
@@ -162,6 +165,8 @@ def _problem(entry: Any) -> str:
     if entry["type"] == "missing":
         return f"{option} is required"
     message = str(entry["msg"]).removeprefix("Value error, ")
+    if entry["type"] == _NOT_SHOWN:
+        return f"{option}: {message}"
     given = entry["input"]
     shown = str(given) if isinstance(given, Path) else given
     return f"{option}: {message[:1].lower()}{message[1:]}, got {shown!r}"

@@ -452,9 +452,9 @@ def test_urls_that_cannot_be_a_runs(url: str, message: str) -> None:
 
 def test_a_url_that_was_made_a_path_is_not_a_folder(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError, match="give it as text"):
+    with pytest.raises(ConfigError, match="one slash where a URL has two"):
         open_run(Path("s3://bucket/run"))
-    with pytest.raises(ConfigError, match="give it as text"):
+    with pytest.raises(ConfigError, match="one slash where a URL has two"):
         bins.begin(Path("gs://bucket/run"))
     assert list(tmp_path.iterdir()) == []
 

@@ -36,10 +36,10 @@ def checked_place(place: str | Path) -> RunPlace:
     ('s3://bucket/runs/chr21', PosixPath('runs/chr21'))
     """
     text = str(place)
-    if _COLLAPSED.match(text) and isinstance(place, Path):
+    if _COLLAPSED.match(text):
         raise ConfigError(
-            f"{text} was a URL before it was made a Path, which drops one of its two slashes: give "
-            f"it as text."
+            f"{text} has one slash where a URL has two: write it as {_FORMS}, and in Python as "
+            f"text, since a Path drops one."
         )
     scheme = _SCHEME.match(text)
     if scheme is None:
