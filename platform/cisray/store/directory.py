@@ -152,8 +152,8 @@ def read_manifest(layout: RunLayout) -> RunManifest:
     except ValidationError as error:
         raise StorageError(
             f"{layout.tell(layout.run_json)} is damaged or was written by another version of "
-            f"cisray: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Read it with that version, "
-            f"or start again with --restart."
+            f"cisray: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Read it with that "
+            f"version, or start again with --restart."
         ) from error
 
 
