@@ -18,9 +18,9 @@ from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.plan import Resources
 from cisray_jobs.prepared_effects import EffectPlan
-from cisray_jobs.score_genome import ScoredGenome
+from cisray_jobs.score_genome import RunPlan, ScoredGenome
 from cisray_jobs.units import counted, duration, size
 from cisray_schemas import REJECTS
 
