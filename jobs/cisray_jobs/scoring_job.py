@@ -127,6 +127,7 @@ class ScoringJob(JobConfig):
     differ between a run and its resumption.
     """
 
+    job: ClassVar[str]  # what it is called in manifests
     narrowed_by: ClassVar[str] = "--tracks"  # the options that make a run smaller
 
     model: Path

@@ -37,7 +37,7 @@ class FastaError(InputError):
 
 
 class UnknownChromosome(InputError):
-    """A chromosome name matches nothing in the FASTA, not even through the alias table."""
+    """A chromosome name, or every one of a file, matches nothing in the FASTA, under no alias."""
 
 
 class LocusError(InputError):
