@@ -96,6 +96,10 @@ class StatisticError(InputError):
     """A selection of statistics matches none that a run holds."""
 
 
+class FrameError(InputError):
+    """A frame handed to a query lacks a column, or has one of a type or name that cannot be."""
+
+
 class DeviceTooSmall(InputError):
     """Not even one sequence fits into the memory of the device that was chosen."""
 
