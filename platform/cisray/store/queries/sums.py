@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 How = Literal["sum", "mean"]
 _WHAT = "the frame of intervals"
+_PLACE = ("chrom", "start", "end")
 _COUNTS = ("bins", "bins_missing")
 
 
@@ -44,6 +45,8 @@ def sum_over(
     bin_bp = as_tiles(run.plan).bin_bp
     if how not in ("sum", "mean"):
         raise ConfigError(f"how is sum or mean, got {how!r}.")
+    if by in _PLACE:
+        raise ConfigError(f"by names a column of genes or the like, got {by!r}.")
     selected = run.tracks if tracks is None else run.tracks.select(tracks)
     given = _checked(intervals, by)
     # Where the run has no such chromosome its own name does: no bin is found on it.
@@ -87,7 +90,7 @@ def bin_ranges(places: pl.DataFrame, bin_bp: int) -> pl.DataFrame:
 
 
 def _checked(intervals: AnyFrame, by: str | None) -> pl.DataFrame:
-    required = ["chrom", "start", "end", *([] if by is None else [by])]
+    required = [*_PLACE, *([] if by is None else [by])]
     given = collected(intervals, required, _WHAT)
     for name in required:
         if given[name].null_count():
@@ -122,7 +125,7 @@ def _as_genes(
     )
     numbered = genes.select("chrom", "name").with_row_index("gene")
     rows = genes.select("start", "end", chrom="stated", **{by: "name"})
-    return rows.select("chrom", "start", "end", by), named.join(numbered, on=["chrom", "name"])
+    return rows.select(*_PLACE, by), named.join(numbered, on=["chrom", "name"])
 
 
 def _add_up(
