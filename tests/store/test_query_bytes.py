@@ -71,11 +71,12 @@ def test_one_track_over_one_gene_reads_a_small_part_of_the_run(tmp_path) -> None
     assert everything[1] > 0.95 * stored(run)
     assert gene_of_track[0] == gene[0] == 79
     assert track[0] == 44_000
-    assert gene_of_track[1] < 0.02 * everything[1]
-    assert total[1] < 0.02 * everything[1]
-    # A file in five and one of its parts is a sixth; a track of 120, with footers and starts.
+    assert gene_of_track[1] < 0.04 * everything[1]
+    assert total[1] < 0.04 * everything[1]
+    # Of each file at least its last 256 KB are read, which a footer may take.
+    # A gene of all tracks lies in one file of six.
     assert gene[1] < 0.25 * everything[1]
-    assert track[1] < 0.08 * everything[1]
+    assert track[1] < 0.2 * everything[1]
 
 
 def test_one_variant_of_many_reads_a_small_part_of_the_run(tmp_path) -> None:
