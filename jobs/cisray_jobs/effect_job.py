@@ -20,7 +20,6 @@ from cisray.model.registry import read_model
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
 from cisray.scoring.shards import MAX_ROWS, Cutting
 from cisray.store.directory import check_free
-from cisray.store.layout import RunLayout
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.effect_costs import EffectCosts
@@ -59,7 +58,7 @@ class EffectJob(EffectSettings):
         The plan lies in a temporary folder for the length of the block.
         """
         device = self.settled_device()
-        check_free(RunLayout(self.out))
+        check_free(self.layout)
         checkpoint = read_model(self.model)
         checkpoint.config.check_head(self.head)
         tracks = checkpoint.tracks[self.head]

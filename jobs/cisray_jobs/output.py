@@ -79,8 +79,7 @@ def plan(told: RunPlan) -> None:
             "shards": f"{told.shards:,} of up to {counted(told.tiles_per_shard, 'tile')}, "
             f"{told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
-            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
-            f"{size(told.free_bytes)} free",
+            "disk": _disk(told),
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.tiles_to_check, 'tile')} left to predict both ways",
@@ -106,8 +105,7 @@ def effect_plan(told: EffectPlan) -> None:
             **_gradients(told.gradients),
             "shards": f"{told.shards:,}, {told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
-            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
-            f"{size(told.free_bytes)} free",
+            "disk": _disk(told),
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.rows_to_check, 'row')} left to compute both ways",
@@ -116,6 +114,12 @@ def effect_plan(told: EffectPlan) -> None:
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
     )
+
+
+def _disk(told: RunPlan | EffectPlan) -> str:
+    """Tell how much will be written, and how much room there is where that has a bound."""
+    free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
+    return f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits{free}"
 
 
 def _gradients(told: GradientPlan | None) -> dict[str, str]:

@@ -84,7 +84,7 @@ class RunPlan:
     rows_left: int
     tiles_to_check: int
     estimated_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     teraflop: float
     estimated_seconds: float
     worker_bytes: int

@@ -17,7 +17,6 @@ from cisray.inference.choose import Method
 from cisray.inference.precision import Precision
 from cisray.scoring.planned import Planned, SiteCount
 from cisray.scoring.variants import EffectOptions
-from cisray.store.files import free_bytes
 from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
@@ -74,7 +73,7 @@ class EffectPlan:
     rows_left: int
     rows_to_check: int
     estimated_bytes: int
-    free_bytes: int
+    free_bytes: int | None
     teraflop: float
     estimated_seconds: float
     worker_bytes: int
@@ -218,12 +217,12 @@ class PreparedEffects:
     def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
         """Raise StorageError if the disk cannot hold the shards that are still to be written."""
         needed = self._file_bytes(pending)
-        free = free_bytes(self.config.out) + reclaimed
-        if needed > free:
+        free = self.config.layout.folder.free_bytes()
+        if free is not None and needed > free + reclaimed:
             raise StorageError(
-                f"The run needs about {size(needed)} more, but {self.config.out} has {size(free)} "
-                f"free. Make space, select less with {self.config.narrowed_by}, lower "
-                "--mantissa-bits, or write to another disk."
+                f"The run needs about {size(needed)} more, but {self.config.out} has "
+                f"{size(free + reclaimed)} free. Make space, select less with "
+                f"{self.config.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )
 
     @property
@@ -271,7 +270,7 @@ class PreparedEffects:
             rows_left=rows_left,
             rows_to_check=checks,
             estimated_bytes=self._file_bytes(pending),
-            free_bytes=free_bytes(self.config.out),
+            free_bytes=self.config.layout.folder.free_bytes(),
             teraflop=(left * self.costs.work(*work) + passes) / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
             worker_bytes=self.worker_bytes,

@@ -31,8 +31,7 @@ from cisray.scoring.plan import (
 )
 from cisray.scoring.tiles import stretches
 from cisray.store.directory import check_free
-from cisray.store.files import free_bytes
-from cisray.store.layout import RunLayout, assign_blocks
+from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.run import ShardSink
 from cisray.store.seal import RunSummary
@@ -108,7 +107,7 @@ class ScoreGenome(ScoringJob):
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
         device = self.settled_device()
-        check_free(RunLayout(self.out))
+        check_free(self.layout)
         checkpoint = read_model(self.model)
         config = checkpoint.config
         config.check_head(self.head)
@@ -301,7 +300,7 @@ class PreparedGenome:
             rows_left=rows_left,
             tiles_to_check=checks,
             estimated_bytes=stored_bytes(rows_left * len(self.tracks), self.config.mantissa_bits),
-            free_bytes=free_bytes(self.config.out),
+            free_bytes=self.config.layout.folder.free_bytes(),
             teraflop=(flops + checks * costs.plain_flops) / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
             worker_bytes=self.worker_bytes,

@@ -37,8 +37,8 @@ from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import model_from_checkpoint
 from cisray.store.directory import check_free, has_run, read_manifest, require_same
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
-from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
 from cisray.store.run import ShardSink
@@ -231,7 +231,7 @@ class ScoringJob(JobConfig):
         if self.restart:
             return None
         try:
-            return read_manifest(RunLayout(self.out)).config.get(name)
+            return read_manifest(self.layout).config.get(name)
         except RunNotFound:
             return None
 
@@ -257,10 +257,10 @@ class ScoringJob(JobConfig):
             if self.restart:
                 # The old run goes only when nothing foreseeable stands in the way of the new one.
                 every = list(prepared.plan.spans)
-                prepared.check_space(every, reclaimed=data_bytes(self.out))
+                prepared.check_space(every, reclaimed=data_bytes(self.layout))
                 executor = engine.enter_context(self.open_executor(prepared.resources, len(every)))
             sink = opened.enter_context(prepared.begin(restart=self.restart))
-            refuse_unchecked(self.out, prepared.sampled)
+            refuse_unchecked(sink.layout, prepared.sampled)
             pending = checked_first(sink.pending(), prepared.sampled)
             if pending:
                 if executor is None:
@@ -279,19 +279,25 @@ class ScoringJob(JobConfig):
 
         Raises RunConflict where the run itself would: for a directory of something else.
         """
-        layout = RunLayout(self.out)
+        layout = self.layout
         check_free(layout)
         if self.restart or not has_run(layout):
             return set()
-        require_same(layout, read_manifest(layout), manifest)
-        refuse_unchecked(self.out, sampled)
+        there = read_manifest(layout)
+        require_same(layout, there, manifest)
+        refuse_unchecked(layout.of(there.begun), sampled)
         return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+
+    @property
+    def layout(self) -> RunLayout:
+        """The names below `out`."""
+        return RunLayout(locate(self.out))
 
     @property
     def place(self) -> Place:
         """Tell workers where everything is; the device is settled separately."""
         return Place(
-            run=self.out.absolute(),
+            run=self.layout.root,
             model=self.model.absolute(),
             fasta=self.fasta.absolute(),
             device=self.settled_device(),
@@ -322,11 +328,11 @@ class ScoringJob(JobConfig):
         `reclaimed` bytes of the disk will have become free when it is.
         """
         needed = stored_bytes(rows * columns, self.mantissa_bits)
-        free = free_bytes(self.out) + reclaimed
-        if needed > free:
+        free = self.layout.folder.free_bytes()
+        if free is not None and needed > free + reclaimed:
             raise StorageError(
                 f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} tracks), "
-                f"but {self.out} has {size(free)} free. Make space, select less with "
+                f"but {self.out} has {size(free + reclaimed)} free. Make space, select less with "
                 f"{self.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )
 
@@ -343,9 +349,9 @@ class ScoringJob(JobConfig):
         }
 
 
-def data_bytes(out: Path) -> int:
+def data_bytes(layout: RunLayout) -> int:
     """Count the bytes of the data files of a run."""
-    return sum(file.stat().st_size for file in RunLayout(out).data.rglob("*.parquet"))
+    return sum(layout.folder.below(layout.data).values())
 
 
 def given(value: int | str) -> int | None:

@@ -18,6 +18,7 @@ from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
+from cisray.store.folder import RunPlace
 from cisray.store.run import ShardSink
 
 
@@ -25,7 +26,7 @@ from cisray.store.run import ShardSink
 class Place:
     """Where a worker finds what it needs: the run that has begun, the weights, the genome."""
 
-    run: Path
+    run: RunPlace
     model: Path
     fasta: Path
     device: str

@@ -24,9 +24,11 @@ from cisray.errors import (
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
+from cisray.store.folder import RunPlace
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
-from cisray.store.layout import RunLayout, run_root, value_columns
+from cisray.store.layout import RunLayout, value_columns
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
 from cisray.store.queries.frames import AnyFrame
@@ -34,8 +36,8 @@ from cisray.store.queries.join import KEY, join_variants
 from cisray.store.queries.sums import How, sum_over
 from cisray.store.queries.top import Sign, top_variants
 from cisray.store.query import Bounds, RowQuery
-from cisray.store.receipt import read_committed, size_of
-from cisray.store.seal import list_files
+from cisray.store.receipt import read_all_committed
+from cisray.store.seal import is_sealed, list_files
 from cisray.store.tile_plan import as_tiles
 from cisray.tracks import TrackSet
 
@@ -68,13 +70,18 @@ class Run:
     committed when it was opened.
     """
 
-    path: Path
+    layout: RunLayout
     manifest: RunManifest
     tracks: TrackSet
     plan: Plan
     files: pl.DataFrame
     sealed: bool
     blocks: dict[str, list[int]]
+
+    @property
+    def path(self) -> RunPlace:
+        """Where the run lies: a path on a disk."""
+        return self.layout.root
 
     @property
     def chromosomes(self) -> list[str]:
@@ -101,7 +108,7 @@ class Run:
         Raises WrongRun for a run along the genome.
         """
         chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
-        return pl.scan_parquet(as_keyed(self.plan).path, glob=False).with_columns(chroms)
+        return as_keyed(self.plan).file.scan().with_columns(chroms)
 
     @property
     def rejects(self) -> pl.LazyFrame:
@@ -109,7 +116,7 @@ class Run:
 
         Raises WrongRun for a run along the genome.
         """
-        return pl.scan_parquet(as_keyed(self.plan).rejects_path, glob=False)
+        return as_keyed(self.plan).rejects.scan()
 
     def scan(
         self,
@@ -235,14 +242,16 @@ class Run:
         not as it was written.
         """
         self.plan.check(self.manifest)
-        for row in self.files.iter_rows(named=True):
-            path = self._checked_path(row)
-            with path.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != row["sha256"]:
+        self._check_sizes(self.files)
+        for name, recorded in self.files.select("path", "sha256").iter_rows():
+            digest = hashlib.sha256()
+            for chunk in self.layout.folder.chunks(name):
+                digest.update(chunk)
+            if digest.hexdigest() != recorded:
                 raise StorageError(
-                    f"{path} is damaged: its sha256 is {found}, the run recorded {row['sha256']}. "
-                    f"Bring it back from a copy, or score again into another --out."
+                    f"{self.layout.tell(name)} is damaged: its sha256 is {digest.hexdigest()}, the "
+                    f"run recorded {recorded}. Bring it back from a copy, or score again into "
+                    f"another --out."
                 )
         return self.files.height
 
@@ -278,23 +287,24 @@ class Run:
         self, query: RowQuery, files: pl.DataFrame, bounds: Bounds | None
     ) -> pl.LazyFrame:
         """Scan files of one block, in plan order, the chromosome taken from the file list."""
-        paths = {
-            str(chrom): [self._checked_path(row) for row in group.iter_rows(named=True)]
+        self._check_sizes(files)
+        names = {
+            str(chrom): group["path"].to_list()
             for (chrom,), group in files.group_by(["chrom"], maintain_order=True)
         }
-        return query.scan(paths, bounds)
+        return query.scan(names, bounds, self.layout.folder.scan)
 
-    def _checked_path(self, file: dict[str, object]) -> Path:
+    def _check_sizes(self, files: pl.DataFrame) -> None:
         # Polars passes over an empty file without a word, hence the comparison of sizes.
-        path = self.path / str(file["path"])
-        size = size_of(path)
-        if size != file["bytes"]:
-            found = "is missing" if size is None else f"has {size:,} bytes"
-            raise StorageError(
-                f"{path} {found}, the run recorded {file['bytes']:,} bytes. Bring it back from a "
-                f"copy, or score again into another --out."
-            )
-        return path
+        sizes = self.layout.folder.sizes_of(files["path"].to_list())
+        for name, recorded in files.select("path", "bytes").iter_rows():
+            size = sizes.get(name)
+            if size != recorded:
+                found = "is missing" if size is None else f"has {size:,} bytes"
+                raise StorageError(
+                    f"{self.layout.tell(name)} {found}, the run recorded {recorded:,} bytes. Bring "
+                    f"it back from a copy, or score again into another --out."
+                )
 
     def _resolve(self, region: Region) -> tuple[str, int, int | None]:
         known = self.chromosomes
@@ -326,10 +336,10 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(run_root(path))
+    layout = RunLayout(locate(path))
     manifest = read_manifest(layout)
-    layout = RunLayout(layout.root, manifest.begun)
-    sealed = layout.success.exists()
+    layout = layout.of(manifest.begun)
+    sealed = is_sealed(layout)
     if not sealed and not allow_unsealed:
         raise RunNotFound(
             f"{layout.root} holds a run that is not sealed: rows may be missing. Run the same "
@@ -339,12 +349,11 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
     if sealed:
-        files = read_table(layout.files)
+        files = read_table(layout.file(layout.files))
     else:
-        receipts = (read_committed(layout, shard) for shard in plan.spans)
-        files = list_files([receipt for receipt in receipts if receipt is not None])
+        files = list_files(read_all_committed(layout, plan.spans))
     return Run(
-        path=layout.root,
+        layout=layout,
         manifest=manifest,
         tracks=tracks,
         plan=plan,
