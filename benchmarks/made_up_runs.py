@@ -19,6 +19,7 @@ from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
+from cisray.store.stored_table import count_rows
 from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray.version import __version__
@@ -150,7 +151,7 @@ def write_variants(
 ) -> None:
     """Write and seal a run of variants; `partial` among the facts names statistics with gaps."""
     held = assign_blocks(tracks, len(statistics)) if blocks is None else blocks
-    rejected = pq.read_metadata(plan.rejects_path).num_rows
+    rejected = count_rows(plan.rejects, REJECTS)
     config = {
         "statistics": list(statistics), "partial": facts.pop("partial", []),
         "entries": plan.scored + rejected, "scored": plan.scored, "rows": plan.rows,
