@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow.parquet as pq
 import pybigtools
 import pytest
@@ -23,6 +24,7 @@ from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.native import save_native
 from cisray.model.enformer.initialise import initialise
 from cisray.model.enformer.network import Enformer
+from cisray.store.scan import open_run
 from cisray.tracks import TrackSet
 from cisray_jobs.models import SIZES
 
@@ -178,7 +180,7 @@ def top_variants(world: World, answers: dict[str, Any]) -> None:
         values = np.stack([effects[f"SAD_t{t:04d}"][order] for t in tracks])
         strength = np.abs(values).max(axis=0)
         best = np.argsort(-strength, kind="stable")[:10]
-        some = answers["top"].filter(answers["pl"].col("group") == group)
+        some = answers["top"].filter(pl.col("group") == group)
         assert some["SAD"].abs().to_list() == strength[best].tolist()
         assert some["variant"].to_list() == effects["variant"][order][best].tolist()
         assert set(some["track"]) <= {f"t{t:04d}" for t in tracks}
@@ -309,6 +311,42 @@ CHECKS: dict[str, Callable[[World, dict[str, Any]], None]] = {
 @pytest.mark.parametrize("number", CHECKS)
 def test_the_answer_is_right(world, answers, number) -> None:
     CHECKS[number](world, answers)
+
+
+def test_joins_and_rankings_of_saturation_and_site_runs(world) -> None:
+    """Of these the guide says little: rows are known by more, or the input stated no alleles."""
+    chrom, first, _ = PROMOTER
+    ref = world.texts[chrom][first - 1]
+    asked = pl.DataFrame({"chrom": ["21"], "pos": [first], "ref": [ref], "alt": [other(ref)]})
+    run = open_run(world.folder / "runs/promoter")
+    effects = world.table("promoter/data/effects")
+    (row,) = np.flatnonzero((effects["pos"] == first) & (effects["alt"] == other(ref)))
+    joined = run.join_variants(asked, tracks=5, stats="SAD").collect()
+    assert joined.columns[4:] == ["status", "variant", "region", "SAD_t0005"]
+    assert joined.row(0)[4:] == ("scored", effects["variant"][row], 0, effects["SAD_t0005"][row])
+    best = np.abs(effects["SAD_t0005"]).argmax()
+    ranked = run.top(1, tracks=5).to_dicts()[0]
+    assert (ranked["pos"], ranked["alt"]) == (effects["pos"][best], effects["alt"][best])
+
+    chrom, pos, ref, alt = world.snvs[25]
+    sites = [
+        (pos + 200, pos + 201, "far"),
+        (pos - 1, pos, "here"),
+        (pos + 6_000, pos + 6_001, "off"),
+    ]
+    lines = (f"{chrom}\t{start}\t{end}\t{name}\n" for start, end, name in sites)
+    (world.folder / "tss.bed").write_text("".join(lines))
+    write_vcf(world.folder / "one.vcf", [(chrom, pos, ".", ref, alt)])
+    at = ("--vcf", world.folder / "one.vcf", "--at", world.folder / "tss.bed", "--stats", "SAD")
+    model = ("--model", world.folder / "tiny.safetensors", "--fasta", world.folder / "genome.fa")
+    run = score("variants", world.folder / "runs/sites", *model, *at)
+    asked = pl.DataFrame({"chrom": [chrom], "pos": [pos], "ref": [ref], "alt": [alt]})
+    joined = run.join_variants(asked, tracks=5).collect()
+    assert joined["site_name"].to_list() == ["far", "here"]
+    assert joined["site"].to_list() == [0, 1]
+    values = world.table("sites/data/effects")["SAD_t0005"]
+    assert joined["SAD_t0005"].to_list() == values.tolist()
+    assert run.top(1, tracks=5)["site"].to_list() == [int(np.abs(values).argmax())]
 
 
 def test_every_question_has_a_query_and_a_check() -> None:

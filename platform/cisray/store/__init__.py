@@ -1,8 +1,8 @@
 """Run directories: predictions written shard by shard, sealed, and queried.
 
 Knows Arrow, Parquet, Polars and local disks; knows nothing of DNA, models, torch or Ray.
-`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it; `kinds`
-says in what runs of bins and of variants differ.
+`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it, `queries`
+join, rank and sum what it reads; `kinds` says in what runs of bins and of variants differ.
 
     RUN/
       run.json           what the run is made from; written last at the start

@@ -60,7 +60,12 @@ def join_variants(
     scores = holding(run, places).scan(tracks=tracks, stats=stats)
     brought = [name for name in scores.collect_schema().names() if name not in _LEFT_OUT]
     refuse_same_names(asked, [STATUS, *brought], _WHAT)
-    scores = scores.filter(pl.col("pos").is_in(places["end"].unique().implode()))
+    positions = places["end"].unique()
+    # The bounds leave out row groups, by their statistics; the positions leave out pages.
+    scores = scores.filter(
+        pl.col("pos").is_between(positions.min(), positions.max()),
+        pl.col("pos").is_in(positions.implode()),
+    )
     return (
         asked.lazy()
         .with_row_index(_ROW)
