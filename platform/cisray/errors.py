@@ -100,6 +100,10 @@ class MissingExtra(InputError):
     """What is asked for needs an optional package that is not installed."""
 
 
+class FrameError(InputError):
+    """A frame handed to a query lacks a column, or has one of a type or name that cannot be."""
+
+
 class DeviceTooSmall(InputError):
     """Not even one sequence fits into the memory of the device that was chosen."""
 

@@ -1,9 +1,9 @@
 """Run directories: predictions written shard by shard, sealed, and queried.
 
 Knows Arrow, Parquet, Polars, local disks and object stores; knows nothing of DNA, models, torch or
-Ray. `manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it;
-`kinds` says in what runs of bins and of variants differ, `folder` what all of them ask of the place
-that they lie in.
+Ray. `manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it,
+`queries` join, rank and sum what it reads; `kinds` says in what runs of bins and of variants
+differ, `folder` what all of them ask of the place that they lie in.
 
     RUN/
       run.json           what the run is made from; written last at the start
