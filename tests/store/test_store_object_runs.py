@@ -106,6 +106,21 @@ def test_queries_find_the_same_rows_as_on_a_disk(bucket, tmp_path) -> None:
         assert run.scan(**given).collect().height > 0
     assert_frame_equal(run.variants.collect(), local.variants.collect())
     assert_frame_equal(run.rejects.collect(), local.rejects.collect())
+    assert_frame_equal(run.top(3), local.top(3))
+    given = run.variants.select("chrom", "pos", "ref", "alt").collect()
+    joined = run.join_variants(given).collect()
+    assert_frame_equal(joined, local.join_variants(given).collect())
+    assert "SAD_t0003" in joined.columns
+
+
+def test_sums_are_those_of_a_disk(bucket, tmp_path) -> None:
+    bins.finish(bucket)
+    bins.finish(tmp_path / "run")
+    intervals = pl.DataFrame({"chrom": ["chr2", "chr2"], "start": [513, 2000], "end": [900, 2100]})
+    summed = open_run(bucket).sum_over(intervals)
+    # Bins 512, 640, 768, 896; and 2048.
+    assert summed["bins"].to_list() == [4, 1]
+    assert_frame_equal(summed, open_run(tmp_path / "run").sum_over(intervals))
 
 
 def test_a_resumed_run_does_what_is_missing_only(world, bucket) -> None:
