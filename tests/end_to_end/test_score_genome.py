@@ -172,6 +172,7 @@ def test_plain_readers_see_the_same_rows(whole: Run) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("embedded_ray")
 def test_a_pool_of_workers_changes_nothing(score, whole: Run, tmp_path: Path) -> None:
     run = score(tmp_path / "run", mantissa_bits=23, tiles_per_shard=4, workers=2)
     assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=ROUNDING)

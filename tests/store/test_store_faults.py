@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 import store_faults
 import store_runs as bins
+import store_variants as variants
 
 from cisray.errors import RunConflict, RunNotFound, StorageError
 from cisray.store.files import free_bytes, publish
@@ -59,6 +60,17 @@ def check_no_half_rows(world: ModuleType, path: Path) -> None:
         assert rows == world.expected_rows()
 
 
+# Both kinds of run are written by the same code: by default each of the two tests that kill at
+# every call has one of them, and the other when it may take long.
+def killed_at_every_call(by_default: str) -> pytest.MarkDecorator:
+    worlds = [
+        pytest.param(world, marks=() if by_default == world.NAME else pytest.mark.slow)
+        for world in (bins, variants)
+    ]
+    return pytest.mark.parametrize("world", worlds, ids=lambda world: world.NAME)
+
+
+@killed_at_every_call("variants")
 def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) -> None:
     run_to_end(world, "whole", tmp_path / "runs")
     killed = sorted((tmp_path / "runs").iterdir())
@@ -71,6 +83,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) 
         check_whole(world, path)
 
 
+@killed_at_every_call("bins")
 def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
