@@ -143,8 +143,8 @@ class PreparedEffects:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             provenance=self.config.history(
                 checkpoint,
+                self.genome.sha256,
                 {
-                    "inputs": self.config.told_inputs(),
                     "rejected": dict(self.rejected),
                     "reasons": self.approach.reasons,
                     "self_check": self.config.told_check(self.sample),
@@ -191,11 +191,10 @@ class PreparedEffects:
         """Count the rows to check of each shard that has some."""
         return self.sample.by_shard
 
-    @property
-    def task(self) -> RowTask:
-        """What the workers do."""
+    def task(self, session: str) -> RowTask:
+        """What the workers do for a driver that began then."""
         return self.config.task_type(
-            place=self.config.place,
+            place=self.config.place(session),
             method=self.approach.predictor.method,
             precision=self.approach.precision.precision,
             batch_size=self.resources.batch_size,

@@ -16,6 +16,7 @@ says in what runs of bins and of variants differ.
       _failed/           one record per shard given up, until it is committed after all
       _staging/          files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
+      summary.json       how long it took, and on what, once sealed
       _SUCCESS           empty; the run is sealed
       _lock              locked by the driver
 """

@@ -29,7 +29,7 @@ from cisray.store.files import (
 from cisray.store.kinds import PLAN_TABLES, kind_of
 from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
-from cisray.store.plan import Plan
+from cisray.store.plan import Plan, ShardSpan
 from cisray.store.receipt import size_of
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
@@ -40,7 +40,8 @@ Blocks = Mapping[str, list[int]]
 _ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
 _BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
 _OURS = _ANY_TIME | {
-    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
+    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "summary.json",
+    "_SUCCESS",
 }  # fmt: skip
 
 _WAY_OUT = "Bring the file back from a copy, or start again with --restart."
@@ -121,7 +122,7 @@ def clear(layout: RunLayout) -> None:
             f"({', '.join(foreign[:5])}). Move that away, or choose another --out."
         )
     tables = _tables_there(layout)
-    for path in (layout.success, layout.files):
+    for path in (layout.success, layout.summary, layout.files):
         remove_if_there(path)
     close_staging(layout)
     for folder in (layout.commits, layout.failures, layout.data):
@@ -238,6 +239,19 @@ def run_metadata(manifest: RunManifest, table: Table) -> dict[str, str]:
         "cisray.genome_sha256": manifest.genome_sha256,
         "cisray.tracks_sha256": manifest.tracks_sha256,
         "cisray.version": manifest.code_version,
+    }
+
+
+def data_metadata(manifest: RunManifest, block: str, span: ShardSpan) -> dict[str, str]:
+    """List what a data file says besides: the block and the shard that it holds."""
+    kind = kind_of(manifest)
+    statistics = kind.statistics(manifest)
+    return run_metadata(manifest, kind.data) | {
+        "cisray.block": block,
+        "cisray.chrom": span.chrom,
+        "cisray.start": str(span.start),
+        "cisray.end": str(span.end),
+        **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
     }
 
 

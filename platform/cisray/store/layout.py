@@ -92,6 +92,11 @@ class RunLayout:
         return self.root / "_manifest.parquet"
 
     @property
+    def summary(self) -> Path:
+        """How long the run took, once sealed."""
+        return self.root / "summary.json"
+
+    @property
     def success(self) -> Path:
         """An empty file: the run is sealed."""
         return self.root / "_SUCCESS"

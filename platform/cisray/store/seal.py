@@ -28,6 +28,7 @@ from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_committed
+from cisray.store.summary import RunTimes
 from cisray_schemas.runs import RUN_FILES
 
 NAMED_SHARDS = 20
@@ -65,6 +66,8 @@ def seal_run(
     _remove_orphans(layout, set(files["path"].to_pylist()))
     data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
     publish(data, layout.files, staging=layout.closed_staging, exclusive=False)
+    times = RunTimes.of(manifest, receipts).model_dump_json(indent=2).encode() + b"\n"
+    publish(times, layout.summary, staging=layout.closed_staging, exclusive=False)
     remove_tree(layout.failures)
     remove_tree(layout.closed_staging)
     with writing_to(layout.success):
