@@ -4,10 +4,8 @@ Where the record of a shard has been edited to fit, digests say nothing any more
 and values must.
 """
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import store_runs as bins
 import store_variants as variants
+from damage import enter, file_of, rewrite, with_value
 
 from cisray.errors import RunNotFound, StorageError
 from cisray.store.encode import encode_data
@@ -29,15 +28,6 @@ from cisray.store.verify import verify_run
 def run(world, tmp_path) -> Path:
     world.finish(tmp_path / "run")
     return tmp_path / "run"
-
-
-def file_of(run: Path, shard: int, block: str = "cage") -> Path:
-    row = next(
-        row
-        for row in pq.read_table(run / "_manifest.parquet").to_pylist()
-        if (row["shard"], row["block"]) == (shard, block)
-    )
-    return run / row["path"]
 
 
 def kinds(found: Verification) -> set[str]:
@@ -55,44 +45,6 @@ def one(found: Verification, kind: str) -> Problem:
     problems = [problem for problem in found.problems if problem.kind == kind]
     assert len(problems) == 1, found.problems
     return problems[0]
-
-
-def enter(run: Path, shard: int, block: str = "cage", **changes: object) -> None:
-    """Let record and list of files say of a file what is there: its size, its digest."""
-    path = file_of(run, shard, block)
-    data = path.read_bytes()
-    facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
-    record = run / f"_commits/{shard:06d}.json"
-    told = json.loads(record.read_text())
-    for file in told["files"]:
-        if file["block"] == block:
-            file.update(facts)
-    record.write_text(json.dumps(told))
-    table = pq.read_table(run / "_manifest.parquet")
-    rows = table.to_pylist()
-    for row in rows:
-        if (row["shard"], row["block"]) == (shard, block):
-            row.update(facts)
-    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), run / "_manifest.parquet")
-    (run / "summary.json").unlink(missing_ok=True)  # it has the old number of bytes
-
-
-def rewrite(
-    run: Path, shard: int, change: Callable[[pa.Table], pa.Table], block: str = "cage", **facts: int
-) -> Path:
-    """Write other rows under a file's name and footer, and let all records agree with them."""
-    path = file_of(run, shard, block)
-    with pq.ParquetFile(path) as opened:
-        notes = opened.metadata.metadata
-        table = opened.read()
-    owed = table.schema
-    pages = kind_of(open_run(run).manifest).pages
-    changed = change(table).cast(owed)
-    path.write_bytes(
-        encode_data(changed, pages, {k.decode(): v.decode() for k, v in notes.items()})
-    )
-    enter(run, shard, block, **facts)
-    return path
 
 
 def test_a_sound_run_has_no_problems(world, run) -> None:
@@ -257,16 +209,6 @@ def test_rows_of_elsewhere(run, world) -> None:
     found = verify_run(run)
     assert kinds(found) == {"foreign-rows", "missing-rows"}
     assert_names(found, "foreign-rows", path, run, 2)
-
-
-def with_value(value: float, row: int) -> Callable[[pa.Table], pa.Table]:
-    def change(table: pa.Table) -> pa.Table:
-        last = table.num_columns - 1
-        values = table.column(last).to_numpy().copy()
-        values[row] = value
-        return table.set_column(last, table.schema.field(last), pa.array(values))
-
-    return change
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
