@@ -10,7 +10,17 @@ from typing import Annotated, Any, Literal
 import typer
 
 from cisray_jobs.console import display_of, log_to_stderr
-from cisray_jobs.options import Device, Fasta, Json, Model, Quiet, Verbose, Workers, given_options
+from cisray_jobs.options import (
+    Device,
+    Fasta,
+    Json,
+    Model,
+    Quiet,
+    Threads,
+    Verbose,
+    Workers,
+    given_options,
+)
 
 runs_app = typer.Typer(
     help="Look at runs, check, compare, repeat and export them.",
@@ -81,6 +91,7 @@ def runs_verify(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which rows --rescore draws.")] = 0,
     device: Device = None,
+    threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -103,6 +114,7 @@ def runs_verify(
         "fasta": fasta,
         "seed": seed,
         "device": device,
+        "threads": threads,
     }
     job = load_config(VerifyRun, given)
     with run_output.file_progress(quiet=quiet) as on_file:

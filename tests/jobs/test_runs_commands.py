@@ -265,7 +265,7 @@ def test_verify_of_an_unsealed_run(cisray, genome_run, tmp_path) -> None:
 
 def rescoring(files: dict[str, Path], count: int, *more: object) -> tuple[object, ...]:
     given = ("--model", files["model"], "--fasta", files["fasta"])
-    return ("--rescore", count, *given, "--json", *more)
+    return ("--rescore", count, *given, "--threads", 1, "--json", *more)
 
 
 def test_rescoring_tiles(cisray, inputs, genome_run, tmp_path) -> None:
@@ -316,13 +316,13 @@ def rounded(value: float) -> np.float32:
 @pytest.mark.parametrize("more", [(), ("--predictor", "plain")])
 def test_rescoring_gradients(cisray, files, tmp_path, more) -> None:
     run = tmp_path / "run"
-    asked = ("--region", "chr1:600-604", "--region", "chr2:20-23", "--method", "gradient")
+    asked = ("--region", "chr1:600-601", "--region", "chr2:20-21", "--method", "gradient")
     exact = ("--rank-then-exact", 3, "--stats", "SAD,logSAD", *more)
     assert cisray(*options(files, "saturation", run, *asked, *exact)).code == 0
-    answer = cisray("runs", "verify", run, *rescoring(files, 9))
+    answer = cisray("runs", "verify", run, *rescoring(files, 5))
     assert answer.code == 0, answer.out
     again = told(answer)["rescored"]
-    assert (again["checked"], again["unit"], again["problems"]) == (9, "window", [])
+    assert (again["checked"], again["unit"], again["problems"]) == (5, "window", [])
     block = next(iter(open_run(run).blocks))
     # The last column is exact: logSAD of the last track, where it has a value.
     frame = open_run(run).scan().collect()
@@ -331,7 +331,7 @@ def test_rescoring_gradients(cisray, files, tmp_path, more) -> None:
     shard = 0
     assert open_run(run).plan.spans[0].rows > row
     rewrite(run, shard, with_value(rounded(last[row] * 1.5 + 0.5), row), block)
-    found = told(cisray("runs", "verify", run, *rescoring(files, 27)))["rescored"]["problems"]
+    found = told(cisray("runs", "verify", run, *rescoring(files, 12)))["rescored"]["problems"]
     assert {problem["shard"] for problem in found} == {0}
     assert any(frame.columns[-1] in problem["message"] for problem in found)
 
@@ -339,6 +339,7 @@ def test_rescoring_gradients(cisray, files, tmp_path, more) -> None:
 def test_rescoring_wants_what_was_scored_with(cisray, inputs, genome_run, files) -> None:
     command = ("runs", "verify", genome_run, "--rescore", 1)
     cisray(*command).assert_one_paragraph("needs --model and --fasta")
+    cisray(*command, *rescoring(files, 1), "--unsealed").assert_one_paragraph("sealed first")
     cisray(*command[:-2], "--model", inputs.model).assert_one_paragraph("--rescore N")
     wrong = cisray(*command, "--model", files["model"], "--fasta", inputs.fasta)
     wrong.assert_one_paragraph("is not the model that", "its digest is")
@@ -389,7 +390,9 @@ def test_a_rerun_refuses_inputs_that_changed(cisray, files, variant_run, tmp_pat
     found = told(cisray("runs", "diff", variant_run, tmp_path / "new", "--json"))
     assert {field["field"] for field in found["identity"]} >= {"config.entries"}
     assert found["rows"]["only_a"] == 0
-    moved = tmp_path / "moved.vcf"
+    # Of the same name: rejects tell that of their file.
+    moved = tmp_path / "elsewhere" / files["vcf"].name
+    moved.parent.mkdir()
     shutil.copy(files["vcf"], moved)
     other = ("runs", "rerun", variant_run, "--out", tmp_path / "other", *QUIET)
     assert cisray(*other, "--vcf", moved).code == 0

@@ -40,8 +40,8 @@ def tolerated(
     """Say for each track (T) how far each statistic may be off, given what it is computed from.
 
     `bins` of those seen count, `noise` is the share of the signal that may be rounding; a spread
-    may be off by as much as its statistic. Every change lowers no prediction: statistics refuse
-    negative ones.
+    may be off by as much as its statistic. No change makes a prediction negative: statistics refuse
+    such ones.
     """
     first = bins.start - seen.bins.start
     part = slice(first, first + len(bins))
@@ -50,16 +50,29 @@ def tolerated(
     plain = [name.removesuffix(SPREAD) for name in names]
     exact = _compute(plain, here_NT, change_NT)
     effect = EFFECT_TOLERANCES[precision]
-    moved = (
-        (here_NT, change_NT + effect * change_NT.abs()),
+    size_NT = effect * change_NT.abs()
+    # In which direction a difference is off is not known: what moves a statistic most is let pass.
+    effects = (
+        (here_NT, change_NT + size_NT),
+        (here_NT, torch.maximum(change_NT - size_NT, -here_NT)),
         (here_NT, change_NT * (1 - effect)),
+    )
+    others = (
         (here_NT, change_NT + noise * here_NT),
         (here_NT * (1 + TOLERANCES["float32"]), change_NT),
     )
-    allowed = {name: rounding_of(mantissa_bits) * np.abs(exact[name]) for name in plain}
-    for arrays in moved:
-        for name, values_T in _compute(plain, *arrays).items():
-            allowed[name] = allowed[name] + np.abs(values_T - exact[name])
+
+    def moved(arrays: tuple[torch.Tensor, torch.Tensor]) -> dict[str, NDArray[np.float64]]:
+        found = _compute(plain, *arrays)
+        return {name: np.abs(found[name] - exact[name]) for name in exact}
+
+    by_effects, by_others = [moved(a) for a in effects], [moved(a) for a in others]
+    allowed = {
+        name: rounding_of(mantissa_bits) * np.abs(values_T)
+        + np.max([found[name] for found in by_effects], axis=0)
+        + np.sum([found[name] for found in by_others], axis=0)
+        for name, values_T in exact.items()
+    }
     return {name: allowed[name.removesuffix(SPREAD)] for name in names}
 
 
