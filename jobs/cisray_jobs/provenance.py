@@ -27,15 +27,18 @@ def now() -> str:
 
 
 def host_facts() -> dict[str, JsonValue]:
-    """Describe this machine: name, system, processor, its cores for us, memory, GPUs."""
-    gpus = range(torch.cuda.device_count())
+    """Describe this machine: name, system, processor, its cores for us, memory, number of GPUs.
+
+    What GPUs are called is told by the workers that use them: asking opens them, at the cost of
+    memory.
+    """
     return {
         "name": platform.node(),
         "system": platform.platform(terse=True),
         "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_bytes": _memory_bytes(),
-        "gpus": [torch.cuda.get_device_name(gpu) for gpu in gpus],
+        "gpus": torch.cuda.device_count(),
     }
 
 

@@ -114,7 +114,7 @@ def _made_from(facts: RunFacts) -> dict[str, str]:
         "settings": "; ".join(
             f"{name} {_flat(value)}"
             for name, value in settings.items()
-            if name not in _SETTINGS_LEFT_OUT
+            if name not in _SETTINGS_LEFT_OUT and value not in (None, [])
         ),
         "mantissa": f"{identity['mantissa_bits']} bits",
         "created": facts.created,
@@ -124,7 +124,7 @@ def _made_from(facts: RunFacts) -> dict[str, str]:
         memory = host.get("memory_bytes")
         shown = f", {size(memory)}" if isinstance(memory, int) else ""
         lines["begun on"] = f"{host.get('name')}: {host.get('cores')} cores of {host.get('cpu')}"
-        lines["begun on"] += f"{shown}{_gpus(host.get('gpus'))}"
+        lines["begun on"] += f"{shown}{f', {gpus} GPUs' if (gpus := host.get('gpus')) else ''}"
     if facts.times["hosts"]:
         hosts, devices = (_flat(facts.times[key]) for key in ("hosts", "devices"))
         lines["scored on"] = f"{hosts}: {devices}"
@@ -175,7 +175,9 @@ def verified(found: Verified) -> None:
     lines["problems"] = f"{len(found.problems):,}" if found.problems else "none"
     output.facts(f"Verified {read.path}", lines)
     for number, problem in enumerate(found.problems, start=1):
-        typer.echo(_paragraph(f"{number}. {problem.kind}: {problem.message}"))
+        shard = "" if problem.shard is None else f", shard {problem.shard}"
+        told = problem.message.replace(f"{read.path}/", "")
+        typer.echo(_paragraph(f"{number}. {problem.kind}{shard}: {told}"))
 
 
 def difference(found: RunDifference) -> None:
@@ -264,10 +266,6 @@ def _value(value: float | None) -> str:
 def _number(told: Mapping[str, JsonValue], key: str) -> float:
     value = told[key]
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _gpus(gpus: JsonValue) -> str:
-    return f", {_flat(gpus)}" if isinstance(gpus, list) and gpus else ""
 
 
 def _flat(value: JsonValue) -> str:

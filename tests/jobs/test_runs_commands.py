@@ -236,8 +236,9 @@ def test_verify_lists_all_that_is_wrong(cisray, genome_run, variant_run, tmp_pat
     answer = cisray("runs", "verify", run)
     assert answer.code == 1
     flat = " ".join(answer.out.split())
-    for path, kind in ((flipped, "digest"), (gone, "missing-file"), (foreign, "foreign")):
-        assert f"{kind}: {path}" in flat
+    named = ((flipped, "digest"), (gone, "missing-file"), (foreign, "foreign"))
+    for shard, (path, kind) in enumerate(named):
+        assert f"{kind}, shard {shard}: {path.relative_to(run)}" in flat
     found = told(cisray("runs", "verify", run, "--json"))["read"]["problems"]
     assert {(p["kind"], p["shard"]) for p in found} >= {
         *(("digest", 0), ("missing-file", 1), ("foreign", 2))

@@ -21,7 +21,7 @@ from cisray.store.scan import Run, TrackQuery
 from cisray.tracks import TrackSet
 
 ROWS_AT_ONCE = 1 << 15
-VALUES_AT_ONCE = 1 << 22
+VALUES_AT_ONCE = 1 << 21
 MOST_PLACES = 5
 # What a row is known by, beside its chromosome, whatever its input was; the position first.
 _OF_BINS = ("start",)

@@ -49,8 +49,8 @@ class Problem:
 class Verification:
     """What was read of a run, and everything that is wrong with it.
 
-    `rows` and `values` are those of files that could be read; of rows each counts once, in however
-    many blocks it lies.
+    Files, rows and values are those that records and the list of files tell of; a row counts once,
+    in however many blocks it lies.
     """
 
     path: str

@@ -57,7 +57,11 @@ def check_file(root: Path, wanted: Wanted) -> Iterator[Problem]:
         yield problem("missing-file", f"is missing: shard {wanted.shard} has lost it.")
         return
     if size != wanted.file.bytes:
-        yield problem("size", f"has {size:,} bytes, the run recorded {wanted.file.bytes:,} bytes.")
+        yield problem(
+            "size",
+            f"of shard {wanted.shard} has {size:,} bytes, the run recorded "
+            f"{wanted.file.bytes:,} bytes.",
+        )
     else:
         found = _digest_of(path)
         if found != wanted.file.sha256:
