@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from pydantic import JsonValue
@@ -69,18 +68,17 @@ def checked_first(shards: Sequence[int], sampled: Mapping[int, int]) -> list[int
     return sorted(shards, key=lambda shard: shard not in sampled)
 
 
-def refuse_unchecked(out: Path, sampled: Mapping[int, int]) -> None:
+def refuse_unchecked(layout: RunLayout, sampled: Mapping[int, int]) -> None:
     """Refuse to go on where a check has failed unless the shard will be checked again.
 
     Raises RunConflict naming the record.
     """
-    layout = RunLayout(out)
-    for record in read_failures(layout.failures):
+    for record in read_failures(layout):
         if record.kind == "self-check" and record.shard not in sampled:
             raise RunConflict(
                 f"The self-check of shard {record.shard} has failed, as "
-                f"{layout.failure(record.shard)} says, and with this --self-check nothing of it "
-                "would be checked again. Score anew with --restart --predictor plain."
+                f"{layout.tell(layout.failure(record.shard))} says, and with this --self-check "
+                "nothing of it would be checked again. Score anew with --restart --predictor plain."
             )
 
 

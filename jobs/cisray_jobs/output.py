@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Protocol
 import typer
 
 from cisray.scoring.planned import SiteCount
+from cisray.store.layout import table_file
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.plan import Resources
 from cisray_jobs.prepared_effects import EffectPlan
-from cisray_jobs.score_genome import ScoredGenome
+from cisray_jobs.score_genome import RunPlan, ScoredGenome
 from cisray_jobs.units import counted, duration, size
+from cisray_schemas import REJECTS
 
 WIDTH = 100
 SHOWN_FILES = 6
@@ -88,8 +90,7 @@ def plan(told: RunPlan) -> None:
             "shards": f"{told.shards:,} of up to {counted(told.tiles_per_shard, 'tile')}, "
             f"{told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
-            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
-            f"{size(told.free_bytes)} free",
+            "disk": _disk(told),
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.tiles_to_check, 'tile')} left to predict both ways",
@@ -109,14 +110,14 @@ def effect_plan(told: EffectPlan) -> None:
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
             "entries": f"{told.entries:,}: {told.scored:,} scored, {rejects(told.rejected)}",
+            **rejects_warning(told.entries, told.scored),
             **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
             **_gradients(told.gradients),
             "shards": f"{told.shards:,}, {told.shards_done:,} done",
             "rows": f"{told.rows:,}, {told.rows_left:,} left",
-            "disk": f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits, "
-            f"{size(told.free_bytes)} free",
+            "disk": _disk(told),
             "predictor": f"{told.predictor}: {told.predictor_reason}",
             "precision": f"{told.precision}: {told.precision_reason}",
             "self-check": f"{counted(told.rows_to_check, 'row')} left to compute both ways",
@@ -125,6 +126,12 @@ def effect_plan(told: EffectPlan) -> None:
             "time": f"about {duration(told.estimated_seconds)}, roughly, until shards are done",
         },
     )
+
+
+def _disk(told: RunPlan | EffectPlan) -> str:
+    """Tell how much will be written, and how much room there is where that has a bound."""
+    free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
+    return f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits{free}"
 
 
 def _gradients(told: GradientPlan | None) -> dict[str, str]:
@@ -145,6 +152,18 @@ def rejects(counts: Mapping[str, int]) -> str:
         return "none rejected"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     return f"{sum(counts.values()):,} rejected ({reasons})"
+
+
+def rejects_warning(entries: int, scored: int) -> dict[str, str]:
+    """Warn where most of what came in is not scored, which is seldom what was meant.
+
+    >>> [rejects_warning(7, scored).get("WARNING") for scored in (0, 3, 4)]
+    ['none of the 7 entries is scored', 'only 3 of the 7 entries are scored', None]
+    """
+    if 2 * scored >= entries:
+        return {}
+    few = f"only {scored:,}" if scored else "none"
+    return {"WARNING": f"{few} of the {entries:,} entries {'are' if scored > 1 else 'is'} scored"}
 
 
 def sites(counts: SiteCount | None) -> dict[str, str]:
@@ -172,6 +191,7 @@ def effects(summary: ScoredEffects) -> None:
         {
             "entries": f"{summary.entries:,}: {summary.scored:,} scored, "
             f"{rejects(summary.rejected)}",
+            **rejects_warning(summary.entries, summary.scored),
             **sites(summary.sites),
             "rows": f"{summary.rows:,}",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
@@ -179,9 +199,17 @@ def effects(summary: ScoredEffects) -> None:
             "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled row')}: "
             f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
-            "rejects": f'cisray.open_run("{summary.path}").rejects',
+            **_rejects_place(summary),
         },
     )
+
+
+def _rejects_place(summary: ScoredEffects) -> dict[str, str]:
+    """Tell where the rejects are listed, if there are any."""
+    if not summary.rejected:
+        return {}
+    file = f"{summary.path}/{table_file(REJECTS)}"
+    return {"rejects": f'{file}, cisray.open_run("{summary.path}").rejects'}
 
 
 def run(summary: ScoredGenome) -> None:

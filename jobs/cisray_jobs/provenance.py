@@ -66,6 +66,21 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model()
 
 
+def told_of_job(
+    job: BaseModel, files: Mapping[str, Path], known: Mapping[str, str]
+) -> dict[str, JsonValue]:
+    """Tell a job's options and input files, the machine and the libraries, for a manifest.
+
+    `known` are digests of files as `file_facts` takes them.
+    """
+    return {
+        "options": resolved_options(job),
+        "files": file_facts(files, known),
+        "host": host_facts(),
+        "versions": library_versions(),
+    }
+
+
 def resolved_options(job: BaseModel) -> dict[str, JsonValue]:
     """Tell every option of a job as it stands, defaults included, with paths that hold anywhere."""
     paths = {name: str(value.absolute()) for name, value in job if isinstance(value, Path)}

@@ -16,10 +16,11 @@ from cisray.errors import ConfigError, RunConflict
 from cisray.genome.reference import Genome
 from cisray.model.registry import read_model
 from cisray.store.directory import read_manifest
-from cisray.store.layout import RunLayout, run_root
+from cisray.store.layout import RunLayout
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.version import __version__
-from cisray_jobs.config import JobConfig, load_config
+from cisray_jobs.config import JobConfig, RunLocation, load_config
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.provenance import digest_of
 from cisray_jobs.saturate import Saturate
@@ -41,8 +42,8 @@ log = logging.getLogger(__name__)
 class Rerun(JobConfig):
     """Which run, into which folder, and where its inputs lie now if they were moved."""
 
-    run: Path
-    out: Path
+    run: RunLocation
+    out: RunLocation
     model: Path | None = None
     fasta: Path | None = None
     vcf: Path | None = None
@@ -82,7 +83,9 @@ class Rerun(JobConfig):
             if value is not None and name not in kind.model_fields:
                 raise ConfigError(f"--{name}: a run of {manifest.job} has no such input.")
         told = {name: value for name, value in given.items() if value is not None}
-        return load_config(kind, {**options, **told, "out": self.out, "like": run_root(self.run)})
+        return load_config(
+            kind, {**options, **told, "out": self.out, "like": locate(self.run).place}
+        )
 
     def check_inputs(self, job: ScoreGenome | ScoreVariants | Saturate) -> None:
         """Compare the digest of every input with the one that the run keeps.
@@ -113,7 +116,7 @@ class Rerun(JobConfig):
 
     @property
     def _manifest(self) -> RunManifest:
-        return read_manifest(RunLayout(run_root(self.run)))
+        return read_manifest(RunLayout(locate(self.run)))
 
 
 def _stated(kind: ScoringJobType, kept: dict[str, Any]) -> Iterator[tuple[str, Any]]:

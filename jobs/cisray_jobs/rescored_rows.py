@@ -174,7 +174,7 @@ def told(run: Run, shard: int, column: str, share: float, text: str) -> Found:
     )
     files = run.files.filter(pl.col("shard") == shard, pl.col("block") == block)
     place = str(files["path"][0])
-    message = f"{run.path / place}: {text} {AGAIN}"
+    message = f"{run.layout.tell(place)}: {text} {AGAIN}"
     return Found(share, (Problem("rescored", place, shard, message),))
 
 

@@ -3,8 +3,8 @@
 Knows manifests, records and what jobs write into both; knows nothing of how it is shown.
 """
 
-import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,11 +12,13 @@ from typing import Literal
 import polars as pl
 from pydantic import JsonValue
 
-from cisray.errors import RunNotFound, StorageError
+from cisray.errors import ConfigError, RunNotFound, StorageError
 from cisray.store.directory import read_manifest, require_complete
 from cisray.store.failure import ShardFailureRecord, read_failures
-from cisray.store.layout import RunLayout, run_root
-from cisray.store.receipt import Receipt, read_committed
+from cisray.store.folder import Folder
+from cisray.store.layout import RunLayout
+from cisray.store.locate import locate
+from cisray.store.receipt import read_all_committed
 from cisray.store.scan import Run, open_run
 from cisray.store.summary import RunTimes
 from cisray_jobs.checks import SelfCheckSummary, summarise
@@ -83,48 +85,56 @@ class RunFacts:
         return int(str(self.times["files"]))
 
 
-def list_runs(folder: Path, depth: int = 1) -> list[ListedRun]:
+def list_runs(folder: Path | str, depth: int = 1) -> list[ListedRun]:
     """List the runs in a folder and `depth` levels below it, by path; never within a run.
 
     Raises RunNotFound where there is no such folder.
     """
-    root = run_root(folder)
-    if not root.is_dir():
-        raise RunNotFound(f"{root} is no folder; give one that holds runs.")
-    return [_listed(path) for path in _runs_in(root, depth)]
-
-
-def _runs_in(folder: Path, depth: int) -> Iterator[Path]:
-    if RunLayout(folder).run_json.is_file():
-        yield folder
-    elif depth > 0:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
-        for name in names:
-            yield from _runs_in(folder / name, depth - 1)
-
-
-def _listed(path: Path) -> ListedRun:
+    root = locate(folder)
     try:
-        manifest = read_manifest(RunLayout(path))
+        exists = root.names() is not None
+    except NotADirectoryError:
+        exists = False
+    if not exists:
+        raise RunNotFound(f"{root.place} is no folder; give one that holds runs.")
+    return [_listed(RunLayout(found)) for found in _runs_in(root, depth)]
+
+
+def _runs_in(folder: Folder, depth: int) -> Iterator[Folder]:
+    # A plain file has no names below it, nor has what no run's place can be called.
+    with suppress(NotADirectoryError):
+        names = folder.names() or []
+        if "run.json" in names:
+            yield folder
+        elif depth > 0:
+            for name in sorted(names):
+                with suppress(ConfigError):
+                    yield from _runs_in(locate(folder.tell(name)), depth - 1)
+
+
+def _listed(layout: RunLayout) -> ListedRun:
+    path = str(layout.root)
+    name = path.rpartition("/")[2]
+    try:
+        manifest = read_manifest(layout)
     except StorageError as error:
-        return ListedRun(str(path), path.name, "", "damaged", 0, 0, 0, 0, 0, "", "", "", str(error))
+        return ListedRun(path, name, "", "damaged", 0, 0, 0, 0, 0, "", "", "", str(error))
     state: State
     rows = size = done = owed = 0
     damage = ""
-    failures = read_failures(RunLayout(path).failures)
+    failures = read_failures(layout.of(manifest.begun))
     try:
         run = open_run(path, allow_unsealed=True)
         rows, size = run.plan.rows, int(run.files["bytes"].sum())
         done, owed = run.files["shard"].n_unique(), len(run.plan.spans)
         state = _state(run, failures)
         if run.sealed:
-            require_complete(RunLayout(path))
+            require_complete(layout)
     except StorageError as error:
         state, damage = "damaged", str(error)
     return ListedRun(
-        path=str(path),
-        name=path.name,
+        path=path,
+        name=name,
         job=manifest.job,
         state=state,
         shards=owed or manifest.num_shards,
@@ -145,16 +155,15 @@ def _state(run: Run, failures: list[ShardFailureRecord]) -> State:
     return "failed" if failures else "unfinished"
 
 
-def describe_run(path: Path, cost_per_hour: float | None = None) -> RunFacts:
+def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFacts:
     """Say everything about a run, sealed or not; `cost_per_hour` is of all that it ran on.
 
     Raises RunNotFound where there is none, StorageError when its parts are damaged.
     """
     run = open_run(path, allow_unsealed=True)
     manifest = run.manifest
-    layout = RunLayout(run.path, manifest.begun)
-    receipts = _receipts(layout, run)
-    failures = read_failures(layout.failures)
+    receipts = read_all_committed(run.layout, run.plan.spans)
+    failures = read_failures(run.layout)
     times = RunTimes.of(manifest, receipts)
     price = None if cost_per_hour is None else times.cost_per_million_rows(cost_per_hour)
     return RunFacts(
@@ -184,11 +193,6 @@ def describe_run(path: Path, cost_per_hour: float | None = None) -> RunFacts:
         cost=None if price is None else price * times.rows / 1e6,
         cost_per_million_rows=price,
     )
-
-
-def _receipts(layout: RunLayout, run: Run) -> list[Receipt]:
-    found = (read_committed(layout, shard) for shard in run.plan.spans)
-    return [receipt for receipt in found if receipt is not None]
 
 
 def _rejected(run: Run) -> dict[str, int]:

@@ -36,7 +36,7 @@ def _root() -> None:
 
 @runs_app.command("list")
 def runs_list(
-    folder: Annotated[Path, typer.Argument(help="Folder with runs in it.")] = Path(),
+    folder: Annotated[str, typer.Argument(help="Folder or URL with runs below it.")] = ".",
     depth: Annotated[
         int, typer.Option(min=0, help="How many levels below the folder to look for runs.")
     ] = 1,
@@ -55,7 +55,7 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed or not.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed or not.")],
     cost_per_hour: Annotated[
         float | None,
         typer.Option(min=0, help="Price of an hour of all that the run was scored on."),
@@ -75,7 +75,7 @@ def runs_show(
 
 @runs_app.command("verify")
 def runs_verify(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Accept a run that is not sealed: read what is done.")
     ] = False,
@@ -126,8 +126,8 @@ def runs_verify(
 
 @runs_app.command("diff")
 def runs_diff(
-    a: Annotated[Path, typer.Argument(metavar="A", help="Run directory, sealed.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="Another of the same kind.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="Run directory or URL, sealed.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
     tracks: Annotated[
         list[str] | None,
         typer.Option(help="Only these tracks, as for score; repeat to add. All without it."),
@@ -157,8 +157,8 @@ def runs_diff(
 
 @runs_app.command("rerun")
 def runs_rerun(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
-    out: Annotated[Path, typer.Option(help="Run directory to write or to resume.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
+    out: Annotated[str, typer.Option(help="Run directory or URL to write or to resume.")],
     model: Model = None,
     fasta: Fasta = None,
     vcf: Annotated[Path | None, typer.Option(help="The variants, where they were moved.")] = None,
@@ -199,7 +199,7 @@ def runs_rerun(
 
 @runs_app.command("export")
 def runs_export(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
     form: Annotated[
         Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"],
         typer.Option(

@@ -36,19 +36,18 @@ from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.registry import model_from_checkpoint
 from cisray.store.directory import check_free, has_run, read_manifest, require_same
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
-from cisray.store.files import free_bytes
 from cisray.store.layout import RunLayout
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary, checked_first, refuse_unchecked, summarise
-from cisray_jobs.config import JobConfig
+from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, spread, stored_bytes
-from cisray_jobs.provenance import file_facts, host_facts, library_versions, resolved_options
 from cisray_jobs.units import size
 from cisray_jobs.worker import Place
 
@@ -127,11 +126,12 @@ class ScoringJob(JobConfig):
     are left open and depend on the machine: its precision, and how its work is cut into shards.
     """
 
+    job: ClassVar[str]  # what it is called in manifests
     narrowed_by: ClassVar[str] = "--tracks"  # the options that make a run smaller
 
     model: Path
     fasta: Path
-    out: Path
+    out: RunLocation
     head: str = "human"
     tracks: tuple[str, ...] = ()
     predictor: Method = "fast"
@@ -147,7 +147,7 @@ class ScoringJob(JobConfig):
     shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     address: str | None = None
     restart: bool = False
-    like: Path | None = None
+    like: RunLocation | None = None
 
     @field_validator("tracks", mode="before")
     @classmethod
@@ -235,7 +235,7 @@ class ScoringJob(JobConfig):
         for run in (None if self.restart else self.out, self.like):
             if run is not None:
                 with suppress(RunNotFound):
-                    return read_manifest(RunLayout(run)).config.get(name)
+                    return read_manifest(RunLayout(locate(run))).config.get(name)
         return None
 
     def open_executor(self, resources: Resources, shards: int) -> AbstractContextManager[Executor]:
@@ -262,10 +262,10 @@ class ScoringJob(JobConfig):
             if self.restart:
                 # The old run goes only when nothing foreseeable stands in the way of the new one.
                 every = list(prepared.plan.spans)
-                prepared.check_space(every, reclaimed=data_bytes(self.out))
+                prepared.check_space(every, reclaimed=data_bytes(self.layout))
                 executor = engine.enter_context(self.open_executor(prepared.resources, len(every)))
             sink = opened.enter_context(prepared.begin(restart=self.restart))
-            refuse_unchecked(self.out, prepared.sampled)
+            refuse_unchecked(sink.layout, prepared.sampled)
             pending = checked_first(sink.pending(), prepared.sampled)
             if pending:
                 if executor is None:
@@ -284,18 +284,29 @@ class ScoringJob(JobConfig):
 
         Raises RunConflict where the run itself would: for a directory of something else.
         """
-        layout = RunLayout(self.out)
+        layout = self.layout
         check_free(layout)
         if self.restart or not has_run(layout):
             return set()
-        require_same(layout, read_manifest(layout), manifest)
-        refuse_unchecked(self.out, sampled)
+        there = read_manifest(layout)
+        require_same(layout, there, manifest)
+        refuse_unchecked(layout.of(there.begun), sampled)
         return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+
+    @property
+    def layout(self) -> RunLayout:
+        """The names below `out`."""
+        return RunLayout(locate(self.out))
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in, by the option that names each; a job adds its own."""
+        return {"model": self.model, "fasta": self.fasta}
 
     def place(self, session: str) -> Place:
         """Tell workers where everything is; the device is settled separately."""
         return Place(
-            run=self.out.absolute(),
+            run=self.layout.root,
             model=self.model.absolute(),
             fasta=self.fasta.absolute(),
             device=self.settled_device(),
@@ -327,37 +338,18 @@ class ScoringJob(JobConfig):
         `reclaimed` bytes of the disk will have become free when it is.
         """
         needed = stored_bytes(rows * columns, self.mantissa_bits)
-        free = free_bytes(self.out) + reclaimed
-        if needed > free:
+        free = self.layout.folder.free_bytes()
+        if free is not None and needed > free + reclaimed:
             raise StorageError(
                 f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} tracks), "
-                f"but {self.out} has {size(free)} free. Make space, select less with "
+                f"but {self.out} has {size(free + reclaimed)} free. Make space, select less with "
                 f"{self.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )
 
-    @property
-    def files(self) -> dict[str, Path]:
-        """The files that go in, by the option that names each; a job adds its own."""
-        return {"model": self.model, "fasta": self.fasta}
 
-    def history(
-        self, checkpoint: Checkpoint, genome_sha256: str, more: Mapping[str, JsonValue]
-    ) -> dict[str, JsonValue]:
-        """Tell where the results come from, for the manifest's provenance."""
-        known = {"model": checkpoint.digest, "fasta": genome_sha256}
-        return {
-            "options": resolved_options(self),
-            "files": file_facts(self.files, known),
-            "model": dict(checkpoint.provenance),
-            "host": host_facts(),
-            "versions": library_versions(),
-            **more,
-        }
-
-
-def data_bytes(out: Path) -> int:
+def data_bytes(layout: RunLayout) -> int:
     """Count the bytes of the data files of a run."""
-    return sum(file.stat().st_size for file in RunLayout(out).data.rglob("*.parquet"))
+    return sum(layout.folder.below(layout.data).values())
 
 
 def given(value: int | str) -> int | None:

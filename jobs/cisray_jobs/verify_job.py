@@ -13,7 +13,7 @@ from cisray.errors import ConfigError
 from cisray.store.problems import Problem, Verification
 from cisray.store.scan import open_run
 from cisray.store.verify import OnFile, verify_run
-from cisray_jobs.config import JobConfig
+from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.execute import torch_threads
 from cisray_jobs.rescore import Rescored, rescore
 from cisray_jobs.scoring_job import Auto, at_least_one, given, whole_or_auto
@@ -35,7 +35,7 @@ class Verified:
 class VerifyRun(JobConfig):
     """Which run, and how many of its rows are computed again with what."""
 
-    run: Path
+    run: RunLocation
     unsealed: bool = False
     rescore: int | None = Field(None, ge=1)
     model: Path | None = None

@@ -18,6 +18,7 @@ from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
+from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
 from cisray_jobs.provenance import device_name, now
 
@@ -29,7 +30,7 @@ class Place:
     `session` is when the driver that sent it began.
     """
 
-    run: Path
+    run: RunPlace
     model: Path
     fasta: Path
     device: str

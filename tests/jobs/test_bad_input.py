@@ -255,7 +255,7 @@ def test_a_disk_without_room(cisray, inputs, tmp_path: Path, monkeypatch) -> Non
     """Nothing is computed; the same command finishes the run once there is room."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
+        patch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
         patch.setattr("cisray_jobs.scoring_job.run_shards", None)
         # 9,000 and 3,000 bp are 71 and 24 bins; times 8 tracks, at 10 + 3.3 bits: 1,263 bytes.
         cisray(*inputs.options(out)).assert_one_paragraph(
@@ -286,7 +286,7 @@ def test_a_restart_that_cannot_begin_leaves_the_old_run(
         assert (process.returncode, "127.0.0.1:9" in told) == (1, True), told
     else:
         # The old run's files, a few thousand bytes, do not make room for ten million.
-        monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
+        monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
         monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 10**7)
         answer = cisray(*inputs.options(out, "--restart"))
         answer.assert_one_paragraph("Make space", code=1)
@@ -299,7 +299,7 @@ def test_a_restart_counts_the_old_run_as_room(cisray, inputs, tmp_path, monkeypa
     out = tmp_path / "run"
     sealed(cisray, inputs, out)
     there = sum(file.stat().st_size for file in (out / "data").rglob("*.parquet"))
-    monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
+    monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
     monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: there + 100)
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
     monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 10 * there)

@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_keeps_finished_shards(
     needed = before - free(small_disk)
     shutil.rmtree(out)
     ballast = fill(small_disk, leave=needed * 3 // 5)
-    monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 10 * MIB)
+    monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 10 * MIB)
     answer = cisray(*options)
     answer.assert_one_paragraph("No space left on device", str(out), "same command again", code=1)
     assert not (out / "_SUCCESS").exists()

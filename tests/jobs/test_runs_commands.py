@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from damage import enter, file_of, rewrite, with_value
+from damage import enter, file_of, record_of, rewrite, with_value
 from effect_jobs import genome_with_traps, write_genome, write_model, write_vcf
 
 from cisray.store.scan import open_run
@@ -86,10 +86,11 @@ def test_list_tells_every_state(cisray, inputs, genome_run, variant_run, tmp_pat
         shutil.copytree(genome_run, tmp_path / "runs" / name)
     for name in ("open", "failed"):
         (tmp_path / "runs" / name / "_SUCCESS").unlink()
-        (tmp_path / "runs" / name / "_commits/000001.json").unlink()
+        record_of(tmp_path / "runs" / name, 1).unlink()
     (tmp_path / "runs/failed/_failed").mkdir()
     record = {"shard": 1, "reason": "no luck", "attempts": 3}
-    (tmp_path / "runs/failed/_failed/000001.json").write_text(json.dumps(record))
+    begun = open_run(genome_run).manifest.begun
+    (tmp_path / f"runs/failed/_failed/000001.{begun}.json").write_text(json.dumps(record))
     next((tmp_path / "runs/torn/data").rglob("*.parquet")).unlink()
     (tmp_path / "runs/broken/run.json").write_text("{")
     (tmp_path / "runs/other").mkdir()
@@ -183,10 +184,11 @@ def test_show_counts_rejects_and_statistics(cisray, variant_run) -> None:
 def test_show_of_an_unfinished_run_names_what_failed(cisray, genome_run, tmp_path) -> None:
     run = copied(genome_run, tmp_path)
     (run / "_SUCCESS").unlink()
-    (run / "_commits/000002.json").unlink()
+    record_of(run, 2).unlink()
     (run / "_failed").mkdir()
     record = {"shard": 2, "reason": "out of luck", "attempts": 3}
-    (run / "_failed/000002.json").write_text(json.dumps(record))
+    begun = open_run(genome_run).manifest.begun
+    (run / f"_failed/000002.{begun}.json").write_text(json.dumps(record))
     facts = told(cisray("runs", "show", run, "--json"))
     # Shard 2 is chrB, 24 bins.
     assert (facts["state"], facts["rows_done"], facts["rows"]) == ("failed", 71, 95)
@@ -197,8 +199,9 @@ def test_show_of_an_unfinished_run_names_what_failed(cisray, genome_run, tmp_pat
 
 def test_a_resumed_run_adds_its_sessions_up(cisray, inputs, genome_run, tmp_path) -> None:
     run = copied(genome_run, tmp_path)
-    for name in ("_SUCCESS", "summary.json", "_manifest.parquet", "_commits/000001.json"):
+    for name in ("_SUCCESS", "summary.json", "_manifest.parquet"):
         (run / name).unlink()
+    record_of(run, 1).unlink()
     given = inputs.options(run, "--quiet", "--tiles-per-shard", 3, "--self-check", 2)
     before = told(cisray("runs", "show", run, "--json"))["times"]
     assert cisray(*given).code == 0
@@ -255,7 +258,7 @@ def test_verify_lists_all_that_is_wrong(cisray, genome_run, variant_run, tmp_pat
 def test_verify_of_an_unsealed_run(cisray, genome_run, tmp_path) -> None:
     run = copied(genome_run, tmp_path)
     (run / "_SUCCESS").unlink()
-    (run / "_commits/000001.json").unlink()
+    record_of(run, 1).unlink()
     answer = cisray("runs", "verify", run)
     assert (answer.code, "1 of 3 shards have no record (1)" in " ".join(answer.out.split())) == (
         *(1, True),

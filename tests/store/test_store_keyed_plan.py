@@ -9,6 +9,7 @@ import store_variants
 
 from cisray.errors import ResultsError, StorageError
 from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter
+from cisray.store.local_folder import stored
 from cisray.store.plan import ShardSpan
 from cisray_schemas import SATURATION_SCORES, SUBSTITUTIONS, VARIANT_SCORES, VARIANTS
 
@@ -69,11 +70,12 @@ def test_chromosomes_are_in_the_order_of_the_plan(tmp_path: Path) -> None:
 
 def test_opening_a_plan_reads_no_rows(tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "p", rows("chr1", 5, 9), rows("chr2", 1))
-    data = bytearray(plan.path.read_bytes())
-    first = pq.read_metadata(plan.path).row_group(0).column(0)
+    path = Path(str(plan.file))
+    data = bytearray(path.read_bytes())
+    first = pq.read_metadata(path).row_group(0).column(0)
     data[first.dictionary_page_offset or first.data_page_offset] ^= 0xFF
-    plan.path.write_bytes(data)
-    again = KeyedPlan(plan.path, VARIANTS, VARIANT_SCORES)
+    path.write_bytes(data)
+    again = KeyedPlan(plan.file, VARIANTS, VARIANT_SCORES)
     assert (again.spans, again.sha256, again.rows) == (plan.spans, plan.sha256, 3)
     with pytest.raises(StorageError, match="its shard 0"):
         again.keys(0)
@@ -94,13 +96,13 @@ def test_rows_out_of_order_are_refused(tmp_path: Path, shards: tuple[pa.Table, .
     with pytest.raises(ResultsError, match=f"shard {len(shards) - 1} .* out of order"):
         plan_of(tmp_path / "p", *shards)
     with pytest.raises(pa.ArrowInvalid, match="did not finish"):
-        KeyedPlan(tmp_path / "p", VARIANTS, VARIANT_SCORES)
+        KeyedPlan(stored(tmp_path / "p"), VARIANTS, VARIANT_SCORES)
 
 
 def test_a_plan_of_other_columns_is_refused(tmp_path: Path) -> None:
     plan = plan_of(tmp_path / "p", rows("chr1", 5))
     with pytest.raises(pa.ArrowInvalid, match="a plan of substitutions has"):
-        KeyedPlan(plan.path, SUBSTITUTIONS, SATURATION_SCORES)
+        KeyedPlan(plan.file, SUBSTITUTIONS, SATURATION_SCORES)
 
 
 def test_rejects_are_digested_by_value(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_rejects_are_digested_by_value(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="with_rejects"):
         _ = plan.rejects_sha256
     with pytest.raises(StorageError, match="a table of rejects has"):
-        _ = plan.with_rejects(plan.path).rejects_sha256
+        _ = plan.with_rejects(Path(str(plan.file))).rejects_sha256
 
 
 def test_nothing_to_score_is_a_plan(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cisray.errors import ResultsError, RunConflict, RunIncomplete, StorageError
 from cisray.store.files import publish_copy
 from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter, as_keyed
 from cisray.store.layout import assign_blocks
+from cisray.store.local_folder import stored
 from cisray.store.manifest import KeyedConfig
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
@@ -177,7 +178,7 @@ def test_sealing_counts_the_rejects_that_are_there(tmp_path) -> None:
         with pytest.raises(StorageError, match=r"rejects\.parquet cannot be read"):
             sink.seal()
         assert not (path / "_SUCCESS").exists()
-        shutil.copyfile(world.make_plan().rejects_path, rejects)
+        shutil.copyfile(str(world.make_plan().rejects), rejects)
         assert sink.seal().rows == 9
 
 
@@ -190,7 +191,7 @@ def test_sealing_reads_the_keys_of_every_file_again(tmp_path) -> None:
         file = path / receipt.files[0].path
         rows = pl.read_parquet(file).with_columns(pos=pl.col("pos") + 1)
         rows.write_parquet(file)
-        record = path / "_commits/000002.json"
+        record = bins.record(path, 2)
         told = json.loads(record.read_text())
         told["files"][0]["bytes"] = file.stat().st_size
         record.write_text(json.dumps(told))
@@ -223,7 +224,7 @@ def test_a_plan_whose_rows_were_changed_is_noticed_by_whoever_reads_them(tmp_pat
 def test_another_plan_in_its_place_is_noticed(tmp_path) -> None:
     world.begin(tmp_path / "run").close()
     other = make_plan(tmp_path / "other", world.SHARDS[:2])
-    shutil.copyfile(other.path, tmp_path / "run/variants.parquet")
+    shutil.copyfile(str(other.file), tmp_path / "run/variants.parquet")
     with pytest.raises(StorageError, match=r"variants\.parquet is not the one"):
         ShardSink.attach(tmp_path / "run")
     (tmp_path / "run/variants.parquet").unlink()
@@ -475,11 +476,11 @@ def test_a_file_is_copied_without_being_held(tmp_path) -> None:
     content = np.random.default_rng(1).bytes(8 << 20)
     source.write_bytes(content)
     tracemalloc.start()
-    publish_copy(source, final, staging=tmp_path)
+    publish_copy(stored(source), final, staging=tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert final.read_bytes() == content
     assert peak < 1 << 20
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "source"]
     with pytest.raises(StorageError, match=r"cannot read .*absent"):
-        publish_copy(tmp_path / "absent", final, staging=tmp_path)
+        publish_copy(stored(tmp_path / "absent"), final, staging=tmp_path)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import store_runs as bins
 import store_variants as variants
-from damage import enter, file_of, rewrite, with_value
+from damage import enter, file_of, record_of, rewrite, with_value
 
 from cisray.errors import RunNotFound, StorageError
 from cisray.store.encode import encode_data
@@ -89,7 +89,7 @@ def test_a_deleted_file_a_shortened_one_and_a_stray_one_are_all_told(world, run)
 
 
 def test_a_deleted_record_and_a_deleted_shard(world, run) -> None:
-    record = run / "_commits/000001.json"
+    record = record_of(run, 1)
     record.unlink()
     (run / "summary.json").unlink()
     found = verify_run(run)
@@ -153,14 +153,16 @@ def test_a_block_under_the_name_of_another(world, run) -> None:
 
 def test_one_file_named_by_two_shards(world, run) -> None:
     """A record copied to another shard's: its rows would be read twice."""
-    first, second = run / "_commits/000000.json", run / "_commits/000001.json"
+    first, second = record_of(run, 0), record_of(run, 1)
     told = json.loads(first.read_text())
     second.write_text(json.dumps({**told, "shard": 1}))
     found = verify_run(run)
     twice = [problem for problem in found.problems if problem.kind == "duplicate-rows"]
     assert {problem.shard for problem in twice} == {0, 1}
     assert {problem.file for problem in twice} == {file["path"] for file in told["files"]}
-    assert any(p.file == "_commits/000001.json" for p in found.problems if p.kind == "record")
+    assert any(
+        p.file == second.relative_to(run).as_posix() for p in found.problems if p.kind == "record"
+    )
 
 
 def twice(table: pa.Table) -> pa.Table:
@@ -325,11 +327,11 @@ def test_a_list_of_files_that_differs_from_the_records(world, run) -> None:
     ],
 )
 def test_records_that_cannot_be(world, run, text, words) -> None:
-    record = run / "_commits/000001.json"
+    record = record_of(run, 1)
     told = json.loads(record.read_text())
     record.write_text(text if isinstance(text, str) else json.dumps({**told, **text}))
     problems = [p for p in verify_run(run).problems if p.kind == "record"]
-    assert {p.file for p in problems} == {"_commits/000001.json"}
+    assert {p.file for p in problems} == {record.relative_to(run).as_posix()}
     assert any(words in p.message for p in problems)
 
 

@@ -25,12 +25,18 @@ def file_of(run: Path, shard: int, block: str = "cage") -> Path:
     return run / row["path"]
 
 
+def record_of(run: Path, shard: int) -> Path:
+    """The commit record of a shard."""
+    (found,) = (run / "_commits").glob(f"{shard:06d}.*.json")
+    return found
+
+
 def enter(run: Path, shard: int, block: str = "cage", **changes: object) -> None:
     """Let record and list of files say of a file what is there: its size, its digest."""
     path = file_of(run, shard, block)
     data = path.read_bytes()
     facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
-    record = run / f"_commits/{shard:06d}.json"
+    record = record_of(run, shard)
     told = json.loads(record.read_text())
     for file in told["files"]:
         if file["block"] == block:

@@ -162,6 +162,12 @@ def expected_rows() -> list[tuple[object, ...]]:
     ]
 
 
+def record(run: Path, shard: int, folder: str = "_commits") -> Path:
+    """The one record of a shard."""
+    (found,) = (run / folder).glob(f"{shard:06d}.*.json")
+    return found
+
+
 def staged_files(run: Path) -> list[Path]:
     """Files that are on their way into a run, or were left there."""
     return [path for path in (run / "_staging").rglob("*") if path.is_file()]

@@ -105,7 +105,7 @@ def make_plan() -> KeyedPlan:
 
 def make_config(plan: KeyedPlan, statistics: tuple[str, ...] = STATISTICS) -> dict[str, Any]:
     """What a job says of its rows: as it counted them, not as the plan's files have them."""
-    rejected = pq.read_metadata(plan.rejects_path).num_rows
+    rejected = pq.read_metadata(str(plan.rejects)).num_rows
     return {
         "precision": "float32", "regions": {"bed": None, "pad": 0},
         "statistics": list(statistics), "partial": [], "entries": plan.rows + rejected,

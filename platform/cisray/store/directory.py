@@ -6,9 +6,7 @@ shards. `run.json` is the last thing written at the start and the last one remov
 """
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
@@ -17,20 +15,11 @@ from pydantic import ValidationError
 
 from cisray.errors import CoordinateError, RunConflict, RunNotFound, StorageError
 from cisray.store.encode import encode_small
-from cisray.store.files import (
-    flush_folder,
-    make_folder,
-    publish,
-    publish_copy,
-    remove_if_there,
-    remove_tree,
-    writing_to,
-)
+from cisray.store.folder import StoredFile
 from cisray.store.kinds import PLAN_TABLES, kind_of
 from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
 from cisray.store.plan import Plan, ShardSpan
-from cisray.store.receipt import size_of
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
 from cisray_schemas.table import Table
@@ -52,10 +41,12 @@ def check_free(layout: RunLayout) -> None:
 
     Raises RunConflict.
     """
-    with writing_to(layout.root):
-        kind = _kind(layout)
-    if kind == "foreign":
-        found = sorted(os.listdir(layout.root)) if layout.root.is_dir() else ["a file"]
+    try:
+        found = layout.folder.names()
+    except NotADirectoryError:
+        found = ["a file"]
+    if found and _kind(layout, set(found)) == "foreign":
+        found.sort()
         raise RunConflict(
             f"{layout.root} is not a cisray run and is left as it is (it holds "
             f"{', '.join(found[:5])}{', ...' if len(found) > 5 else ''}); choose another --out."
@@ -64,7 +55,7 @@ def check_free(layout: RunLayout) -> None:
 
 def has_run(layout: RunLayout) -> bool:
     """Tell whether the folder holds a run, begun, finished or sealed."""
-    return layout.run_json.exists()
+    return layout.has(layout.run_json)
 
 
 def create(
@@ -72,40 +63,29 @@ def create(
 ) -> None:
     """Write what a run is made from; afterwards, and not before, the folder is a run."""
     # Of a beginning, or of a restart, that was killed: perhaps of a run of another kind.
-    remove_tree(layout.all_staging)
-    for left in PLAN_TABLES:
-        remove_if_there(layout.table(left))
-    make_staging(layout)
+    folder = layout.folder
+    folder.sweep()
+    folder.remove(*map(layout.table, PLAN_TABLES))
+    folder.admit(layout.begun)
     block_of = {track: block for block, members in blocks.items() for track in members}
     names = pa.array([block_of[int(track)] for track in tracks.indices], pa.string())
     table = tracks.table.cast(TRACKS.schema).append_column(RUN_TRACKS.schema.field("block"), names)
-    for path, kind, rows in (
+    for name, kind, rows in (
         (layout.tracks, RUN_TRACKS, table),
         *((layout.table(kind), kind, rows) for kind, rows in plan.parts),
     ):
-        if isinstance(rows, Path):
-            publish_copy(rows, path, staging=layout.staging)
+        if isinstance(rows, StoredFile):
+            folder.publish_file(name, rows, begun=layout.begun)
         else:
             notes = run_metadata(manifest, kind) | {"cisray.head": tracks.head}
             data = memoryview(encode_small(rows, notes))
-            publish(data, path, staging=layout.staging, exclusive=False)
+            folder.publish(name, data, exclusive=False, begun=layout.begun)
     text = manifest.model_dump_json(indent=2).encode() + b"\n"
-    publish(text, layout.run_json, staging=layout.staging, exclusive=True)
-
-
-def make_staging(layout: RunLayout) -> None:
-    """Open the run for writing: without a staging folder nothing can be published."""
-    with writing_to(layout.staging):
-        make_folder(layout.staging)
-
-
-def close_staging(layout: RunLayout) -> None:
-    """Shut out every writer: what is on its way can no longer be published."""
-    with writing_to(layout.all_staging):
-        if layout.all_staging.exists():
-            remove_tree(layout.closed_staging)
-            os.rename(layout.all_staging, layout.closed_staging)
-            flush_folder(layout.root)
+    if not folder.publish(layout.run_json, text, exclusive=True, begun=layout.begun):
+        raise RunConflict(
+            f"another cisray process has begun a run in {layout.root} at the same time. Wait for "
+            f"it to end, or choose another --out."
+        )
 
 
 def clear(layout: RunLayout) -> None:
@@ -122,16 +102,15 @@ def clear(layout: RunLayout) -> None:
             f"({', '.join(foreign[:5])}). Move that away, or choose another --out."
         )
     tables = _tables_there(layout)
-    for path in (layout.success, layout.summary, layout.files):
-        remove_if_there(path)
-    close_staging(layout)
-    for folder in (layout.commits, layout.failures, layout.data):
-        remove_tree(folder)
-    remove_tree(layout.closed_staging)
-    for path in (layout.run_json, layout.tracks, *map(layout.table, tables)):
-        remove_if_there(path)
-    with writing_to(layout.root):
-        flush_folder(layout.root)
+    folder = layout.folder
+    folder.remove(layout.success)
+    folder.remove(layout.summary, layout.files)
+    folder.shut_out()
+    for tree in (layout.commits, layout.failures, layout.data):
+        folder.remove_tree(tree)
+    folder.sweep()
+    for name in (layout.run_json, layout.tracks, *map(layout.table, tables)):
+        folder.remove(name)
 
 
 def require_same(layout: RunLayout, old: RunManifest, new: RunManifest) -> None:
@@ -149,8 +128,10 @@ def require_same(layout: RunLayout, old: RunManifest, new: RunManifest) -> None:
 
 def require_complete(layout: RunLayout) -> None:
     """Check that a sealed run still has every file, with its size. Raises StorageError."""
-    for row in read_table(layout.files).to_pylist():
-        if size_of(layout.root / row["path"]) != row["bytes"]:
+    rows = read_table(layout.file(layout.files)).to_pylist()
+    sizes = layout.folder.sizes_of(row["path"] for row in rows)
+    for row in rows:
+        if sizes.get(row["path"]) != row["bytes"]:
             raise StorageError(
                 f"{layout.root} is sealed, but its file {row['path']} is missing or is not of the "
                 f"recorded {row['bytes']:,} bytes. {_WAY_OUT}"
@@ -159,24 +140,21 @@ def require_complete(layout: RunLayout) -> None:
 
 def read_manifest(layout: RunLayout) -> RunManifest:
     """Read `run.json`. Raises RunNotFound without one, StorageError when it is damaged."""
-    try:
-        manifest = RunManifest.model_validate_json(layout.run_json.read_bytes())
-        kind_of(manifest).statistics(manifest)  # a kind that it does not fit is damage as well
-        return manifest
-    except (FileNotFoundError, NotADirectoryError):
+    text = layout.folder.read(layout.run_json)
+    if text is None:
         raise RunNotFound(
             f"{layout.root} holds no cisray run (no run.json in it); give the folder that was the "
             f"--out of a run."
-        ) from None
-    except OSError as error:
-        raise StorageError(
-            f"cannot read {layout.run_json}: {error.strerror}. Mend that first."
-        ) from error
+        )
+    try:
+        manifest = RunManifest.model_validate_json(text)
+        kind_of(manifest).statistics(manifest)  # a kind that it does not fit is damage as well
+        return manifest
     except ValidationError as error:
         raise StorageError(
-            f"{layout.run_json} is damaged or was written by another version of cisray: "
-            f"{error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Read it with that version, "
-            f"or start again with --restart."
+            f"{layout.tell(layout.run_json)} is damaged or was written by another version of "
+            f"cisray: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}. Read it with that "
+            f"version, or start again with --restart."
         ) from error
 
 
@@ -186,12 +164,12 @@ def read_plan(layout: RunLayout, manifest: RunManifest) -> Plan:
     Raises StorageError when it is missing, damaged or another one.
     """
     kind = kind_of(manifest)
-    path = layout.table(kind.tables[0])
+    table = layout.file(layout.table(kind.tables[0]))
     try:
         plan = kind.read_plan(layout, manifest)
     except (OSError, ValueError, CoordinateError) as error:
-        raise StorageError(f"{path} is missing or damaged: {error}. {_WAY_OUT}") from error
-    _require_digest(path, plan.sha256, manifest.plan_sha256)
+        raise StorageError(f"{table} is missing or damaged: {error}. {_WAY_OUT}") from error
+    _require_digest(table, plan.sha256, manifest.plan_sha256)
     return plan
 
 
@@ -200,10 +178,11 @@ def read_tracks(layout: RunLayout, manifest: RunManifest) -> tuple[TrackSet, dic
 
     Raises StorageError when they are missing, damaged or others.
     """
-    table = read_table(layout.tracks)
+    file = layout.file(layout.tracks)
+    table = read_table(file)
     if table.schema.names != RUN_TRACKS.schema.names:
         raise StorageError(
-            f"{layout.tracks} has the columns {table.schema.names}, a run's has "
+            f"{file} has the columns {table.schema.names}, a run's has "
             f"{RUN_TRACKS.schema.names}. {_WAY_OUT}"
         )
     blocks: dict[str, list[int]] = {}
@@ -212,17 +191,18 @@ def read_tracks(layout: RunLayout, manifest: RunManifest) -> tuple[TrackSet, dic
     head = (table.schema.metadata or {}).get(b"cisray.head", b"").decode()
     columns = table.select(TRACKS.schema.names).cast(TRACKS.schema)
     tracks = TrackSet(head, columns)
-    _require_digest(layout.tracks, tracks.sha256, manifest.tracks_sha256)
+    _require_digest(file, tracks.sha256, manifest.tracks_sha256)
     return tracks, blocks
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(file: StoredFile) -> pa.Table:
     """Read a table about the run. Raises StorageError when it is missing or damaged."""
     try:
-        return pq.ParquetFile(path).read()
+        with file.open() as stream:
+            return pq.ParquetFile(stream).read()
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
-            f"{path} cannot be read ({error}); the run is damaged. {_WAY_OUT}"
+            f"{file} cannot be read ({error}); the run is damaged. {_WAY_OUT}"
         ) from error
 
 
@@ -255,23 +235,20 @@ def data_metadata(manifest: RunManifest, block: str, span: ShardSpan) -> dict[st
     }
 
 
-def _kind(layout: RunLayout) -> Literal["free", "run", "foreign"]:
-    if not layout.root.exists():
-        return "free"
-    if not layout.root.is_dir():
-        return "foreign"
-    if layout.run_json.exists():
-        return "run" if _is_ours(layout.run_json) else "foreign"
-    names = set(os.listdir(layout.root))
+def _kind(layout: RunLayout, names: set[str]) -> Literal["free", "run", "foreign"]:
+    """Tell what a folder is by the names in it."""
+    run_json = layout.folder.read(layout.run_json) if layout.run_json in names else None
+    if run_json is not None:
+        return "run" if _is_ours(run_json) else "foreign"
     is_torso = "_lock" in names and names <= _BEFORE_RUN_JSON
-    return "free" if is_torso or not names else "foreign"
+    return "free" if is_torso else "foreign"
 
 
-def _is_ours(run_json: Path) -> bool:
+def _is_ours(run_json: bytes) -> bool:
     """Tell our run.json from a stranger's, of whatever version; a run's is never half written."""
     try:
-        content = json.loads(run_json.read_bytes())
-    except (ValueError, IsADirectoryError):
+        content = json.loads(run_json)
+    except ValueError:
         return False
     return isinstance(content, dict) and str(content.get("format", "")).startswith(RUN_FAMILY)
 
@@ -286,25 +263,19 @@ def _tables_there(layout: RunLayout) -> tuple[Table, ...]:
 
 def _foreign_names(layout: RunLayout) -> list[str]:
     ours = _OURS | {table_file(table) for table in _tables_there(layout)}
-    foreign = [name for name in os.listdir(layout.root) if name not in ours]
-    for folder, suffix in (
+    foreign = [name for name in layout.folder.names() or [] if name not in ours]
+    for tree, ending in (
         (layout.data, ".parquet"),
         (layout.commits, ".json"),
         (layout.failures, ".json"),
     ):
-        if folder.is_symlink():
-            foreign.append(folder.name)
-            continue
-        for path in folder.rglob("*"):
-            is_ours = path.suffix == suffix or (path.is_dir() and folder == layout.data)
-            if path.is_symlink() or not is_ours:
-                foreign.append(str(path.relative_to(layout.root)))
+        foreign += layout.folder.foreign_below(tree, ending)
     return sorted(foreign)
 
 
-def _require_digest(path: Path, found: str, recorded: str) -> None:
+def _require_digest(file: StoredFile, found: str, recorded: str) -> None:
     if found != recorded:
         raise StorageError(
-            f"{path} is not the one that the run was begun with (digest {found[:12]}, recorded "
+            f"{file} is not the one that the run was begun with (digest {found[:12]}, recorded "
             f"{recorded[:12]}). {_WAY_OUT}"
         )

@@ -5,10 +5,11 @@ tried again.
 """
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cisray.store.layout import RunLayout
 
 FailureKind = Literal["work", "self-check"]
 
@@ -24,13 +25,13 @@ class ShardFailureRecord(BaseModel):
     kind: FailureKind = "work"
 
 
-def read_failures(folder: Path) -> list[ShardFailureRecord]:
-    """Read every failure record, by shard; none where the folder does not exist.
+def read_failures(layout: RunLayout) -> list[ShardFailureRecord]:
+    """Read every failure record of this beginning of the run, by shard.
 
     A damaged record is passed over: it only tells people why, and decides nothing.
     """
     records = []
-    for path in sorted(folder.glob("*.json")):
+    for name in sorted(filter(layout.owns, layout.folder.below(layout.failures))):
         with suppress(ValidationError):
-            records.append(ShardFailureRecord.model_validate_json(path.read_bytes()))
+            records.append(ShardFailureRecord.model_validate_json(layout.folder.read(name) or b""))
     return records

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from cisray.errors import StorageError
+from cisray.store.folder import StoredFile
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EROFS}
@@ -34,18 +35,15 @@ def publish(data: bytes | memoryview, final: Path, *, staging: Path, exclusive: 
     return _publish(lambda stream: stream.write(view), view.nbytes, final, staging, exclusive)
 
 
-def publish_copy(source: Path, final: Path, *, staging: Path) -> None:
+def publish_copy(source: StoredFile, final: Path, *, staging: Path) -> None:
     """Copy a file of any size to `final` as `publish` does, replacing what is there.
 
     Raises StorageError when the source cannot be read, as well as `publish` does.
     """
-    try:
-        stream = source.open("rb")
-    except OSError as error:
-        raise StorageError(f"cannot read {source}: {error.strerror}. Mend that first.") from error
-    with stream:
-        size = os.fstat(stream.fileno()).st_size
-        _publish(lambda copy: shutil.copyfileobj(stream, copy), size, final, staging, False)
+    size = source.size()
+    if size is None:
+        raise StorageError(f"cannot read {source}: there is no such file. Mend that first.")
+    _publish(lambda copy: copy.writelines(source.chunks()), size, final, staging, False)
 
 
 def _publish(
@@ -95,13 +93,15 @@ def flush_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def remove_if_there(path: Path) -> None:
-    """Delete a file; one that is gone already is no error.
+def remove_if_there(path: Path) -> bool:
+    """Delete a file and tell whether it was there; one that is gone already is no error.
 
     Raises StorageError when it cannot be deleted.
     """
-    with _storage_errors(path, 0), suppress(FileNotFoundError):
+    with _storage_errors(path, 0), suppress(FileNotFoundError, NotADirectoryError):
         path.unlink()
+        return True
+    return False
 
 
 def remove_tree(path: Path) -> None:

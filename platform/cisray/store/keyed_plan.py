@@ -23,6 +23,8 @@ from pydantic import JsonValue, TypeAdapter
 
 from cisray.errors import ResultsError, RunIncomplete, StorageError, WrongRun
 from cisray.store.digest import RowDigest
+from cisray.store.folder import StoredFile
+from cisray.store.local_folder import stored
 from cisray.store.manifest import KeyedConfig, RunManifest, canonical_json
 from cisray.store.plan import Plan, ShardSpan
 from cisray.store.stored_table import count_rows, digest_rows
@@ -60,24 +62,26 @@ class KeyedPlan:
     With it goes the file of what was read beside these rows and cannot be scored, its rejects.
     """
 
-    def __init__(self, path: Path, plan: Table, data: Table, rejects: Path | None = None) -> None:
+    def __init__(
+        self, file: StoredFile, plan: Table, data: Table, rejects: StoredFile | None = None
+    ) -> None:
         """Open a plan that a `KeyedPlanWriter` wrote; raises OSError and pa.ArrowInvalid."""
-        self.path = path
+        self.file = file
         self.plan = plan
         self.data = data
         self._rejects = rejects
-        self._file = pq.ParquetFile(path, page_checksum_verification=True)
+        self._parquet = pq.ParquetFile(file.open(), page_checksum_verification=True)
         # The threads that write a shard's blocks read the plan to complain, perhaps at once.
         self._reading = Lock()
-        self._shards = _planned_shards(self._file, plan)
+        self._shards = _planned_shards(self._parquet, plan)
         self._spans = {
             number: ShardSpan(number, shard.chrom, shard.start, shard.end, shard.rows)
             for number, shard in enumerate(self._shards)
         }
 
     def with_rejects(self, path: Path) -> "KeyedPlan":
-        """Return the plan with the file of rejects that belongs to it."""
-        return KeyedPlan(self.path, self.plan, self.data, path)
+        """Return the plan with the file of rejects, on the disk, that belongs to it."""
+        return KeyedPlan(self.file, self.plan, self.data, stored(path))
 
     @property
     def num_shards(self) -> int:
@@ -97,7 +101,7 @@ class KeyedPlan:
     @property
     def rows(self) -> int:
         """The rows that the whole run owes."""
-        return int(self._file.metadata.num_rows)
+        return int(self._parquet.metadata.num_rows)
 
     @property
     def scored(self) -> int:
@@ -112,21 +116,21 @@ class KeyedPlan:
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
     @property
-    def rejects_path(self) -> Path:
+    def rejects(self) -> StoredFile:
         """The file of rejects. Raises ValueError for a plan that has not been given one."""
         if self._rejects is None:
-            raise ValueError(f"the plan in {self.path} has no file of rejects: use with_rejects")
+            raise ValueError(f"the plan in {self.file} has no file of rejects: use with_rejects")
         return self._rejects
 
     @property
     def rejects_sha256(self) -> str:
         """SHA-256 over every row of the rejects, hexadecimal; reads all of them."""
-        return digest_rows(self.rejects_path, REJECTS)
+        return digest_rows(self.rejects, REJECTS)
 
     @property
-    def parts(self) -> Sequence[tuple[Table, pa.Table | Path]]:
+    def parts(self) -> Sequence[tuple[Table, pa.Table | StoredFile]]:
         """The files of the plan and of its rejects, which a run copies."""
-        return [(self.plan, self.path), (REJECTS, self.rejects_path)]
+        return [(self.plan, self.file), (REJECTS, self.rejects)]
 
     def entries(self, shard: int) -> pa.Table:
         """Read all columns of a shard's rows, in their order.
@@ -135,7 +139,7 @@ class KeyedPlan:
         """
         try:
             with self._reading:
-                rows = self._file.read_row_group(shard).cast(self.plan.schema)
+                rows = self._parquet.read_row_group(shard).cast(self.plan.schema)
         except (OSError, pa.ArrowInvalid) as error:
             raise StorageError(f"{self._told(shard)} cannot be read ({error}).") from error
         digest = RowDigest(self.plan)
@@ -162,21 +166,21 @@ class KeyedPlan:
         found = {
             "rows": self.rows,
             "scored": self.scored,
-            "rejected": count_rows(self.rejects_path, REJECTS),
+            "rejected": count_rows(self.rejects, REJECTS),
         }
         found["entries"] = found["scored"] + found["rejected"]
         if any(getattr(config, name) != count for name, count in found.items()):
             raise RunIncomplete(
                 f"rows in and rows out differ: the run was given {config.entries:,} entries, of "
                 f"which {config.scored:,} are to be scored, in {config.rows:,} rows, and "
-                f"{config.rejected:,} are rejected; there are {self.rows:,} rows in {self.path} "
+                f"{config.rejected:,} are rejected; there are {self.rows:,} rows in {self.file} "
                 f"(of {self.scored:,} entries) and {found['rejected']:,} in "
-                f"{self.rejects_path}. Nothing of it can be trusted: start again with --restart, "
+                f"{self.rejects}. Nothing of it can be trusted: start again with --restart, "
                 f"and report it if that does not help."
             )
         if self.rejects_sha256 != config.rejects_sha256:
             raise StorageError(
-                f"{self.rejects_path} is not the one that the run was begun with. Bring the file "
+                f"{self.rejects} is not the one that the run was begun with. Bring the file "
                 f"back from a copy, or start again with --restart."
             )
         self._check_numbers(config.entries)
@@ -189,18 +193,18 @@ class KeyedPlan:
             numbers = rows["variant"].to_numpy()
             if numbers.min() < 0 or numbers.max() >= entries:
                 raise RunIncomplete(
-                    f"shard {shard} of {self.path} numbers its variants {numbers.min()} to "
+                    f"shard {shard} of {self.file} numbers its variants {numbers.min()} to "
                     f"{numbers.max()}, of {entries:,} entries counted from 0."
                 )
             begun = numbers[begins.among(rows)]
             twice = seen[begun].any() or np.unique(begun).size != begun.size
             seen[begun] = True
             if twice:
-                raise RunIncomplete(f"shard {shard} of {self.path} has a variant a second time.")
+                raise RunIncomplete(f"shard {shard} of {self.file} has a variant a second time.")
 
     def _told(self, shard: int) -> str:
         return (
-            f"Bring {self.path} back from a copy, or start again with --restart: the rows of its "
+            f"Bring {self.file} back from a copy, or start again with --restart: the rows of its "
             f"shard {shard}"
         )
 
@@ -241,7 +245,7 @@ class KeyedPlanWriter:
     def close(self) -> KeyedPlan:
         """Finish the file and open it as a plan."""
         self._finish()
-        return KeyedPlan(self._path, self._plan, self._data)
+        return KeyedPlan(stored(self._path), self._plan, self._data)
 
     def __enter__(self) -> Self:
         """Return the writer itself."""

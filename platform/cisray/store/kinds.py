@@ -81,7 +81,8 @@ class Bins:
 
     def read_plan(self, layout: RunLayout, manifest: RunManifest) -> TilePlan:
         """Read the tiles."""
-        return TilePlan(pq.ParquetFile(layout.table(WINDOWS)).read(), manifest.bin_bp)
+        with layout.file(layout.table(WINDOWS)).open() as stream:
+            return TilePlan(pq.ParquetFile(stream).read(), manifest.bin_bp)
 
     def data_path(self, block: str, span: ShardSpan, attempt: str) -> str:
         """Name a file below `data/tracks`."""
@@ -115,7 +116,8 @@ class Effects:
 
     def read_plan(self, layout: RunLayout, manifest: RunManifest) -> KeyedPlan:
         """Open the plan; none of its rows is read."""
-        return KeyedPlan(layout.table(self.plan), self.plan, self.data, layout.table(REJECTS))
+        file, rejects = (layout.file(layout.table(table)) for table in self.tables)
+        return KeyedPlan(file, self.plan, self.data, rejects)
 
     def data_path(self, block: str, span: ShardSpan, attempt: str) -> str:
         """Name a file below `data/effects`."""

@@ -7,9 +7,10 @@ not see stays outside of `data/`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import quote
 
+from cisray.store.folder import Folder, StoredFile
+from cisray.store.place import RunPlace
 from cisray.store.plan import ShardSpan
 from cisray.tracks import TrackSet
 from cisray_schemas.table import Table
@@ -22,96 +23,93 @@ _BLOCK_OF_ASSAY = {"CAGE": "cage", "DNASE": "dnase_atac", "ATAC": "dnase_atac", 
 _BLOCK_ORDER = ("cage", "dnase_atac", "chip", "other")
 
 
-def run_root(path: str | Path) -> Path:
-    """Give a run's folder as an absolute path, `~` resolved.
-
-    pyarrow reads a leading `~` as the home folder and Python does not: one path, one meaning.
-    """
-    return Path(path).expanduser().absolute()
-
-
 @dataclass(frozen=True, slots=True)
 class RunLayout:
-    """The names below one run directory.
+    """The names below one run directory, and the folder that they are in.
 
-    `begun` is the beginning that the run goes back to (`RunManifest.begun`). What is on its way
-    lies in a folder named after it: a writer of a run that was discarded finds nowhere to write.
+    `begun` is the beginning that the run goes back to (`RunManifest.begun`). It stands in the names
+    of records: a writer of a run that was discarded cannot touch those of the next.
     """
 
-    root: Path
+    folder: Folder
     begun: str = ""
 
     @property
-    def run_json(self) -> Path:
+    def root(self) -> RunPlace:
+        """What people call the directory."""
+        return self.folder.place
+
+    @property
+    def run_json(self) -> str:
         """The manifest; a directory without it is not a run."""
-        return self.root / "run.json"
+        return "run.json"
 
     @property
-    def tracks(self) -> Path:
+    def tracks(self) -> str:
         """The tracks of the run, with their blocks."""
-        return self.root / "tracks.parquet"
+        return "tracks.parquet"
 
     @property
-    def data(self) -> Path:
+    def data(self) -> str:
         """The tree that a directory scan may read once the run is sealed."""
-        return self.root / "data"
+        return "data"
 
     @property
-    def commits(self) -> Path:
+    def commits(self) -> str:
         """One record per finished shard."""
-        return self.root / "_commits"
+        return "_commits"
 
     @property
-    def failures(self) -> Path:
+    def failures(self) -> str:
         """One record per shard that was given up."""
-        return self.root / "_failed"
+        return "_failed"
 
     @property
-    def all_staging(self) -> Path:
-        """The parent of `staging`; there only while a run is open for writing."""
-        return self.root / "_staging"
-
-    @property
-    def staging(self) -> Path:
-        """Files on their way; without this folder nothing can be published."""
-        return self.all_staging / self.begun
-
-    @property
-    def closed_staging(self) -> Path:
-        """The staging folder under the name it gets while the run is being sealed."""
-        return self.root / "_closed"
-
-    @property
-    def lock(self) -> Path:
-        """The file that the driver locks."""
-        return self.root / "_lock"
-
-    @property
-    def files(self) -> Path:
+    def files(self) -> str:
         """The list of data files of a sealed run."""
-        return self.root / "_manifest.parquet"
+        return "_manifest.parquet"
 
     @property
-    def summary(self) -> Path:
+    def summary(self) -> str:
         """How long the run took, once sealed."""
-        return self.root / "summary.json"
+        return "summary.json"
 
     @property
-    def success(self) -> Path:
-        """An empty file: the run is sealed."""
-        return self.root / "_SUCCESS"
+    def success(self) -> str:
+        """The file that makes a run sealed: it holds `begun`."""
+        return "_SUCCESS"
 
-    def table(self, table: Table) -> Path:
+    def table(self, table: Table) -> str:
         """Locate a table that belongs to the plan, such as `windows.parquet`."""
-        return self.root / table_file(table)
+        return table_file(table)
 
-    def commit(self, shard: int) -> Path:
+    def commit(self, shard: int) -> str:
         """Locate the commit record of a shard."""
-        return self.commits / f"{shard:06d}.json"
+        return f"{self.commits}/{shard:06d}.{self.begun}.json"
 
-    def failure(self, shard: int) -> Path:
+    def failure(self, shard: int) -> str:
         """Locate the failure record of a shard."""
-        return self.failures / f"{shard:06d}.json"
+        return f"{self.failures}/{shard:06d}.{self.begun}.json"
+
+    def owns(self, record: str) -> bool:
+        """Tell whether a record is of this beginning."""
+        return record.endswith(f".{self.begun}.json")
+
+    def file(self, name: str) -> StoredFile:
+        """Take one of these names for a file."""
+        return StoredFile(self.folder, name)
+
+    def tell(self, name: str) -> str:
+        """Name a file as people would."""
+        return self.folder.tell(name)
+
+    def has(self, name: str) -> bool:
+        """Tell whether a file is there."""
+        return name in self.folder.sizes_of([name])
+
+    def of(self, begun: str) -> "RunLayout":
+        """Give the names of one beginning."""
+        return RunLayout(self.folder, begun)
 
 
 def table_file(table: Table) -> str:

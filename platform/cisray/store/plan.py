@@ -5,11 +5,11 @@ Knows what the store asks of every plan; `tile_plan` and `keyed_plan` know the t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
+from cisray.store.folder import StoredFile
 from cisray.store.manifest import RunManifest
 from cisray_schemas.table import Table
 
@@ -49,7 +49,7 @@ class Plan(Protocol):
         """SHA-256 over every row of the plan and how it is cut, hexadecimal."""
 
     @property
-    def parts(self) -> Sequence[tuple[Table, pa.Table | Path]]:
+    def parts(self) -> Sequence[tuple[Table, pa.Table | StoredFile]]:
         """The tables that a run keeps of the plan: each in memory, or in a file to be copied."""
 
     def keys(self, shard: int) -> pa.Table:

@@ -4,9 +4,8 @@ Knows Polars and the columns of data files; knows nothing of runs or of where fi
 known by their place; effects by the variant, wherever its reference allele reaches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import polars as pl
@@ -15,7 +14,8 @@ from cisray_schemas.table import Table
 
 # 0-based half-open; None reaches to the end of the chromosome.
 Bounds = tuple[int, int | None]
-Paths = Mapping[str, list[Path]]
+Names = Mapping[str, list[str]]
+Scan = Callable[[list[str]], pl.LazyFrame]
 
 
 class RowQuery(Protocol):
@@ -25,10 +25,11 @@ class RowQuery(Protocol):
     def keys(self) -> dict[str, pl.DataType]:
         """The key columns of a frame, with their types."""
 
-    def scan(self, paths: Paths, bounds: Bounds | None) -> pl.LazyFrame:
+    def scan(self, names: Names, bounds: Bounds | None, scan: Scan) -> pl.LazyFrame:
         """Scan files, by chromosome and in plan order, for rows within `bounds` of each.
 
-        The frame has the key columns and the values, and perhaps others.
+        `scan` gives the frame of files that lie one after the other. The frame that comes back has
+        the key columns and the values, and perhaps others.
         """
 
 
@@ -44,15 +45,11 @@ class BinQuery:
         """Place of a bin, `start` and `end` 0-based half-open."""
         return {"chrom": pl.Enum(self.chromosomes), "start": pl.Int32(), "end": pl.Int32()}
 
-    def scan(self, paths: Paths, bounds: Bounds | None) -> pl.LazyFrame:
-        """Scan for bins that share a base with the bounds.
-
-        Polars could take chromosomes from the folder names, but would then trip over a `key=value`
-        folder above the run.
-        """
+    def scan(self, names: Names, bounds: Bounds | None, scan: Scan) -> pl.LazyFrame:
+        """Scan for bins that share a base with the bounds."""
         parts = []
-        for chrom, files in paths.items():
-            frame = pl.scan_parquet(files, glob=False, hive_partitioning=False)
+        for chrom, files in names.items():
+            frame = scan(files)
             if bounds is not None:
                 frame = frame.filter(pl.col("start") > bounds[0] - self.bin_bp)
             if bounds is not None and bounds[1] is not None:
@@ -78,10 +75,9 @@ class EffectQuery:
         columns = dict(pl.DataFrame(self.table.schema.empty_table()).schema)
         return columns | {"chrom": pl.Enum(self.chromosomes)}
 
-    def scan(self, paths: Paths, bounds: Bounds | None) -> pl.LazyFrame:
+    def scan(self, names: Names, bounds: Bounds | None, scan: Scan) -> pl.LazyFrame:
         """Scan for variants whose reference allele shares a base with the bounds."""
-        files = [path for group in paths.values() for path in group]
-        frame = pl.scan_parquet(files, glob=False, hive_partitioning=False)
+        frame = scan([name for group in names.values() for name in group])
         if bounds is not None:
             first = pl.col("pos").cast(pl.Int64) - 1
             frame = frame.filter(first + pl.col("ref").str.len_bytes() > bounds[0])

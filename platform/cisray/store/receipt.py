@@ -4,11 +4,12 @@ Knows JSON and file sizes; knows nothing of Parquet. A receipt on the disk is a 
 appears once per shard, and what it does not name is not part of the run.
 """
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from functools import partial
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from cisray.errors import StorageError
+from cisray.store.folder import each
 from cisray.store.layout import RunLayout
 
 
@@ -56,10 +57,6 @@ class Receipt(BaseModel):
         """Size of all its files."""
         return sum(file.bytes for file in self.files)
 
-    def is_intact(self, root: Path) -> bool:
-        """Tell whether every file is there with the recorded size."""
-        return all(size_of(root / file.path) == file.bytes for file in self.files)
-
 
 def read_committed(layout: RunLayout, shard: int) -> Receipt | None:
     """Read the record of a shard of this run whose files are all in place, else None.
@@ -67,22 +64,34 @@ def read_committed(layout: RunLayout, shard: int) -> Receipt | None:
     A record that is missing, damaged or of another beginning of the run proves nothing.
     Raises StorageError when it cannot be read.
     """
-    path = layout.commit(shard)
-    try:
-        receipt = Receipt.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    receipt = _read(layout, shard)
+    if receipt is None:
         return None
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror}. Mend that first.") from error
-    counts = receipt.begun == layout.begun and receipt.is_intact(layout.root)
-    return receipt if counts else None
+    sizes = layout.folder.sizes_of(file.path for file in receipt.files)
+    return receipt if _is_intact(receipt, sizes) else None
 
 
-def size_of(path: Path) -> int | None:
-    """Size of a file in bytes, or None when it is not there."""
-    try:
-        return path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
+def read_all_committed(layout: RunLayout, shards: Iterable[int]) -> list[Receipt]:
+    """Read the records of so many shards as `read_committed` does, in their order."""
+    there = layout.folder.below(layout.commits)
+    wanted = [shard for shard in shards if layout.commit(shard) in there]
+    read = partial(_read, layout)
+    receipts = [receipt for receipt in each(layout.folder, read, wanted) if receipt is not None]
+    sizes = layout.folder.sizes_of(file.path for receipt in receipts for file in receipt.files)
+    return [receipt for receipt in receipts if _is_intact(receipt, sizes)]
+
+
+def _read(layout: RunLayout, shard: int) -> Receipt | None:
+    text = layout.folder.read(layout.commit(shard))
+    if text is None:
         return None
-    except OSError as error:
-        raise StorageError(f"cannot look at {path}: {error.strerror}. Mend that first.") from error
+    try:
+        receipt = Receipt.model_validate_json(text)
+    except ValidationError:
+        return None
+    return receipt if receipt.begun == layout.begun else None
+
+
+def _is_intact(receipt: Receipt, sizes: Mapping[str, int]) -> bool:
+    """Tell whether every file is there with the recorded size."""
+    return all(sizes.get(file.path) == file.bytes for file in receipt.files)

@@ -26,7 +26,6 @@ from cisray.store.directory import (
     create,
     data_metadata,
     has_run,
-    make_staging,
     read_manifest,
     read_plan,
     read_tracks,
@@ -35,15 +34,15 @@ from cisray.store.directory import (
 )
 from cisray.store.encode import encode_data
 from cisray.store.failure import FailureKind, ShardFailureRecord
-from cisray.store.files import make_folder, publish, remove_if_there, writing_to
+from cisray.store.folder import DriverLock
 from cisray.store.kinds import kind_of
-from cisray.store.layout import RunLayout, run_root, value_columns
-from cisray.store.lock import RunLock
+from cisray.store.layout import RunLayout, value_columns
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest, canonical_json
 from cisray.store.plan import Plan
-from cisray.store.receipt import Receipt, WrittenFile, read_committed
+from cisray.store.receipt import Receipt, WrittenFile, read_all_committed, read_committed
 from cisray.store.rows import Owed, Piece, checked_rows
-from cisray.store.seal import RunSummary, seal_run
+from cisray.store.seal import RunSummary, is_sealed, seal_run
 from cisray.tracks import TrackSet
 
 # Encoding releases the interpreter lock; more threads than this only add memory.
@@ -66,7 +65,7 @@ class ShardSink:
         plan: Plan,
         tracks: TrackSet,
         blocks: Blocks,
-        lock: RunLock | None,
+        lock: DriverLock | None,
     ) -> None:
         """Take parts that agree; use `begin` or `attach`."""
         self.layout = layout
@@ -81,7 +80,7 @@ class ShardSink:
     @classmethod
     def begin(
         cls,
-        path: Path,
+        path: str | Path,
         manifest: RunManifest,
         *,
         plan: Plan,
@@ -98,11 +97,9 @@ class ShardSink:
         when the parts do not agree with the manifest.
         """
         _check_parts(manifest, plan, tracks, blocks)
-        layout = RunLayout(run_root(path))
+        layout = RunLayout(locate(path))
         check_free(layout)
-        with writing_to(layout.root):
-            make_folder(layout.root)
-        lock = RunLock(layout.lock)
+        lock = layout.folder.lock()
         try:
             check_free(layout)
             if restart and has_run(layout):
@@ -112,14 +109,14 @@ class ShardSink:
                 require_same(layout, there, manifest)
                 _require_blocks(layout, manifest, blocks)
                 manifest = there
-                layout = RunLayout(layout.root, manifest.begun)
-                if layout.success.exists():
+                layout = layout.of(manifest.begun)
+                if is_sealed(layout):
                     require_complete(layout)
                 else:
-                    make_staging(layout)
+                    layout.folder.admit(layout.begun)
             else:
                 manifest = manifest.model_copy(update={"begun": uuid4().hex})
-                layout = RunLayout(layout.root, manifest.begun)
+                layout = layout.of(manifest.begun)
                 create(layout, manifest, plan, tracks, blocks)
             # From here on the plan is the run's own, wherever the given one came from.
             plan = read_plan(layout, manifest)
@@ -129,14 +126,14 @@ class ShardSink:
         return cls(layout, manifest, plan=plan, tracks=tracks, blocks=blocks, lock=lock)
 
     @classmethod
-    def attach(cls, path: Path) -> Self:
+    def attach(cls, path: str | Path) -> Self:
         """Open a run that a driver has begun, to write shards of it.
 
         Raises RunNotFound where there is none, StorageError where its parts are damaged.
         """
-        layout = RunLayout(run_root(path))
+        layout = RunLayout(locate(path))
         manifest = read_manifest(layout)
-        layout = RunLayout(layout.root, manifest.begun)
+        layout = layout.of(manifest.begun)
         tracks, blocks = read_tracks(layout, manifest)
         plan = read_plan(layout, manifest)
         return cls(layout, manifest, plan=plan, tracks=tracks, blocks=blocks, lock=None)
@@ -146,14 +143,14 @@ class ShardSink:
 
         None of a sealed run, which `begin` has found complete.
         """
-        if self.layout.success.exists():
+        if is_sealed(self.layout):
             return []
-        return [shard for shard in self.plan.spans if self._committed(shard) is None]
+        committed = {receipt.shard for receipt in self.receipts()}
+        return [shard for shard in self.plan.spans if shard not in committed]
 
     def receipts(self) -> list[Receipt]:
         """List the receipts of the shards that are committed, in the order of the plan."""
-        found = (self._committed(shard) for shard in self.plan.spans)
-        return [receipt for receipt in found if receipt is not None]
+        return read_all_committed(self.layout, self.plan.spans)
 
     def write(
         self,
@@ -194,7 +191,7 @@ class ShardSink:
             raise
         if winner.attempt != attempt:
             self._discard(files)
-        remove_if_there(self.layout.failure(shard))
+        self.layout.folder.remove(self.layout.failure(shard))
         return winner
 
     def record_failure(
@@ -202,12 +199,7 @@ class ShardSink:
     ) -> None:
         """Keep why a shard was given up, until it is committed after all."""
         record = ShardFailureRecord(shard=shard, reason=reason, attempts=attempts, kind=kind)
-        publish(
-            record.model_dump_json().encode(),
-            self.layout.failure(shard),
-            staging=self.layout.staging,
-            exclusive=False,
-        )
+        self._publish(self.layout.failure(shard), record.model_dump_json().encode())
 
     def seal(self) -> RunSummary:
         """Finish the run: check that every owed row is there, and let readers in.
@@ -217,6 +209,7 @@ class ShardSink:
         """
         if self._lock is None:
             raise ValueError("only the driver that began a run can seal it")
+        self._lock.check()
         return seal_run(self.layout, self.manifest, self.plan, self.schemas)
 
     def close(self) -> None:
@@ -286,24 +279,31 @@ class ShardSink:
             sha256=hashlib.sha256(data).hexdigest(),
         )
         files.append(file)
-        publish(data, self.layout.root / file.path, staging=self.layout.staging, exclusive=True)
+        self.layout.folder.publish_new(file.path, data, begun=self.layout.begun)
 
     def _commit(self, receipt: Receipt) -> Receipt:
         """Create the commit record, or return the one that was there first."""
-        path, staging = self.layout.commit(receipt.shard), self.layout.staging
-        text = receipt.model_dump_json().encode()
-        if publish(text, path, staging=staging, exclusive=True):
-            return receipt
-        first = self._committed(receipt.shard)
-        if first is not None:
-            return first
-        # The record that is there is damaged, or describes files that are gone: it proves nothing.
-        publish(text, path, staging=staging, exclusive=False)
+        name, text = self.layout.commit(receipt.shard), receipt.model_dump_json().encode()
+        while not self._publish(name, text, exclusive=True):
+            there = self.layout.folder.read(name)
+            first = self._committed(receipt.shard)
+            if first is not None:
+                return first
+            # The record that is there is damaged, or describes files that are gone: it proves
+            # nothing. Someone else may be mending it as well.
+            if there is not None and self._replace(name, there, text):
+                break
         return receipt
 
+    def _replace(self, name: str, old: bytes, text: bytes) -> bool:
+        return self.layout.folder.replace(name, old, text, begun=self.layout.begun)
+
+    def _publish(self, name: str, text: bytes, *, exclusive: bool = False) -> bool:
+        folder = self.layout.folder
+        return folder.publish(name, text, exclusive=exclusive, begun=self.layout.begun)
+
     def _discard(self, files: Iterable[WrittenFile]) -> None:
-        for file in files:
-            remove_if_there(self.layout.root / file.path)
+        self.layout.folder.remove(*(file.path for file in files))
 
 
 def block_schemas(manifest: RunManifest, tracks: TrackSet, blocks: Blocks) -> dict[str, pa.Schema]:

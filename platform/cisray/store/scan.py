@@ -5,7 +5,7 @@ run names are opened, never what happens to lie in a folder, and of those only t
 query can need.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,12 +25,18 @@ from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
-from cisray.store.layout import RunLayout, run_root, value_columns
+from cisray.store.layout import RunLayout, value_columns
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
+from cisray.store.queries.frames import AnyFrame
+from cisray.store.queries.join import KEY, join_variants
+from cisray.store.queries.sums import How, sum_over
+from cisray.store.queries.top import Sign, top_variants
 from cisray.store.query import Bounds, RowQuery
-from cisray.store.receipt import read_committed, size_of
-from cisray.store.seal import list_files
+from cisray.store.receipt import read_all_committed
+from cisray.store.seal import is_sealed, list_files
 from cisray.store.tile_plan import as_tiles
 from cisray.store.verify import verify_run
 from cisray.tracks import TrackSet
@@ -64,13 +70,18 @@ class Run:
     committed when it was opened.
     """
 
-    path: Path
+    layout: RunLayout
     manifest: RunManifest
     tracks: TrackSet
     plan: Plan
     files: pl.DataFrame
     sealed: bool
     blocks: dict[str, list[int]]
+
+    @property
+    def path(self) -> RunPlace:
+        """Where the run lies: a path on a disk."""
+        return self.layout.root
 
     @property
     def chromosomes(self) -> list[str]:
@@ -97,7 +108,7 @@ class Run:
         Raises WrongRun for a run along the genome.
         """
         chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
-        return pl.scan_parquet(as_keyed(self.plan).path, glob=False).with_columns(chroms)
+        return as_keyed(self.plan).file.scan().with_columns(chroms)
 
     @property
     def rejects(self) -> pl.LazyFrame:
@@ -105,7 +116,7 @@ class Run:
 
         Raises WrongRun for a run along the genome.
         """
-        return pl.scan_parquet(as_keyed(self.plan).rejects_path, glob=False)
+        return as_keyed(self.plan).rejects.scan()
 
     def scan(
         self,
@@ -152,6 +163,77 @@ class Run:
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
         return frame.select(*query.keys, *columns)
 
+    def join_variants(
+        self,
+        frame: AnyFrame,
+        on: Sequence[str] = KEY,
+        tracks: TrackQuery | None = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Set scores beside a frame of variants; each of its rows comes back, in its order.
+
+        `on` names the frame's columns of chromosome (in any spelling), position (1-based),
+        reference and alternative allele. A row means the variant that the run scored under these
+        alleles, or was given under them: they need not be normalised if they are as the run's
+        input had them. The result has the frame's columns, `status`, `variant` (and what else
+        tells rows of a variant apart, such as `site`), and the values of `tracks` and `stats`.
+
+        `status` is `scored`; of rows without values it says why: `rejected: REASON`, `not in run`,
+        or, of a run that is not sealed, `not scored yet`. A row comes once for each row of the run
+        that it means: of a variant that the input had twice, or at two sites, two.
+
+        The keys are looked up when this is called, and only files and pages of scores at their
+        places are read. Raises WrongRun for a run along the genome, FrameError for a frame without
+        these columns or with columns of the result, and what `scan` raises.
+        """
+        return join_variants(self, frame, on=on, tracks=tracks, stats=stats)
+
+    def top(
+        self,
+        k: int,
+        by: str = "SAD",
+        tracks: TrackQuery | Mapping[str, TrackQuery] | None = None,
+        sign: Sign = "abs",
+        region: Region | None = None,
+    ) -> pl.DataFrame:
+        """Rank the variants by a statistic: the `k` strongest of each track, or group of tracks.
+
+        `tracks` are ranked one by one. A mapping of names to tracks makes groups, of which each
+        ranks a variant by its strongest track. `sign` is `abs`, or `positive` and `negative`, which
+        rank values of that sign alone, so that fewer than `k` may be there. Rows of one value are
+        in the order of chromosome, pos, ref, alt and variant; of equal tracks the first one counts.
+
+        The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
+        value under the name of the statistic, and the key columns of the variant. The run is read
+        once, at most some 130,000 rows at a time. Raises WrongRun for a run along the genome,
+        ConfigError for a `k` or `sign` that cannot be, and what `scan` raises.
+        """
+        return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
+
+    def sum_over(
+        self,
+        intervals: AnyFrame,
+        tracks: TrackQuery | None = None,
+        how: How = "sum",
+        by: str | None = None,
+    ) -> pl.DataFrame:
+        """Sum tracks over intervals, or average them: one row for each, in the order given.
+
+        `intervals` has `chrom` (in any spelling), `start` and `end`, 0-based half-open as in BED.
+        An interval takes every bin of which it holds a base, whole. `by` names a column, such as
+        that of genes: intervals with the same text there on a chromosome, such as exons, are one
+        row, and a bin that several of them hold counts once.
+
+        The result has the columns of `intervals` (with `by`, the first start, the last end and
+        that column), `bins` (how many were there), `bins_missing` (how many the run does not have:
+        not planned, without any A, C, G or T, or beyond the end of the chromosome), and a Float64
+        column per track: the sum of the bins that were there, or their mean, null where none was.
+
+        Raises WrongRun for a run of variants, FrameError for a frame without these columns,
+        CoordinateError for an interval without bases, and what `scan` raises.
+        """
+        return sum_over(self, intervals, tracks=tracks, how=how, by=by)
+
     def verify(self) -> int:
         """Read every file again, hold it against what was recorded and owed, and count data files.
 
@@ -197,23 +279,24 @@ class Run:
         self, query: RowQuery, files: pl.DataFrame, bounds: Bounds | None
     ) -> pl.LazyFrame:
         """Scan files of one block, in plan order, the chromosome taken from the file list."""
-        paths = {
-            str(chrom): [self._checked_path(row) for row in group.iter_rows(named=True)]
+        self._check_sizes(files)
+        names = {
+            str(chrom): group["path"].to_list()
             for (chrom,), group in files.group_by(["chrom"], maintain_order=True)
         }
-        return query.scan(paths, bounds)
+        return query.scan(names, bounds, self.layout.folder.scan)
 
-    def _checked_path(self, file: dict[str, object]) -> Path:
+    def _check_sizes(self, files: pl.DataFrame) -> None:
         # Polars passes over an empty file without a word, hence the comparison of sizes.
-        path = self.path / str(file["path"])
-        size = size_of(path)
-        if size != file["bytes"]:
-            found = "is missing" if size is None else f"has {size:,} bytes"
-            raise StorageError(
-                f"{path} {found}, the run recorded {file['bytes']:,} bytes. Bring it back from a "
-                f"copy, or score again into another --out."
-            )
-        return path
+        sizes = self.layout.folder.sizes_of(files["path"].to_list())
+        for name, recorded in files.select("path", "bytes").iter_rows():
+            size = sizes.get(name)
+            if size != recorded:
+                found = "is missing" if size is None else f"has {size:,} bytes"
+                raise StorageError(
+                    f"{self.layout.tell(name)} {found}, the run recorded {recorded:,} bytes. Bring "
+                    f"it back from a copy, or score again into another --out."
+                )
 
     def _resolve(self, region: Region) -> tuple[str, int, int | None]:
         known = self.chromosomes
@@ -245,10 +328,10 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(run_root(path))
+    layout = RunLayout(locate(path))
     manifest = read_manifest(layout)
-    layout = RunLayout(layout.root, manifest.begun)
-    sealed = layout.success.exists()
+    layout = layout.of(manifest.begun)
+    sealed = is_sealed(layout)
     if not sealed and not allow_unsealed:
         raise RunNotFound(
             f"{layout.root} holds a run that is not sealed: rows may be missing. Run the same "
@@ -258,12 +341,11 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
     if sealed:
-        files = read_table(layout.files)
+        files = read_table(layout.file(layout.files))
     else:
-        receipts = (read_committed(layout, shard) for shard in plan.spans)
-        files = list_files([receipt for receipt in receipts if receipt is not None])
+        files = list_files(read_all_committed(layout, plan.spans))
     return Run(
-        path=layout.root,
+        layout=layout,
         manifest=manifest,
         tracks=tracks,
         plan=plan,

@@ -7,27 +7,20 @@ that what is counted is what stays.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cisray.errors import RunIncomplete, StorageError
-from cisray.store.directory import close_staging, read_table, run_metadata
+from cisray.store.directory import read_table, run_metadata
 from cisray.store.encode import encode_small
 from cisray.store.failure import read_failures
-from cisray.store.files import (
-    flush_folder,
-    make_folder,
-    publish,
-    remove_if_there,
-    remove_tree,
-    writing_to,
-)
+from cisray.store.folder import StoredFile, each
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
-from cisray.store.receipt import Receipt, WrittenFile, read_committed
+from cisray.store.receipt import Receipt, WrittenFile, read_all_committed
 from cisray.store.summary import RunTimes
 from cisray_schemas.runs import RUN_FILES
 
@@ -38,7 +31,7 @@ NAMED_SHARDS = 20
 class RunSummary:
     """What a sealed run consists of. `rows` are bins or variants: every block has the same ones."""
 
-    path: Path
+    path: RunPlace
     shards: int
     files: int
     rows: int
@@ -53,27 +46,34 @@ def seal_run(
     Can be killed anywhere and called again. Raises RunIncomplete for missing shards or rows, and
     StorageError for files that are not as recorded; the run then stays open for writing.
     """
-    if layout.success.exists():
-        return _summary(layout, plan, read_table(layout.files))
+    folder = layout.folder
+    if is_sealed(layout):
+        folder.sweep()
+        return _summary(layout, plan, read_table(layout.file(layout.files)))
     plan.check(manifest)
     receipts = _committed(layout, plan)
-    for receipt in receipts:
+
+    def check(receipt: Receipt) -> None:
         _check_files(layout, receipt, plan.keys(receipt.shard), schemas)
+
+    for _ in each(folder, check, receipts):
+        pass
     files = list_files(receipts)
-    close_staging(layout)
-    with writing_to(layout.closed_staging):
-        make_folder(layout.closed_staging)
+    folder.shut_out()
     _remove_orphans(layout, set(files["path"].to_pylist()))
     data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
-    publish(data, layout.files, staging=layout.closed_staging, exclusive=False)
+    folder.publish(layout.files, data, exclusive=False, begun=None)
     times = RunTimes.of(manifest, receipts).model_dump_json(indent=2).encode() + b"\n"
-    publish(times, layout.summary, staging=layout.closed_staging, exclusive=False)
-    remove_tree(layout.failures)
-    remove_tree(layout.closed_staging)
-    with writing_to(layout.success):
-        layout.success.touch()
-        flush_folder(layout.root)
+    folder.publish(layout.summary, times, exclusive=False, begun=None)
+    folder.remove_tree(layout.failures)
+    folder.publish(layout.success, layout.begun.encode(), exclusive=False, begun=None)
+    folder.sweep()
     return _summary(layout, plan, files)
+
+
+def is_sealed(layout: RunLayout) -> bool:
+    """Tell whether this beginning of the run is sealed."""
+    return layout.folder.read(layout.success) == layout.begun.encode()
 
 
 def list_files(receipts: list[Receipt]) -> pa.Table:
@@ -88,14 +88,9 @@ def list_files(receipts: list[Receipt]) -> pa.Table:
 
 
 def _committed(layout: RunLayout, plan: Plan) -> list[Receipt]:
-    receipts: list[Receipt] = []
-    missing: list[int] = []
-    for shard in plan.spans:
-        receipt = read_committed(layout, shard)
-        if receipt is None:
-            missing.append(shard)
-        else:
-            receipts.append(receipt)
+    receipts = read_all_committed(layout, plan.spans)
+    committed = {receipt.shard for receipt in receipts}
+    missing = [shard for shard in plan.spans if shard not in committed]
     if missing:
         raise RunIncomplete(_name_missing(layout, missing, len(plan.spans)))
     for receipt in receipts:
@@ -105,13 +100,13 @@ def _committed(layout: RunLayout, plan: Plan) -> list[Receipt]:
             raise RunIncomplete(
                 f"shard {span.shard} of {layout.root} owes {span.rows} rows of {span.chrom} from "
                 f"{span.start} to {span.end} (0-based), its record tells of {sorted(found)}. "
-                f"Remove {layout.commit(span.shard)} and run the same command again."
+                f"Remove {layout.tell(layout.commit(span.shard))} and run the same command again."
             )
     return receipts
 
 
 def _name_missing(layout: RunLayout, missing: list[int], total: int) -> str:
-    reasons = {record.shard: record.reason for record in read_failures(layout.failures)}
+    reasons = {record.shard: record.reason for record in read_failures(layout)}
     named = ", ".join(
         f"{shard} ({reasons[shard]})" if shard in reasons else str(shard)
         for shard in missing[:NAMED_SHARDS]
@@ -130,43 +125,50 @@ def _check_files(
     if blocks != sorted(schemas):
         raise RunIncomplete(
             f"shard {receipt.shard} of {layout.root} has the blocks {blocks}, the run has "
-            f"{sorted(schemas)}. Remove {layout.commit(receipt.shard)} and run the same command "
-            f"again."
+            f"{sorted(schemas)}. Remove {layout.tell(layout.commit(receipt.shard))} and run the "
+            f"same command again."
         )
     for file in receipt.files:
-        _check_file(layout.root / file.path, file, keys, schemas[file.block])
+        _check_file(layout.file(file.path), file, keys, schemas[file.block])
 
 
-def _check_file(path: Path, file: WrittenFile, keys: pa.Table, schema: pa.Schema) -> None:
+def _check_file(stored: StoredFile, file: WrittenFile, keys: pa.Table, schema: pa.Schema) -> None:
     """Compare a file's columns and keys with what its shard owes. Values are not read."""
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        with (
+            stored.open() as stream,
+            pq.ParquetFile(stream, page_checksum_verification=True) as opened,
+        ):
             names, footer = opened.schema_arrow.names, opened.metadata
             if names == schema.names:
                 found = opened.read(keys.column_names).cast(keys.schema)
     except (OSError, pa.ArrowInvalid) as error:
         raise StorageError(
-            f"{path} is damaged ({error}). Remove it and run the same command again: its shard is "
-            f"scored anew."
+            f"{stored} is damaged ({error}). Remove it and run the same command again: its shard "
+            f"is scored anew."
         ) from error
     if names != schema.names or footer.num_rows != file.n_rows:
         raise StorageError(
-            f"{path} holds {footer.num_rows} rows of {footer.num_columns} columns, its record "
+            f"{stored} holds {footer.num_rows} rows of {footer.num_columns} columns, its record "
             f"{file.n_rows} of {len(schema.names)}. Remove it and run the same command again: its "
             f"shard is scored anew."
         )
     if not found.equals(keys):
         raise RunIncomplete(
-            f"{path} holds other rows than those that its shard owes. Remove it and run the same "
+            f"{stored} holds other rows than those that its shard owes. Remove it and run the same "
             f"command again: its shard is scored anew."
         )
 
 
 def _remove_orphans(layout: RunLayout, known: set[str]) -> None:
-    """Delete data files that no receipt names: those of killed and of beaten attempts."""
-    for path in layout.data.rglob("*.parquet"):
-        if path.relative_to(layout.root).as_posix() not in known:
-            remove_if_there(path)
+    """Delete data files that no receipt names, and records of other beginnings.
+
+    Those are of killed and of beaten attempts, and of writers of a run that was discarded.
+    """
+    folder = layout.folder
+    data = folder.below(layout.data).keys() - known
+    strange = [name for name in folder.below(layout.commits) if not layout.owns(name)]
+    folder.remove(*(name for name in data if name.endswith(".parquet")), *strange)
 
 
 def _summary(layout: RunLayout, plan: Plan, files: pa.Table) -> RunSummary:

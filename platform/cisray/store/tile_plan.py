@@ -6,7 +6,6 @@ Knows the windows table and bin arithmetic; knows nothing of FASTA files, models
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from cisray.errors import CoordinateError, WrongRun
 from cisray.locus import format_locus
+from cisray.store.folder import StoredFile
 from cisray.store.manifest import RunManifest, canonical_json
 from cisray.store.plan import Plan, ShardSpan
 from cisray_schemas.genome_tracks import GENOME_TRACKS
@@ -79,7 +79,7 @@ class TilePlan:
         return hashlib.sha256(canonical_json(content)).hexdigest()
 
     @property
-    def parts(self) -> Sequence[tuple[Table, pa.Table | Path]]:
+    def parts(self) -> Sequence[tuple[Table, pa.Table | StoredFile]]:
         """The table of tiles, which a run keeps."""
         return [(WINDOWS, self.table)]
 

@@ -5,7 +5,6 @@ Knows the parts of a run directory and how they must agree; what a data file mus
 read at a time.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +18,14 @@ from pydantic import ValidationError
 from cisray.errors import CisrayError, CoordinateError, RunIncomplete, StorageError
 from cisray.store.directory import data_metadata, read_manifest, read_plan, read_table, read_tracks
 from cisray.store.kinds import kind_of
-from cisray.store.layout import RunLayout, run_root
+from cisray.store.layout import RunLayout
+from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan, ShardSpan
 from cisray.store.problems import AGAIN, Problem, Verification
 from cisray.store.receipt import Receipt, WrittenFile
 from cisray.store.run import block_schemas
-from cisray.store.seal import list_files
+from cisray.store.seal import is_sealed, list_files
 from cisray.store.summary import RunTimes
 from cisray.store.verify_file import Wanted, check_file
 
@@ -65,9 +65,9 @@ def verify_run(
     Raises RunNotFound where there is no run, and StorageError when run.json is damaged: without it
     nothing else can be judged.
     """
-    layout = RunLayout(run_root(path))
+    layout = RunLayout(locate(path))
     manifest = read_manifest(layout)
-    layout = RunLayout(layout.root, manifest.begun)
+    layout = layout.of(manifest.begun)
     problems: list[Problem] = []
     opened = _open(layout, manifest, problems)
     receipts = _receipts(opened, problems)
@@ -79,7 +79,7 @@ def verify_run(
         for entry in group:
             wanted = _wanted(opened, entry, keys)
             if wanted is not None:
-                problems += check_file(layout.root, wanted)
+                problems += check_file(layout, wanted)
             checked += 1
             if on_file is not None:
                 on_file(checked, len(files))
@@ -112,7 +112,7 @@ def _open(layout: RunLayout, manifest: RunManifest, problems: list[Problem]) -> 
     try:
         plan = read_plan(layout, manifest)
         if plan.num_shards != manifest.num_shards:
-            text = f"{layout.root / name} has {plan.num_shards} shards, run.json says "
+            text = f"{layout.tell(name)} has {plan.num_shards} shards, run.json says "
             problems.append(Problem("plan", name, None, f"{text}{manifest.num_shards}. {AGAIN}"))
         plan.check(manifest)
     except (StorageError, RunIncomplete, CoordinateError, ValueError) as error:
@@ -121,41 +121,40 @@ def _open(layout: RunLayout, manifest: RunManifest, problems: list[Problem]) -> 
         tracks, blocks = read_tracks(layout, manifest)
         schemas = block_schemas(manifest, tracks, blocks)
     except (CisrayError, ValueError) as error:
-        name, text = layout.tracks.name, str(error)
+        name, text = layout.tracks, str(error)
         if name not in text:
-            text = f"{layout.tracks} is damaged: {text} {AGAIN}"
+            text = f"{layout.tell(name)} is damaged: {text} {AGAIN}"
         problems.append(Problem("tracks", name, None, text))
-    return _Opened(layout, manifest, layout.success.exists(), plan, schemas)
+    return _Opened(layout, manifest, is_sealed(layout), plan, schemas)
 
 
 def _receipts(opened: _Opened, problems: list[Problem]) -> list[Receipt]:
     """Read every commit record, and keep those that are of this run and of the shard they name."""
-    receipts = []
-    for name in _names_in(opened.layout.commits):
-        place = f"{opened.layout.commits.name}/{name}"
-        path = opened.layout.root / place
+    receipts, layout = [], opened.layout
+    for name in sorted(filter(layout.owns, layout.folder.below(layout.commits))):
         try:
-            receipt = Receipt.model_validate_json(path.read_bytes())
-        except (ValidationError, OSError) as error:
-            text = f"{path} is no commit record, or a damaged one ({_first(error)}). {SCORE_AGAIN}"
-            problems.append(Problem("record", place, _number(name), text))
+            receipt = Receipt.model_validate_json(layout.folder.read(name) or b"")
+        except ValidationError as error:
+            text = f"{layout.tell(name)} is no commit record, or a damaged one ({_first(error)}). "
+            problems.append(Problem("record", name, _number(name), text + SCORE_AGAIN))
             continue
-        wrong = list(_record_findings(opened, receipt, path))
-        problems += [Problem("record", place, receipt.shard, text) for text in wrong]
-        if receipt.begun == opened.manifest.begun and path == opened.layout.commit(receipt.shard):
+        wrong = list(_record_findings(opened, receipt, name))
+        problems += [Problem("record", name, receipt.shard, text) for text in wrong]
+        if receipt.begun == layout.begun and name == layout.commit(receipt.shard):
             receipts.append(receipt)
     return receipts
 
 
-def _record_findings(opened: _Opened, receipt: Receipt, path: Path) -> Iterator[str]:
+def _record_findings(opened: _Opened, receipt: Receipt, name: str) -> Iterator[str]:
     """Say what a record tells that cannot be of its shard."""
+    path = opened.layout.tell(name)
     if receipt.begun != opened.manifest.begun:
         yield (
             f"{path} is the record of another beginning of a run ({receipt.begun[:12]}, this is "
             f"{opened.manifest.begun[:12]}): its shard {receipt.shard} counts for nothing here. "
             f"{SCORE_AGAIN}"
         )
-    if path != opened.layout.commit(receipt.shard):
+    if name != opened.layout.commit(receipt.shard):
         yield f"{path} is the record of shard {receipt.shard}, not of its name. {SCORE_AGAIN}"
     blocks = sorted(file.block for file in receipt.files)
     if opened.schemas is not None and blocks != sorted(opened.schemas):
@@ -210,7 +209,7 @@ def _files(opened: _Opened, receipts: Sequence[Receipt], problems: list[Problem]
         owners[path].append(shard)
     for path, shards in owners.items():
         if len(shards) > 1:
-            text = f"{opened.layout.root / path} is named as the file of the shards {shards}: "
+            text = f"{opened.layout.tell(path)} is named as the file of the shards {shards}: "
             text += f"rows of one of them stand in the run twice. {AGAIN}"
             problems += [Problem("duplicate-rows", path, shard, text) for shard in shards]
     return sorted(files.values(), key=lambda entry: (entry.shard, entry.file.block))
@@ -220,16 +219,17 @@ def _listed(
     opened: _Opened, receipts: Sequence[Receipt], problems: list[Problem]
 ) -> list[dict[str, Any]]:
     """Read the list of files of a sealed run, and compare it with the records."""
-    name = opened.layout.files.name
+    name = opened.layout.files
+    path = opened.layout.tell(name)
     try:
-        listed: list[dict[str, Any]] = read_table(opened.layout.files).to_pylist()
+        listed: list[dict[str, Any]] = read_table(opened.layout.file(name)).to_pylist()
         expected = list_files(list(receipts)).to_pylist()
         by_path = {(row["shard"], row["path"]): row for row in listed}
     except (StorageError, KeyError) as error:
         problems.append(Problem("file-list", name, None, str(error)))
         return []
     if len(by_path) != len(listed):
-        text = f"{opened.layout.files} names a file more than once. {AGAIN}"
+        text = f"{path} names a file more than once. {AGAIN}"
         problems.append(Problem("file-list", name, None, text))
     for row in expected:
         there = by_path.get((row["shard"], row["path"]))
@@ -241,7 +241,7 @@ def _listed(
             what = ", ".join(
                 f"has {k} {there.get(k)} for {v}" for k, v in row.items() if there.get(k) != v
             )
-        text = f"{opened.layout.files} and the record of shard {row['shard']} differ about "
+        text = f"{path} and the record of shard {row['shard']} differ about "
         text += f"{row['path']}: the list {what}. {AGAIN}"
         problems.append(Problem("file-list", row["path"], row["shard"], text))
     return listed
@@ -263,7 +263,7 @@ def _absent(
             )
             yield Problem(
                 "unsealed",
-                opened.layout.success.name,
+                opened.layout.success,
                 None,
                 f"{root} is not sealed: {len(missing)} of {len(owed)} shards have no record"
                 f"{f' ({shown})' if missing else ''}. Run the same command again to finish it, or "
@@ -271,8 +271,8 @@ def _absent(
             )
         return
     for shard in missing:
-        record = opened.layout.commit(shard)
-        place = f"{opened.layout.commits.name}/{record.name}"
+        place = opened.layout.commit(shard)
+        record = opened.layout.tell(place)
         if shard in named:
             text = f"{record}, the record of shard {shard}, is missing or counts for nothing; its "
             text += f"files are judged by the list of files. {AGAIN}"
@@ -316,41 +316,40 @@ def _strays(opened: _Opened, files: Iterable[Counted]) -> Iterator[Problem]:
     """Name files below data/ that nothing names; a run that is still open may have some."""
     if not opened.sealed:
         return
+    layout = opened.layout
     known = {entry.file.path for entry in files}
-    for path in sorted(opened.layout.data.rglob("*")):
-        place = path.relative_to(opened.layout.root).as_posix()
-        if place not in known and not path.is_dir():
-            text = f"{path} is named by no record and not in the list of files: whatever scans the "
-            yield Problem("stray", place, None, f"{text}folder reads rows too many. Remove it.")
+    for name in sorted(layout.folder.below(layout.data).keys() - known):
+        text = f"{layout.tell(name)} is named by no record and not in the list of files: whatever "
+        text += "scans the folder reads rows too many. Remove it."
+        yield Problem("stray", name, None, text)
+    for name in sorted(layout.folder.below(layout.commits)):
+        if not layout.owns(name):
+            text = f"{layout.tell(name)} is a record of another beginning of a run. Remove it."
+            yield Problem("stray", name, _number(name), text)
 
 
 def _summary_problems(opened: _Opened, receipts: Sequence[Receipt]) -> Iterator[Problem]:
     """Compare the summary with what the records add up to; a run may have none."""
-    path = opened.layout.summary
-    if not (opened.sealed and path.exists()):
+    name = opened.layout.summary
+    path, text = opened.layout.tell(name), opened.layout.folder.read(name)
+    if not opened.sealed or text is None:
         return
     try:
-        kept = RunTimes.model_validate_json(path.read_bytes())
+        kept = RunTimes.model_validate_json(text)
         differs = kept != RunTimes.of(opened.manifest, receipts)
-        text = f"{path} is not what the records add up to."
-    except (OSError, ValidationError) as error:
-        differs, text = True, f"{path} is damaged ({_first(error)})."
+        told = f"{path} is not what the records add up to."
+    except ValidationError as error:
+        differs, told = True, f"{path} is damaged ({_first(error)})."
     if differs:
-        yield Problem("summary", path.name, None, f"{text} No value depends on it: remove it.")
-
-
-def _names_in(folder: Path) -> list[str]:
-    try:
-        return sorted(os.listdir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+        yield Problem("summary", name, None, f"{told} No value depends on it: remove it.")
 
 
 def _number(name: str) -> int | None:
-    stem = name.removesuffix(".json")
+    """Read the number of a shard off the name of its record."""
+    stem = name.rpartition("/")[2].partition(".")[0]
     return int(stem) if stem.isdigit() else None
 
 
-def _first(error: Exception) -> str:
-    """Give the first line of what went wrong: pydantic tells many."""
-    return str(error.errors()[0]["msg"] if isinstance(error, ValidationError) else error)
+def _first(error: ValidationError) -> str:
+    """Give the first thing that is wrong: pydantic tells many."""
+    return str(error.errors()[0]["msg"])

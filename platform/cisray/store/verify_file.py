@@ -7,7 +7,6 @@ of other files. Columns are read a few at a time, so that memory is that of some
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +16,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cisray.store.encode import FLOAT32_MANTISSA_BITS
+from cisray.store.folder import StoredFile
+from cisray.store.layout import RunLayout
 from cisray.store.plan import Plan
 from cisray.store.problems import AGAIN, Problem, ProblemKind
-from cisray.store.receipt import WrittenFile, size_of
+from cisray.store.receipt import WrittenFile
 
 COLUMNS_AT_ONCE = 64
 _ABOUT_THE_RUN = ("cisray.run_id", "cisray.manifest_sha256")
 _ABOUT_THE_PLACE = ("cisray.block", "cisray.chrom", "cisray.start", "cisray.end")
-_HASHED_BYTES = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ class Wanted:
     keys: pa.Table | None
 
 
-def check_file(root: Path, wanted: Wanted) -> Iterator[Problem]:
+def check_file(layout: RunLayout, wanted: Wanted) -> Iterator[Problem]:
     """Yield everything that is wrong with a file; nothing for one that is as it was written."""
-    path = root / wanted.file.path
+    file = layout.file(wanted.file.path)
 
     def problem(kind: ProblemKind, text: str, way_out: str = AGAIN) -> Problem:
-        return Problem(kind, wanted.file.path, wanted.shard, f"{path} {text} {way_out}")
+        return Problem(kind, wanted.file.path, wanted.shard, f"{file} {text} {way_out}")
 
-    size = size_of(path)
+    size = file.size()
     if size is None:
         yield problem("missing-file", f"is missing: shard {wanted.shard} has lost it.")
         return
@@ -63,7 +63,7 @@ def check_file(root: Path, wanted: Wanted) -> Iterator[Problem]:
             f"{wanted.file.bytes:,} bytes.",
         )
     else:
-        found = _digest_of(path)
+        found = _digest_of(file)
         if found != wanted.file.sha256:
             recorded = wanted.file.sha256
             yield problem(
@@ -72,7 +72,10 @@ def check_file(root: Path, wanted: Wanted) -> Iterator[Problem]:
                 f"{wanted.shard}).",
             )
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as opened:
+        with (
+            file.open() as stream,
+            pq.ParquetFile(stream, page_checksum_verification=True) as opened,
+        ):
             for finding in _contents(opened, wanted):
                 yield problem(finding.kind, finding.text)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -254,9 +257,8 @@ class _Tally:
         self.number += count
 
 
-def _digest_of(path: Path) -> str:
+def _digest_of(file: StoredFile) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while piece := stream.read(_HASHED_BYTES):
-            digest.update(piece)
+    for chunk in file.chunks():
+        digest.update(chunk)
     return digest.hexdigest()
