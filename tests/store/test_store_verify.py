@@ -91,7 +91,6 @@ def test_a_deleted_file_a_shortened_one_and_a_stray_one_are_all_told(world, run)
 def test_a_deleted_record_and_a_deleted_shard(world, run) -> None:
     record = record_of(run, 1)
     record.unlink()
-    (run / "summary.json").unlink()
     found = verify_run(run)
     assert_names(found, "missing-record", record, run, 1)
     assert (len(found.problems), found.files) == (1, 6)
@@ -287,11 +286,21 @@ def test_plan_tracks_and_list_are_read_again_and_do_not_end_it(world, run) -> No
         damaged = bytearray((run / name).read_bytes())
         damaged[40] ^= 1
         (run / name).write_bytes(damaged)
+    path = file_of_record(run, 2)
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
     found = verify_run(run)
     assert {"plan", "tracks", "file-list"} <= kinds(found)
+    assert_names(found, "digest", path, run, 2)
     told = " ".join(problem.message for problem in found.problems)
     assert world.PLAN_FILES[-1] in told
     assert "tracks.parquet" in told
+
+
+def file_of_record(run: Path, shard: int) -> Path:
+    """A file of a shard, where the list of files cannot be read."""
+    return run / json.loads(record_of(run, shard).read_text())["files"][0]["path"]
 
 
 def test_rejects_that_were_exchanged(tmp_path) -> None:

@@ -77,9 +77,7 @@ def verify_run(
     for shard, group in groupby(files, key=lambda entry: entry.shard):
         keys = _keys(opened, shard, problems)
         for entry in group:
-            wanted = _wanted(opened, entry, keys)
-            if wanted is not None:
-                problems += check_file(layout, wanted)
+            problems += check_file(layout, _wanted(opened, entry, keys))
             checked += 1
             if on_file is not None:
                 on_file(checked, len(files))
@@ -258,17 +256,7 @@ def _absent(
     root = opened.layout.root
     if not opened.sealed:
         if not allow_unsealed:
-            shown = ", ".join(map(str, missing[:_NAMED])) + (
-                ", ..." if len(missing) > _NAMED else ""
-            )
-            yield Problem(
-                "unsealed",
-                opened.layout.success,
-                None,
-                f"{root} is not sealed: {len(missing)} of {len(owed)} shards have no record"
-                f"{f' ({shown})' if missing else ''}. Run the same command again to finish it, or "
-                f"verify what is there with --unsealed.",
-            )
+            yield Problem("unsealed", opened.layout.success, None, _not_sealed(opened, missing))
         return
     for shard in missing:
         place = opened.layout.commit(shard)
@@ -282,6 +270,16 @@ def _absent(
             yield Problem("missing-shard", place, shard, f"{text}names a file of it. {AGAIN}")
 
 
+def _not_sealed(opened: _Opened, missing: Sequence[int]) -> str:
+    owed = len(opened.plan.spans) if opened.plan is not None else 0
+    named = ", ".join(map(str, missing[:_NAMED])) + (", ..." if len(missing) > _NAMED else "")
+    return (
+        f"{opened.layout.root} is not sealed: it has no {opened.layout.success} of its own. "
+        f"{len(missing)} of {owed} shards have no record{f' ({named})' if missing else ''}. Run "
+        f"the same command again to finish it, or verify what is there with --unsealed."
+    )
+
+
 def _keys(opened: _Opened, shard: int, problems: list[Problem]) -> pa.Table | None:
     if opened.plan is None or shard not in opened.plan.spans:
         return None
@@ -293,18 +291,16 @@ def _keys(opened: _Opened, shard: int, problems: list[Problem]) -> pa.Table | No
         return None
 
 
-def _wanted(opened: _Opened, entry: Counted, keys: pa.Table | None) -> Wanted | None:
-    """State what a file must be; None where its block is none of the run's, which is told."""
-    file, schemas = entry.file, opened.schemas
+def _wanted(opened: _Opened, entry: Counted, keys: pa.Table | None) -> Wanted:
+    """State what a file must be, as far as the parts of the run can be read."""
+    file = entry.file
     span = opened.plan.spans.get(entry.shard) if opened.plan is not None else None
     span = span or ShardSpan(entry.shard, file.chrom, file.start, file.end, file.n_rows)
-    if schemas is None or file.block not in schemas:
-        return None
     return Wanted(
         shard=entry.shard,
         file=file,
         notes=data_metadata(opened.manifest, file.block, span),
-        schema=schemas[file.block],
+        schema=(opened.schemas or {}).get(file.block),
         key_columns=len(kind_of(opened.manifest).data.schema),
         mantissa_bits=opened.manifest.mantissa_bits,
         plan=opened.plan if keys is not None else None,
@@ -329,10 +325,14 @@ def _strays(opened: _Opened, files: Iterable[Counted]) -> Iterator[Problem]:
 
 
 def _summary_problems(opened: _Opened, receipts: Sequence[Receipt]) -> Iterator[Problem]:
-    """Compare the summary with what the records add up to; a run may have none."""
+    """Compare the summary with what the records add up to; a run may have none.
+
+    Without all records there is nothing to compare it with.
+    """
     name = opened.layout.summary
     path, text = opened.layout.tell(name), opened.layout.folder.read(name)
-    if not opened.sealed or text is None:
+    complete = opened.plan is not None and len(receipts) == len(opened.plan.spans)
+    if not (opened.sealed and complete) or text is None:
         return
     try:
         kept = RunTimes.model_validate_json(text)

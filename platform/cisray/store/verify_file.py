@@ -5,7 +5,7 @@ of other files. Columns are read a few at a time, so that memory is that of some
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,14 +31,15 @@ _ABOUT_THE_PLACE = ("cisray.block", "cisray.chrom", "cisray.start", "cisray.end"
 class Wanted:
     """What a file must be: what is recorded of it, its footer's notes, its columns.
 
-    The first `key_columns` of the schema are keys. `keys` are those of the rows that `shard` owes
-    in `plan`; None, with `plan`, where that cannot be read.
+    The first `key_columns` of the schema are keys; None where the run's tracks cannot be read, or
+    have no such block. `keys` are those of the rows that `shard` owes in `plan`; None, with `plan`,
+    where that cannot be read.
     """
 
     shard: int
     file: WrittenFile
     notes: Mapping[str, str]
-    schema: pa.Schema
+    schema: pa.Schema | None
     key_columns: int
     mantissa_bits: int
     plan: Plan | None
@@ -91,15 +92,18 @@ class Finding(NamedTuple):
 
 def _contents(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
     """Compare footer, columns, keys and values; after a footer of elsewhere nothing else."""
-    elsewhere = list(_footer(opened, wanted)) or list(_columns(opened, wanted))
+    schema = wanted.schema
+    elsewhere = list(_footer(opened, wanted))
+    if not elsewhere and schema is not None:
+        elsewhere = list(_columns(opened, schema, wanted.shard))
     yield from elsewhere
-    if elsewhere:
+    if elsewhere or schema is None:
         return
     if wanted.keys is not None and wanted.plan is not None:
         found = opened.read(wanted.keys.column_names).cast(wanted.keys.schema)
         if not found.equals(wanted.keys):
             yield from _key_findings(found, wanted.keys, wanted.plan, wanted.shard)
-    yield from _Values(wanted).findings(opened)
+    yield from _Values(wanted, list(schema)[wanted.key_columns :]).findings(opened)
 
 
 def _footer(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
@@ -143,26 +147,26 @@ def _owner(wanted: Wanted, found: Mapping[str, str]) -> str:
     return ""
 
 
-def _columns(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
+def _columns(opened: pq.ParquetFile, schema: pa.Schema, shard: int) -> Iterator[Finding]:
     found = opened.schema_arrow
-    for field in wanted.schema:
+    for field in schema:
         if field.name not in found.names:
-            yield Finding("columns", f"of shard {wanted.shard} has no column {field.name}.")
+            yield Finding("columns", f"of shard {shard} has no column {field.name}.")
             return
         there = found.field(field.name)
         if (there.type, there.nullable) != (field.type, field.nullable):
             yield Finding(
                 "columns",
-                f"of shard {wanted.shard} has a column {field.name} of {there.type}"
+                f"of shard {shard} has a column {field.name} of {there.type}"
                 f"{' with nulls' if there.nullable else ''}, the run's is {field.type}.",
             )
             return
-    if found.names != wanted.schema.names:
+    if found.names != schema.names:
         yield Finding(
             "columns",
-            f"of shard {wanted.shard} has {len(found.names):,} columns, beginning with "
-            f"{found.names[:5]}; the run's has {len(wanted.schema.names):,}, beginning with "
-            f"{wanted.schema.names[:5]}.",
+            f"of shard {shard} has {len(found.names):,} columns, beginning with "
+            f"{found.names[:5]}; the run's has {len(schema.names):,}, beginning with "
+            f"{schema.names[:5]}.",
         )
 
 
@@ -207,9 +211,8 @@ def _counted(keys: pa.Table, name: str) -> pl.DataFrame:
 class _Values:
     """Finds values that are not finite, and those with more bits than the run keeps."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self._wanted = wanted
-        self._fields = list(wanted.schema)[wanted.key_columns :]
+    def __init__(self, wanted: Wanted, fields: Sequence[pa.Field]) -> None:
+        self._wanted, self._fields = wanted, fields
         # A value is rounded if all bits below those kept are zero.
         self._dropped = np.uint32((1 << (FLOAT32_MANTISSA_BITS - wanted.mantissa_bits)) - 1)
 
