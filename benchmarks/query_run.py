@@ -469,7 +469,8 @@ def main() -> None:
     }
     opening = (
         f"Warm queries of runs of made-up values (written through ShardSink), {options.repeats} "
-        f"times in turns, medians; all engines gave the same answers:"
+        f"times in turns, medians; all engines gave the same answers. Compare processor time where "
+        f"the load average is above the number of cores:"
     )
     parts = (
         opening,

@@ -58,7 +58,7 @@ def test_variant_memory_scores_every_record() -> None:
 @pytest.mark.slow
 def test_query_run_asks_all_engines_for_the_same() -> None:
     """Answers are compared by the script itself, which stops where they differ."""
-    sizes = ("--tracks", "6", "--shards", "3", "--variants", "5200", "--files", "10")
+    sizes = ("--tracks", "6", "--shards", "3", "--variants", "5200", "--files", "20")
     rows = table_of("query_run.py", *sizes, "--repeats", "1")
     questions = [row for row in rows if row[0].startswith(("one", "all", "top", "5,000", "open"))]
     assert [row[1] for row in questions] == [

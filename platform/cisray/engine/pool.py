@@ -19,6 +19,7 @@ from collections.abc import Iterable
 from typing import Literal
 
 from cisray.engine.attempt import Fault
+from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
 from cisray.engine.ledger import Ledger
 from cisray.engine.rayenv import died_with_its_node, ray
@@ -40,7 +41,6 @@ from cisray.errors import ConfigError, EngineError
 
 TICK_S = 0.5
 PULSE_AFTER_S = 1.0  # a worker silent for longer is asked for a sign of life before its next shard
-CAPACITY_LOG_S = 60.0
 VERDICT_S = 120.0  # Ray declares a silent machine dead after about a minute
 MAX_PAUSE_S = 30.0
 
@@ -134,7 +134,7 @@ class _Pool:
         self._hire_after = 0.0
         self._barren_losses = 0
         self._any_answer = False
-        self._alive_at = self._logged_at = time.monotonic()
+        self._capacity = CapacityWatch(policy)
 
     def step(self) -> None:
         """Advance the run by one round, of at most `TICK_S` seconds of waiting."""
@@ -377,29 +377,18 @@ class _Pool:
                 self._lose(worker, f"no answer within {limit:g} s", "deadline")
 
     def _watch_capacity(self) -> None:
-        """Say once a minute what is awaited while nothing is alive, and give up when told to."""
-        now = time.monotonic()
+        """Wait for workers while none is alive, and give up when told to."""
         if self._open_workers() or self._ledger.is_settled:
-            self._alive_at = self._logged_at = now
+            self._capacity.alive()
             return
         if not self._workers and self._bad_starts >= self._policy.max_start_failures:
             self._give_up_starting()
         if any(not worker.is_waiting_for_capacity for worker in self._workers):
-            self._alive_at = now  # its process is up and opens the task: that is capacity
-        waited_s = now - self._alive_at
-        policy = self._policy
-        what = (
-            f"{len(self._workers)} workers of {policy.num_cpus:g} CPUs, {policy.num_gpus:g} GPUs"
-            f"{''.join(f', {n:g} {name}' for name, n in policy.resources.items())} each"
+            self._capacity.starting()
+        self._capacity.wait(
+            len(self._workers),
+            f"{self._ledger.done} of {self._ledger.total} shards are done and kept.",
         )
-        if policy.capacity_timeout_s is not None and waited_s > policy.capacity_timeout_s:
-            raise EngineError(
-                f"nothing is alive and after {waited_s:.0f} s the cluster has not placed {what}. "
-                f"{self._ledger.done} of {self._ledger.total} shards are done and kept."
-            )
-        if now - self._logged_at > CAPACITY_LOG_S:
-            self._logged_at = now
-            log.warning("no worker is alive; waiting since %.0f s for %s", waited_s, what)
 
 
 def _is_ready(ref: object) -> bool:

@@ -64,6 +64,7 @@ class Lease:
         self._holder = holder
         self._version = version
         self._since = since
+        self._asked: float | None = None
         self._lost = ""
         self._renewing = Lock()
         self._stop = Event()
@@ -96,8 +97,15 @@ class Lease:
 
         Raises RunConflict when one has, and StorageError when that cannot be found out.
         """
-        if self._lost or elapsed() - self._since > self._holder.lease_s / 2:
+        for _ in range(BEATS):
+            if not self._lost and elapsed() - self._since < self._holder.lease_s / 2:
+                return
             self._renew()
+        raise StorageError(
+            f"the store of {self._objects.url} answers too slowly for its lock to be renewed "
+            f"within {self._holder.lease_s:g} s. Run the same command again: it goes on where it "
+            f"stopped."
+        )
 
     def release(self) -> None:
         """Let the next driver in at once; releasing twice is no error."""
@@ -128,8 +136,11 @@ class Lease:
         with self._renewing:
             if self._lost:
                 raise RunConflict(self._lost)
-            since, holder = elapsed(), self._next()
-            # Until it succeeds the content stays the same: one try may have, without an answer.
+            holder = self._next()
+            # Until it succeeds the content stays the same: one try may have, without an answer, and
+            # then it was as early as at the first.
+            if self._asked is None:
+                self._asked = elapsed()
             version = self._objects.write(NAME, holder.text, instead_of=self._version)
             if version is None:
                 self._lost = (
@@ -139,7 +150,8 @@ class Lease:
                     f"written here."
                 )
                 raise RunConflict(self._lost)
-            self._holder, self._version, self._since = holder, version, since
+            self._holder, self._version, self._since = holder, version, self._asked
+            self._asked = None
 
     def _next(self, *, released: bool = False) -> Holder:
         return self._holder.model_copy(update={"beat": self._holder.beat + 1, "released": released})
@@ -165,8 +177,8 @@ def _wait_until_free(
     if holder.released:
         return
     first = elapsed()
-    log.info(
-        "%s has been left by %s, or is still written by it: waiting up to %g s to see",
+    log.warning(
+        "%s is written by %s, or was left by it: waiting up to %g s to see which",
         *(objects.url, holder.told(), holder.lease_s),
     )
     while True:

@@ -14,7 +14,7 @@ import polars as pl
 from cisray.errors import StorageError
 from cisray.store import lease
 from cisray.store.folder import StoredFile, each
-from cisray.store.objects import Objects, Version
+from cisray.store.objects import PART_BYTES, Objects, Version
 from cisray.store.ranged_file import RangedFile
 
 _STAGING = "_staging"
@@ -22,7 +22,7 @@ PARALLEL = 16
 # More sizes than this are listed, a thousand a request, not asked for one by one.
 MOST_LOOKS = 64
 # Larger files are uploaded in parts, which stores do on no condition.
-MOST_WHOLE_BYTES = 32 << 20
+MOST_WHOLE_BYTES = PART_BYTES
 
 
 class ObjectFolder:

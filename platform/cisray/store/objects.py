@@ -133,9 +133,9 @@ class Objects:
             try:
                 answer = obstore.put(self._store, name, data, mode=mode, use_multipart=False)
                 return Version(answer["e_tag"], answer["version"])
-            except (*_FINAL, FileNotFoundError) as error:
-                raise self._explained(error, name) from None
-            except BaseError as error:
+            except (BaseError, FileNotFoundError) as error:
+                if isinstance(error, _FINAL) or is_no_bucket(error):
+                    raise self._explained(error, name) from None
                 failure = error
             seen = self.read(name)
             if seen is not None and seen.data == data:
@@ -163,7 +163,10 @@ class Objects:
         """
         seen = self.read(name)
         if seen is None:
-            raise StorageError(f"{self.url}/{name} was removed by someone else just now.")
+            raise StorageError(
+                f"{self.url}/{name} was removed by someone else just now. Find out by whom, and "
+                f"run the same command again."
+            )
         for mode in ("create", Version(*_NO_VERSION).mode):
             try:
                 obstore.put(self._store, name, seen.data, mode=mode, use_multipart=False)
