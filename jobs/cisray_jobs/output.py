@@ -7,8 +7,9 @@ stderr, so that `--json` output can be piped.
 import dataclasses
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import typer
 
@@ -28,6 +29,12 @@ WIDTH = 100
 SHOWN_FILES = 6
 
 
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
 def error(message: str) -> None:
     """Print an error as one paragraph on stderr."""
     paragraph = textwrap.fill(
@@ -36,11 +43,13 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(
-    result: ModelInfo | RunPlan | EffectPlan | ScoredGenome | ScoredEffects | Exported,
-) -> None:
-    """Print a result for machines, as one JSON object."""
-    typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
+def as_json(result: Dataclass | Sequence[Dataclass]) -> None:
+    """Print a result for machines, as one JSON object, or several as a list."""
+    if isinstance(result, Sequence):
+        told: object = [dataclasses.asdict(one) for one in result]
+    else:
+        told = dataclasses.asdict(result)
+    typer.echo(json.dumps(told, default=str, indent=2))
 
 
 def facts(title: str, lines: Mapping[str, str]) -> None:

@@ -227,7 +227,7 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
     job = ScoreGenome(**mine, out=tmp_path / "run", workers=0)
     prepared = job.prepare()
     prepared.begin(restart=False).close()
-    task = prepared.task
+    task = prepared.task("2026-01-01T00:00:00+00:00")
     assert callable(task.open())
     if changed == "model":
         init_model(mine["model"], "tiny", seed=8, randomise_all=True, overwrite=True)

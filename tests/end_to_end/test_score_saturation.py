@@ -1,5 +1,6 @@
 """`cisray score saturation` against a file of variants that spells every substitution out."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,12 @@ def test_a_bed_says_the_same(case: Case, reference: Run, tmp_path: Path) -> None
     run = score("saturation", tmp_path / "run", *case.given, *ASKED, "--bed", bed)
     assert_frame_equal(values(run), values(reference), check_exact=True)
     assert set(run.rejects.collect()["file"]) == {"regions.bed"}
-    inputs = run.manifest.provenance["inputs"]
-    assert (inputs["bed"], len(inputs["bed_sha256"])) == ("regions.bed", 64)
+    told = run.manifest.provenance["files"]["bed"]
+    assert told == {
+        "path": str(bed),
+        "bytes": bed.stat().st_size,
+        "sha256": hashlib.sha256(bed.read_bytes()).hexdigest(),
+    }
 
 
 def test_centred_windows_where_they_are_asked_for(case: Case, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cisray.errors import RunConflict, RunNotFound, StorageError
 from cisray.store.files import free_bytes, publish
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.verify import verify_run
 
 pytestmark = pytest.mark.faults
 SCRIPT = Path(store_faults.__file__)
@@ -43,6 +44,8 @@ def check_whole(world: ModuleType, path: Path) -> None:
     assert {str(file) for file in (path / "data").rglob("*") if file.is_file()} == named
     assert not (path / "_staging").exists()
     assert not (path / "_closed").exists()
+    assert (path / "summary.json").exists()
+    assert verify_run(path).problems == ()
 
 
 def check_no_half_rows(world: ModuleType, path: Path) -> None:

@@ -18,6 +18,7 @@ differ, `folder` what all of them ask of the place that they lie in.
       _failed/           the same of each shard given up, until it is committed after all
       _staging/          BEGUN: files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
+      summary.json       how long it took, and on what, once sealed
       _SUCCESS           BEGUN; the run is sealed
       _lock              locked by the driver
 

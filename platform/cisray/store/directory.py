@@ -19,7 +19,7 @@ from cisray.store.folder import StoredFile
 from cisray.store.kinds import PLAN_TABLES, kind_of
 from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
-from cisray.store.plan import Plan
+from cisray.store.plan import Plan, ShardSpan
 from cisray.tracks import TrackSet
 from cisray_schemas.runs import RUN_TRACKS
 from cisray_schemas.table import Table
@@ -29,7 +29,8 @@ Blocks = Mapping[str, list[int]]
 _ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
 _BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
 _OURS = _ANY_TIME | {
-    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
+    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "summary.json",
+    "_SUCCESS",
 }  # fmt: skip
 
 _WAY_OUT = "Bring the file back from a copy, or start again with --restart."
@@ -103,7 +104,7 @@ def clear(layout: RunLayout) -> None:
     tables = _tables_there(layout)
     folder = layout.folder
     folder.remove(layout.success)
-    folder.remove(layout.files)
+    folder.remove(layout.summary, layout.files)
     folder.shut_out()
     for tree in (layout.commits, layout.failures, layout.data):
         folder.remove_tree(tree)
@@ -218,6 +219,19 @@ def run_metadata(manifest: RunManifest, table: Table) -> dict[str, str]:
         "cisray.genome_sha256": manifest.genome_sha256,
         "cisray.tracks_sha256": manifest.tracks_sha256,
         "cisray.version": manifest.code_version,
+    }
+
+
+def data_metadata(manifest: RunManifest, block: str, span: ShardSpan) -> dict[str, str]:
+    """List what a data file says besides: the block and the shard that it holds."""
+    kind = kind_of(manifest)
+    statistics = kind.statistics(manifest)
+    return run_metadata(manifest, kind.data) | {
+        "cisray.block": block,
+        "cisray.chrom": span.chrom,
+        "cisray.start": str(span.start),
+        "cisray.end": str(span.end),
+        **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
     }
 
 

@@ -70,6 +70,11 @@ class RunLayout:
         return "_manifest.parquet"
 
     @property
+    def summary(self) -> str:
+        """How long the run took, once sealed."""
+        return "summary.json"
+
+    @property
     def success(self) -> str:
         """The file that makes a run sealed: it holds `begun`."""
         return "_SUCCESS"

@@ -24,13 +24,13 @@ from cisray.store.directory import (
     check_free,
     clear,
     create,
+    data_metadata,
     has_run,
     read_manifest,
     read_plan,
     read_tracks,
     require_complete,
     require_same,
-    run_metadata,
 )
 from cisray.store.encode import encode_data
 from cisray.store.failure import FailureKind, ShardFailureRecord
@@ -39,7 +39,7 @@ from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest, canonical_json
-from cisray.store.plan import Plan, ShardSpan
+from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_all_committed, read_committed
 from cisray.store.rows import Owed, Piece, checked_rows
 from cisray.store.seal import RunSummary, is_sealed, seal_run
@@ -264,7 +264,8 @@ class ShardSink:
     def _store(self, piece: Piece, owed: Owed, attempt: str, files: list[WrittenFile]) -> None:
         span = self.plan.spans[owed.shard]
         table = checked_rows(piece, owed, self.manifest.mantissa_bits)
-        data = memoryview(encode_data(table, self._kind.pages, self._metadata(piece.block, span)))
+        notes = data_metadata(self.manifest, piece.block, span)
+        data = memoryview(encode_data(table, self._kind.pages, notes))
         file = WrittenFile(
             table=self._kind.data.name,
             block=piece.block,
@@ -279,16 +280,6 @@ class ShardSink:
         )
         files.append(file)
         self.layout.folder.publish_new(file.path, data, begun=self.layout.begun)
-
-    def _metadata(self, block: str, span: ShardSpan) -> dict[str, str]:
-        statistics = self._kind.statistics(self.manifest)
-        return run_metadata(self.manifest, self._kind.data) | {
-            "cisray.block": block,
-            "cisray.chrom": span.chrom,
-            "cisray.start": str(span.start),
-            "cisray.end": str(span.end),
-            **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
-        }
 
     def _commit(self, receipt: Receipt) -> Receipt:
         """Create the commit record, or return the one that was there first."""

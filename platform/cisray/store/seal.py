@@ -21,6 +21,7 @@ from cisray.store.manifest import RunManifest
 from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_all_committed
+from cisray.store.summary import RunTimes
 from cisray_schemas.runs import RUN_FILES
 
 NAMED_SHARDS = 20
@@ -62,6 +63,8 @@ def seal_run(
     _remove_orphans(layout, set(files["path"].to_pylist()))
     data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
     folder.publish(layout.files, data, exclusive=False, begun=None)
+    times = RunTimes.of(manifest, receipts).model_dump_json(indent=2).encode() + b"\n"
+    folder.publish(layout.summary, times, exclusive=False, begun=None)
     folder.remove_tree(layout.failures)
     folder.publish(layout.success, layout.begun.encode(), exclusive=False, begun=None)
     folder.sweep()
