@@ -7,12 +7,14 @@ stderr, so that `--json` output can be piped.
 import dataclasses
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import typer
 
 from cisray.scoring.planned import SiteCount
+from cisray.store.compact import Compacted, CompactionPlan
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
@@ -26,6 +28,12 @@ WIDTH = 100
 SHOWN_FILES = 6
 
 
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
 def error(message: str) -> None:
     """Print an error as one paragraph on stderr."""
     paragraph = textwrap.fill(
@@ -34,11 +42,13 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(
-    result: ModelInfo | RunPlan | EffectPlan | ScoredGenome | ScoredEffects | Exported,
-) -> None:
-    """Print a result for machines, as one JSON object."""
-    typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
+def as_json(result: Dataclass | Sequence[Dataclass]) -> None:
+    """Print a result for machines, as one JSON object, or several as a list."""
+    if isinstance(result, Sequence):
+        told: object = [dataclasses.asdict(one) for one in result]
+    else:
+        told = dataclasses.asdict(result)
+    typer.echo(json.dumps(told, default=str, indent=2))
 
 
 def facts(title: str, lines: Mapping[str, str]) -> None:
@@ -211,3 +221,37 @@ def exported(written: Exported) -> None:
             "size": size(written.bytes),
         },
     )
+
+
+def compaction_plan(told: CompactionPlan) -> None:
+    """Print what a compaction will do, or that there is nothing to do."""
+    if not (told.shards or told.leftovers):
+        typer.echo(f"Nothing to compact in {told.path}: {_files(told.files, told.bytes)}.")
+        return
+    lines = {
+        "files": f"{told.files:,}, of which {told.files_after:,} will be left",
+        "bytes": f"{size(told.bytes)}, about {size(told.bytes_after)} afterwards",
+        "rewritten": f"{told.rows:,} rows of {counted(told.shards, 'shard')}",
+    }
+    if told.leftovers:
+        lines["left over"] = f"{counted(told.leftovers, 'file')} that the run does not name"
+    facts(f"Plan of compacting {told.path}", lines)
+
+
+def compacted(done: Compacted) -> None:
+    """Print what a compaction has done, or that there was nothing to do."""
+    if not (done.shards or done.removed):
+        typer.echo(f"Nothing to compact in {done.path}: {_files(done.files, done.bytes)}.")
+        return
+    lines = {
+        "files": f"{done.files_before:,} before, {done.files:,} now",
+        "bytes": f"{size(done.bytes_before)} before, {size(done.bytes)} now",
+        "rewritten": f"{done.rows:,} rows of {counted(done.shards, 'shard')}, every bit compared",
+    }
+    if done.removed:
+        lines["removed"] = f"{counted(done.removed, 'file')} that the run does not name"
+    facts(f"Compacted {done.path}", lines)
+
+
+def _files(count: int, bytes_: int) -> str:
+    return f"{counted(count, 'file')} of {size(bytes_)}"

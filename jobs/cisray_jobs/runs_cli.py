@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cisray_jobs.options import Json
+from cisray_jobs.options import Json, Plan, Quiet
 
 runs_app = typer.Typer(help="Use finished runs.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -88,3 +88,31 @@ def runs_export(
     }
     written = load_config(ExportRun, given).export()
     output.as_json(written) if as_json else output.exported(written)
+
+
+@runs_app.command("compact")
+def runs_compact(
+    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    plan: Plan = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rewrite many small files of a run into few of the recommended size; no value changes.
+
+    Every new file is compared with the old ones, bit by bit, before they are removed. Until then
+    there must be room for both.
+
+    Example: cisray runs compact runs/enhancers --plan
+    """
+    from cisray.engine.progress import Display
+    from cisray_jobs import output
+    from cisray_jobs.compact import CompactRun
+    from cisray_jobs.config import load_config
+
+    job = load_config(CompactRun, {"run": run})
+    if plan:
+        told = job.foresee()
+        output.as_json(told) if as_json else output.compaction_plan(told)
+        return
+    done = job.compact(Display.NONE if quiet else Display.AUTO)
+    output.as_json(done) if as_json else output.compacted(done)

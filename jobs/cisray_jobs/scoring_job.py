@@ -286,7 +286,7 @@ class ScoringJob(JobConfig):
         there = read_manifest(layout)
         require_same(layout, there, manifest)
         refuse_unchecked(layout.of(there.begun), sampled)
-        return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+        return set(open_run(layout.root, allow_unsealed=True).shards)
 
     @property
     def layout(self) -> RunLayout:

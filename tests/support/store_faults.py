@@ -19,6 +19,7 @@ import store_runs
 import store_variants
 
 from cisray.errors import StorageError
+from cisray.store.compact import compact_run
 from cisray.store.run import ShardSink
 
 CHANGING = ("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate")
@@ -68,6 +69,10 @@ def restarted_run(world: ModuleType, path: Path) -> None:
         pass
 
 
+def compacted_run(world: ModuleType, path: Path) -> None:
+    compact_run(path)
+
+
 def race(world: ModuleType, folder: Path) -> None:
     """Two processes write every shard at once; each tells which attempts won."""
     children = []
@@ -104,6 +109,7 @@ if __name__ == "__main__":
     actions: dict[str, Callable[[ModuleType, Path], None]] = {
         "whole": functools.partial(die_everywhere, work=whole_run),
         "restart": functools.partial(die_everywhere, work=restarted_run),
+        "compact": functools.partial(die_everywhere, work=compacted_run),
         "race": race,
         "hold": hold,
         "no_room": no_room,

@@ -1,8 +1,8 @@
 """Run directories: predictions written shard by shard, sealed, and queried.
 
 Knows Arrow, Parquet, Polars and local disks; knows nothing of DNA, models, torch or Ray.
-`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it; `kinds`
-says in what runs of bins and of variants differ.
+`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it, `compact`
+joins its files; `kinds` says in what runs of bins and of variants differ.
 
     RUN/
       run.json           what the run is made from; written last at the start
@@ -16,6 +16,7 @@ says in what runs of bins and of variants differ.
       _failed/           one record per shard given up, until it is committed after all
       _staging/          files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
+      _history.jsonl     the records of a run that was compacted, in the place of _commits/
       _SUCCESS           empty; the run is sealed
       _lock              locked by the driver
 """

@@ -78,7 +78,7 @@ class Folder(Protocol):
         of this very call; otherwise it is replaced.
         """
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Write a file as `publish` does under a name that nobody else would choose."""
 
     def publish_file(self, name: str, source: "StoredFile", *, begun: str) -> None:

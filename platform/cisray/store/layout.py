@@ -78,6 +78,11 @@ class RunLayout:
         return "_manifest.parquet"
 
     @property
+    def history(self) -> str:
+        """The receipts of a run whose files were compacted since, which name what was there."""
+        return "_history.jsonl"
+
+    @property
     def success(self) -> str:
         """The file that makes a run sealed: it holds `begun`."""
         return "_SUCCESS"

@@ -120,7 +120,7 @@ class LocalFolder:
         staging = self._staging(begun)
         return files.publish(data, self.root / name, staging=staging, exclusive=exclusive)
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Publish as any other file."""
         self.publish(name, data, exclusive=True, begun=begun)
 

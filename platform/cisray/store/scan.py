@@ -23,7 +23,7 @@ from cisray.errors import (
     near_matches,
 )
 from cisray.locus import match_chromosome, parse_locus
-from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
+from cisray.store.directory import read_files, read_manifest, read_plan, read_tracks
 from cisray.store.folder import RunPlace
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
@@ -63,7 +63,7 @@ class Run:
     """A run on the disk, ready to be queried: bins along the genome, or variants.
 
     `files` are the data files that are part of the run; of a run that is not sealed, those
-    committed when it was opened.
+    committed when it was opened. A file holds its `shard`, or all that owe rows up to `last_shard`.
     """
 
     layout: RunLayout
@@ -83,6 +83,13 @@ class Run:
     def chromosomes(self) -> list[str]:
         """The chromosomes that the run covers, in the order of the genome."""
         return self.plan.chromosomes
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards whose rows are part of the run, in the order of its plan."""
+        if self.sealed:
+            return list(self.plan.spans)
+        return self.files["shard"].unique().sort().to_list()
 
     @property
     def statistics(self) -> list[str] | None:
@@ -225,11 +232,20 @@ class Run:
         for name, recorded in files.select("path", "bytes").iter_rows():
             size = sizes.get(name)
             if size != recorded:
+                self._check_list()
                 found = "is missing" if size is None else f"has {size:,} bytes"
                 raise StorageError(
                     f"{self.layout.tell(name)} {found}, the run recorded {recorded:,} bytes. Bring "
                     f"it back from a copy, or score again into another --out."
                 )
+
+    def _check_list(self) -> None:
+        """Raise StorageError if the list of files is not the one that the run was opened with."""
+        if self.sealed and not pl.DataFrame(read_files(self.layout)).equals(self.files):
+            raise StorageError(
+                f"the run in {self.path} was compacted, or scored anew, after it was opened here: "
+                f"its files are others now. Open it again."
+            )
 
     def _resolve(self, region: Region) -> tuple[str, int, int | None]:
         known = self.chromosomes
@@ -261,7 +277,11 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(locate(path))
+    return open_layout(RunLayout(locate(path)), allow_unsealed=allow_unsealed)
+
+
+def open_layout(layout: RunLayout, *, allow_unsealed: bool = False) -> Run:
+    """Open the run in a folder, as `open_run` does."""
     manifest = read_manifest(layout)
     layout = layout.of(manifest.begun)
     sealed = is_sealed(layout)
@@ -273,10 +293,7 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
         )
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
-    if sealed:
-        files = read_table(layout.file(layout.files))
-    else:
-        files = list_files(read_all_committed(layout, plan.spans))
+    files = read_files(layout) if sealed else list_files(read_all_committed(layout, plan.spans))
     return Run(
         layout=layout,
         manifest=manifest,
