@@ -127,9 +127,12 @@ def effect_plan(told: EffectPlan) -> None:
 
 
 def _disk(told: RunPlan | EffectPlan) -> str:
-    """Tell how much will be written, and how much room there is where that has a bound."""
+    """Tell how much will be written, how far values are rounded, and how much room there is."""
     free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
-    return f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits{free}"
+    error = told.max_relative_error
+    bound = f"a relative error of at most {error:.1e}" if error else "exact"
+    bits = f"{told.mantissa_bits} mantissa bits ({bound})"
+    return f"about {size(told.estimated_bytes)} at {bits}{free}"
 
 
 def _gradients(told: GradientPlan | None) -> dict[str, str]:

@@ -10,7 +10,6 @@ from functools import cached_property
 
 from pydantic import JsonValue
 
-from cisray.errors import StorageError
 from cisray.genome.reference import Genome
 from cisray.genome.windows import Placement
 from cisray.inference.choose import Method
@@ -21,9 +20,10 @@ from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.run import ShardSink
+from cisray.store.sizes import estimate_bytes
 from cisray.tracks import TrackSet
 from cisray.version import __version__
-from cisray_jobs.effect_costs import EffectCosts, EffectFiles
+from cisray_jobs.effect_costs import EffectCosts
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.gradient_costs import GradientCosts, GradientPlan
 from cisray_jobs.plan import Resources, speed
@@ -32,7 +32,6 @@ from cisray_jobs.row_task import RowTask
 from cisray_jobs.scoring_job import (
     Approach,
 )
-from cisray_jobs.units import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,7 @@ class EffectPlan:
     precision: Precision
     precision_reason: str
     mantissa_bits: int
+    max_relative_error: float
 
 
 @dataclass(frozen=True)
@@ -216,14 +216,10 @@ class PreparedEffects:
 
     def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
         """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        needed = self._file_bytes(pending)
-        free = self.config.layout.folder.free_bytes()
-        if free is not None and needed > free + reclaimed:
-            raise StorageError(
-                f"The run needs about {size(needed)} more, but {self.config.out} has "
-                f"{size(free + reclaimed)} free. Make space, select less with "
-                f"{self.config.narrowed_by}, lower --mantissa-bits, or write to another disk."
-            )
+        rows = self._rows_of(pending)
+        columns = len(self.config.columns) * len(self.tracks)
+        needed = self._file_bytes(rows)
+        self.config.check_space(needed, sum(rows), columns, reclaimed=reclaimed)
 
     @property
     def worker_bytes(self) -> int:
@@ -240,8 +236,8 @@ class PreparedEffects:
         """
         done = self.config.shards_done(self.manifest, self.sampled)
         pending = [shard for shard in self.plan.spans if shard not in done]
-        rows_left = sum(self.plan.spans[shard].rows for shard in pending)
-        left = rows_left / max(1, self.plan.rows)
+        rows_left = self._rows_of(pending)
+        left = sum(rows_left) / max(1, self.plan.rows)
         checks = sum(count for shard, count in self.sampled.items() if shard not in done)
         work = (self.planned.windows, self.planned.alternates, self._covered_bp())
         seconds = left * self.costs.seconds(self.resources, *work)
@@ -267,9 +263,9 @@ class PreparedEffects:
             shards=self.plan.num_shards,
             shards_done=len(done),
             rows=self.plan.rows,
-            rows_left=rows_left,
+            rows_left=sum(rows_left),
             rows_to_check=checks,
-            estimated_bytes=self._file_bytes(pending),
+            estimated_bytes=self._file_bytes(rows_left),
             free_bytes=self.config.layout.folder.free_bytes(),
             teraflop=(left * self.costs.work(*work) + passes) / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
@@ -280,6 +276,7 @@ class PreparedEffects:
             precision=self.approach.precision.precision,
             precision_reason=self.approach.precision.reason,
             mantissa_bits=self.config.mantissa_bits,
+            max_relative_error=self.manifest.max_relative_error,
         )
 
     def _covered_bp(self) -> int:
@@ -287,15 +284,11 @@ class PreparedEffects:
         input_bp = self.costs.checkpoint.config.input_bp
         return sum(span.end - span.start + input_bp for span in self.plan.spans.values())
 
-    def _file_bytes(self, shards: Iterable[int]) -> int:
-        rows = [self.plan.spans[shard].rows for shard in shards]
-        files = EffectFiles(
-            columns=len(self.config.columns) * len(self.tracks),
-            blocks=len(self._blocks),
-            mantissa_bits=self.config.mantissa_bits,
-            key_bytes=self.config.key_bytes,
-        )
-        return files.size(sum(rows), len(rows))
+    def _rows_of(self, shards: Iterable[int]) -> list[int]:
+        return [self.plan.spans[shard].rows for shard in shards]
+
+    def _file_bytes(self, rows: list[int]) -> int:
+        return estimate_bytes(self.manifest, self.plan, self._blocks, rows)
 
     @property
     def _blocks(self) -> dict[str, list[int]]:

@@ -35,6 +35,7 @@ from cisray.store.layout import assign_blocks
 from cisray.store.manifest import RunManifest
 from cisray.store.run import ShardSink
 from cisray.store.seal import RunSummary
+from cisray.store.sizes import estimate_bytes
 from cisray.store.tile_plan import TilePlan
 from cisray.tracks import TrackSet
 from cisray.version import __version__
@@ -45,7 +46,6 @@ from cisray_jobs.plan import (
     RunPlan,
     fit_memory,
     speed,
-    stored_bytes,
 )
 from cisray_jobs.scoring_job import (
     Approach,
@@ -261,8 +261,15 @@ class PreparedGenome:
 
     def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
         """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        rows = sum(self.plan.spans[shard].rows for shard in pending)
-        self.config.check_space(rows, len(self.tracks), reclaimed=reclaimed)
+        rows = self._rows_of(pending)
+        needed = self._file_bytes(rows)
+        self.config.check_space(needed, sum(rows), len(self.tracks), reclaimed=reclaimed)
+
+    def _rows_of(self, shards: Iterable[int]) -> list[int]:
+        return [self.plan.spans[shard].rows for shard in shards]
+
+    def _file_bytes(self, rows: list[int]) -> int:
+        return estimate_bytes(self.manifest, self.plan, assign_blocks(self.tracks), rows)
 
     @property
     def worker_bytes(self) -> int:
@@ -278,7 +285,7 @@ class PreparedGenome:
         done = self.config.shards_done(self.manifest, self.sampled)
         left = [shard for shard in self.plan.spans if shard not in done]
         windows = [planned_windows(self.plan.tiles(shard), self.plan.bin_bp) for shard in left]
-        rows_left = sum(self.plan.spans[shard].rows for shard in left)
+        rows_left = self._rows_of(left)
         checks = sum(self.sample.holds(window) for shard in windows for window, _ in shard)
         costs, table = self.costs, self.plan.table
         flops = sum(costs.tile.of(len(s)) for shard in windows for s in stretches(shard))
@@ -297,9 +304,9 @@ class PreparedGenome:
             shards_done=len(done),
             tiles_per_shard=self.tiles_per_shard,
             rows=self.plan.rows,
-            rows_left=rows_left,
+            rows_left=sum(rows_left),
             tiles_to_check=checks,
-            estimated_bytes=stored_bytes(rows_left * len(self.tracks), self.config.mantissa_bits),
+            estimated_bytes=self._file_bytes(rows_left),
             free_bytes=self.config.layout.folder.free_bytes(),
             teraflop=(flops + checks * costs.plain_flops) / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
@@ -310,4 +317,5 @@ class PreparedGenome:
             precision=costs.approach.precision.precision,
             precision_reason=costs.approach.precision.reason,
             mantissa_bits=self.config.mantissa_bits,
+            max_relative_error=self.manifest.max_relative_error,
         )

@@ -32,6 +32,7 @@ from cisray.store.receipt import WrittenFile, read_receipts, write_history
 from cisray.store.run import block_schemas
 from cisray.store.scan import Run, open_layout, open_run
 from cisray.store.seal import publish_files, remove_orphans
+from cisray.store.sizes import estimate_bytes
 from cisray_schemas.runs import RUN_FILES
 
 # A file is encoded in memory before it is published: so many values are 1 GiB, and half of that or
@@ -194,13 +195,8 @@ def _merge(run: Run, group: Sequence[tuple[dict[str, Any], ...]]) -> _Merge:
 
 
 def _bytes_after(run: Run, merges: Sequence[_Merge]) -> int:
-    columns = sum(map(len, run.blocks.values())) * len(run.statistics or [""])
-    return kind_of(run.manifest).sizes.estimate(
-        (merge.span.rows for merge in merges),
-        columns=columns,
-        blocks=len(run.blocks),
-        mantissa_bits=run.manifest.mantissa_bits,
-    )
+    rows = [merge.span.rows for merge in merges]
+    return estimate_bytes(run.manifest, run.plan, run.blocks, rows)
 
 
 def _require_room(run: Run, merges: Sequence[_Merge]) -> None:

@@ -16,7 +16,6 @@ from cisray.store.layout import RunLayout, effect_path, track_path
 from cisray.store.manifest import KeyedConfig, RunManifest
 from cisray.store.plan import Plan, ShardSpan
 from cisray.store.query import BinQuery, EffectQuery, RowQuery
-from cisray.store.sizes import EFFECT_VALUES, TRACK_VALUES, FileBytes
 from cisray.store.tile_plan import TilePlan
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.rejects import REJECTS
@@ -29,13 +28,6 @@ from cisray_schemas.variants import (
     VARIANTS,
 )
 from cisray_schemas.windows import WINDOWS
-
-# What files take beside their values was measured: with a variant per 500 bases, one in twelve an
-# indel, all with rs numbers; with sites that have identifiers of genes for names.
-_TRACK_FILES = FileBytes(TRACK_VALUES, key_bytes=0.0, file_bytes=900)
-_VARIANT_FILES = FileBytes(EFFECT_VALUES, key_bytes=12.7, file_bytes=2_420)
-_SITE_FILES = FileBytes(EFFECT_VALUES, key_bytes=23.0, file_bytes=3_230)
-_SATURATION_FILES = FileBytes(EFFECT_VALUES, key_bytes=0.45, file_bytes=1_640)
 
 
 class Kind(Protocol):
@@ -52,10 +44,6 @@ class Kind(Protocol):
     @property
     def pages(self) -> Pages:
         """How data files are cut."""
-
-    @property
-    def sizes(self) -> FileBytes:
-        """How large data files are."""
 
     def statistics(self, manifest: RunManifest) -> list[str] | None:
         """The statistics that each track has a column for; None where a track is a column.
@@ -83,7 +71,6 @@ class Bins:
     data: Table = GENOME_TRACKS
     tables: tuple[Table, ...] = (WINDOWS,)
     pages: Pages = TRACK_PAGES
-    sizes: FileBytes = _TRACK_FILES
 
     def statistics(self, manifest: RunManifest) -> None:
         """Give none: a track is one column."""
@@ -112,7 +99,6 @@ class Effects:
 
     data: Table
     plan: Table
-    sizes: FileBytes
     pages: Pages = EFFECT_PAGES
 
     @property
@@ -146,9 +132,9 @@ _KINDS: dict[str, Kind] = {
     kind.data.format: kind
     for kind in (
         Bins(),
-        Effects(VARIANT_SCORES, VARIANTS, _VARIANT_FILES),
-        Effects(VARIANT_SITE_SCORES, VARIANT_SITES, _SITE_FILES),
-        Effects(SATURATION_SCORES, SUBSTITUTIONS, _SATURATION_FILES),
+        Effects(VARIANT_SCORES, VARIANTS),
+        Effects(VARIANT_SITE_SCORES, VARIANT_SITES),
+        Effects(SATURATION_SCORES, SUBSTITUTIONS),
     )
 }
 # Every table that some kind of run keeps beside its data.
