@@ -3,13 +3,12 @@
 Knows what it is told and how progress is shown; how files are rewritten is the store's business.
 """
 
-import time
 from pathlib import Path
 
-from cisray.engine.progress import Display, ProgressReporter
-from cisray.engine.task import Progress
+from cisray.engine.progress import Display
 from cisray.store.compact import Compacted, CompactionPlan, compact_run, plan_compaction
 from cisray_jobs.config import JobConfig
+from cisray_jobs.shown import shards_shown
 
 
 class CompactRun(JobConfig):
@@ -26,11 +25,5 @@ class CompactRun(JobConfig):
 
         Raises RunNotFound, RunConflict and StorageError; the run then is as it was.
         """
-        begun = time.monotonic()
-        with ProgressReporter(display=display) as shown:
-
-            def on_merged(done: int, total: int, rows: int) -> None:
-                shown.on_done(done, {"rows": rows})
-                shown.on_progress(Progress(total, done, 0, 0, 1, 0, time.monotonic() - begun))
-
+        with shards_shown(display) as on_merged:
             return compact_run(self.run, on_merged=on_merged)

@@ -15,6 +15,7 @@ import typer
 
 from cisray.scoring.planned import SiteCount
 from cisray.store.compact import Compacted, CompactionPlan
+from cisray.store.summarise import Summarised
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
@@ -258,3 +259,18 @@ def compacted(done: Compacted) -> None:
 
 def _files(count: int, bytes_: int) -> str:
     return f"{counted(count, 'file')} of {size(bytes_)}"
+
+
+def summarised(done: Summarised) -> None:
+    """Print what was summarised, and how to read it."""
+    groups = [f"{name} ({counted(tracks, 'track')})" for name, tracks in done.groups.items()]
+    facts(
+        f"Summarised {done.path}",
+        {
+            "rows": f"{done.rows:,}",
+            "of each": f"the strongest track, by {', '.join(done.statistics)}",
+            "groups": ", ".join(groups),
+            "file": f"{done.file}, {size(done.bytes)}",
+            "read it": f'cisray.open_run("{done.path}").summary()',
+        },
+    )

@@ -116,3 +116,35 @@ def runs_compact(
         return
     done = job.compact(Display.NONE if quiet else Display.AUTO)
     output.as_json(done) if as_json else output.compacted(done)
+
+
+@runs_app.command("summarise")
+def runs_summarise(
+    run: Annotated[Path, typer.Argument(help="Run directory, sealed: variants or saturation.")],
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=QUERY: a group of tracks, by a query as for score. Repeat to add groups, or "
+            "queries to a group. Without any, each assay is a group."
+        ),
+    ] = None,
+    stats: Annotated[
+        str | None, typer.Option(help="Comma-separated statistics; all without it.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the strongest track of each row, for groups of tracks, and keep it with the run.
+
+    Ranking variants by a group then reads two columns. A summary that is there is replaced.
+
+    Example: cisray runs summarise runs/eqtl --group liver='*liver*' --group blood='*K562*'
+    """
+    from cisray.engine.progress import Display
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.summarise import SummariseRun
+
+    given = {"run": run, "groups": tuple(group) if group else None, "stats": stats}
+    done = load_config(SummariseRun, given).summarise(Display.NONE if quiet else Display.AUTO)
+    output.as_json(done) if as_json else output.summarised(done)

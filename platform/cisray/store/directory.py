@@ -30,7 +30,7 @@ _ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
 _BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
 _OURS = _ANY_TIME | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_history.jsonl",
-    "_SUCCESS",
+    "summary", "_SUCCESS",
 }  # fmt: skip
 
 _WAY_OUT = "Bring the file back from a copy, or start again with --restart."
@@ -107,7 +107,7 @@ def clear(layout: RunLayout) -> None:
     folder.remove(layout.files)
     folder.remove(layout.history)
     folder.shut_out()
-    for tree in (layout.commits, layout.failures, layout.data):
+    for tree in (layout.summaries, layout.commits, layout.failures, layout.data):
         folder.remove_tree(tree)
     folder.sweep()
     for name in (layout.run_json, layout.tracks, *map(layout.table, tables)):
@@ -288,7 +288,8 @@ def _foreign_names(layout: RunLayout) -> list[str]:
         (layout.failures, ".json"),
     ):
         foreign += layout.folder.foreign_below(tree, ending)
-    return sorted(foreign)
+    others = layout.folder.foreign_below(layout.summaries, ".parquet")
+    return sorted({*foreign, *others} - {layout.summary_record})
 
 
 def _require_digest(file: StoredFile, found: str, recorded: str) -> None:

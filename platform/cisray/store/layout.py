@@ -83,6 +83,16 @@ class RunLayout:
         return "_history.jsonl"
 
     @property
+    def summaries(self) -> str:
+        """What was summarised of a sealed run: a table and its record, which names it."""
+        return "summary"
+
+    @property
+    def summary_record(self) -> str:
+        """The record of the table of summaries; without it there is none."""
+        return f"{self.summaries}/groups.json"
+
+    @property
     def success(self) -> str:
         """The file that makes a run sealed: it holds `begun`."""
         return "_SUCCESS"

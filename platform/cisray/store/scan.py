@@ -14,6 +14,7 @@ from typing import Protocol
 import polars as pl
 
 from cisray.errors import (
+    ConfigError,
     CoordinateError,
     RunNotFound,
     StatisticError,
@@ -25,6 +26,7 @@ from cisray.errors import (
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_files, read_manifest, read_plan, read_tracks
 from cisray.store.folder import RunPlace
+from cisray.store.group_summary import read_summary
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
@@ -165,6 +167,22 @@ class Run:
             return pl.LazyFrame(schema=query.keys | dict.fromkeys(columns, pl.Float32()))
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
         return frame.select(*query.keys, *columns)
+
+    def summary(self) -> pl.LazyFrame:
+        """Query the strongest tracks of groups, as `cisray runs summarise` has found them.
+
+        A row for each of the run, in its order: its keys, and for each statistic and group the
+        value whose size is largest, with its sign (`SAD_CAGE`), and the index of the track that has
+        it (`SAD_CAGE_track`). Raises WrongRun for a run along the genome, ConfigError where nothing
+        was summarised, and StorageError.
+        """
+        as_keyed(self.plan)
+        kept = read_summary(self.layout) if self.sealed else None
+        if kept is None:
+            raise ConfigError(
+                f"nothing is summarised of the run in {self.path}: cisray runs summarise does that."
+            )
+        return kept.scan(self.layout, pl.Enum(self.chromosomes))
 
     def verify(self) -> int:
         """Read every data file again, compare it with its recorded digest, and count the files.

@@ -61,6 +61,7 @@ def seal_run(
     remove_orphans(layout, files)
     # Of a sealed run that is being discarded, when its --restart was killed.
     folder.remove(layout.history)
+    folder.remove_tree(layout.summaries)
     publish_files(layout, manifest, files)
     folder.remove_tree(layout.failures)
     folder.publish(layout.success, layout.begun.encode(), exclusive=False, begun=None)
