@@ -3,18 +3,16 @@
 Knows what it is told and how progress is shown; how files are rewritten is the store's business.
 """
 
-from pathlib import Path
-
 from cisray.engine.progress import Display
 from cisray.store.compact import Compacted, CompactionPlan, compact_run, plan_compaction
-from cisray_jobs.config import JobConfig
+from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.shown import shards_shown
 
 
 class CompactRun(JobConfig):
     """Which run."""
 
-    run: Path
+    run: RunLocation
 
     def foresee(self) -> CompactionPlan:
         """Say what will be rewritten. Raises what `compact` raises."""

@@ -14,15 +14,14 @@ from tempfile import TemporaryDirectory
 from cisray.engine.progress import Display
 from cisray.errors import ConfigError
 from cisray.genome.reference import Genome
-from cisray.genome.windows import WindowSpec, central_bins
-from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.genome.windows import central_bins
 from cisray.model.registry import read_model
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
 from cisray.scoring.shards import MAX_ROWS, Cutting
 from cisray.store.directory import check_free
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary
-from cisray_jobs.effect_costs import EffectCosts
+from cisray_jobs.effect_costs import EffectCosts, window_spec_of
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.plan import Resources, fit_memory, speed
 from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects
@@ -72,9 +71,9 @@ class EffectJob(EffectSettings):
             checkpoint,
             tracks,
             self.approach(checkpoint, device, self.purpose),
+            options,
             bins=len(bins),
-            placement=self.window_placement,
-            members=len(options.ensemble.members),
+            widest=len(bins),
         )
         costs = self.costs(effects, genome)
         resources = self.spread_over(device)
@@ -97,7 +96,7 @@ class EffectJob(EffectSettings):
             prepared = PreparedEffects(
                 config=self,
                 genome=genome,
-                costs=costs,
+                costs=costs.at(planned),
                 planned=planned,
                 resources=resources,
                 bins=bins,
@@ -146,12 +145,6 @@ class EffectJob(EffectSettings):
         slow = min(speed(resources, method, p) for p in ("float32", precision))
         exponent = max(0, round_down_log2(SHARD_SECONDS * slow / 1e9))
         return Cut(float(2**exponent), MAX_ROWS)
-
-
-def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:
-    """State a checkpoint's geometry as windows on a genome."""
-    config = checkpoint.config
-    return WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
 
 
 def round_down_log2(value: float) -> int:

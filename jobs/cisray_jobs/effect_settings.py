@@ -37,11 +37,10 @@ DEFAULT_STATISTICS = ("SAD", "SADR")
 class EffectSettings(ScoringJob):
     """Which numbers to compute for every variant, besides what every scoring job is told.
 
-    A job says besides what it is called, what its rows hold, and what else is part of a run.
+    A job says besides what its rows hold, and what else is part of a run.
     """
 
     narrowed_by: ClassVar[str] = "--tracks or --stats"
-    job: ClassVar[str]
 
     stats: tuple[str, ...] = DEFAULT_STATISTICS
     bins: int | Literal["all"] = "all"

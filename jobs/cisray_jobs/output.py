@@ -15,15 +15,17 @@ import typer
 
 from cisray.scoring.planned import SiteCount
 from cisray.store.compact import Compacted, CompactionPlan
+from cisray.store.layout import table_file
 from cisray.store.summarise import Summarised
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.plan import Resources
 from cisray_jobs.prepared_effects import EffectPlan
-from cisray_jobs.score_genome import ScoredGenome
+from cisray_jobs.score_genome import RunPlan, ScoredGenome
 from cisray_jobs.units import counted, duration, size
+from cisray_schemas import REJECTS
 
 WIDTH = 100
 SHOWN_FILES = 6
@@ -110,6 +112,7 @@ def effect_plan(told: EffectPlan) -> None:
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
             "entries": f"{told.entries:,}: {told.scored:,} scored, {rejects(told.rejected)}",
+            **rejects_warning(told.entries, told.scored),
             **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
@@ -156,6 +159,18 @@ def rejects(counts: Mapping[str, int]) -> str:
     return f"{sum(counts.values()):,} rejected ({reasons})"
 
 
+def rejects_warning(entries: int, scored: int) -> dict[str, str]:
+    """Warn where most of what came in is not scored, which is seldom what was meant.
+
+    >>> [rejects_warning(7, scored).get("WARNING") for scored in (0, 3, 4)]
+    ['none of the 7 entries is scored', 'only 3 of the 7 entries are scored', None]
+    """
+    if 2 * scored >= entries:
+        return {}
+    few = f"only {scored:,}" if scored else "none"
+    return {"WARNING": f"{few} of the {entries:,} entries {'are' if scored > 1 else 'is'} scored"}
+
+
 def sites(counts: SiteCount | None) -> dict[str, str]:
     """Tell of sites, where there are such, how many have rows."""
     return {} if counts is None else {"sites": f"{counts.given:,}, {counts.scored:,} with rows"}
@@ -181,6 +196,7 @@ def effects(summary: ScoredEffects) -> None:
         {
             "entries": f"{summary.entries:,}: {summary.scored:,} scored, "
             f"{rejects(summary.rejected)}",
+            **rejects_warning(summary.entries, summary.scored),
             **sites(summary.sites),
             "rows": f"{summary.rows:,}",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
@@ -188,9 +204,17 @@ def effects(summary: ScoredEffects) -> None:
             "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled row')}: "
             f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
-            "rejects": f'cisray.open_run("{summary.path}").rejects',
+            **_rejects_place(summary),
         },
     )
+
+
+def _rejects_place(summary: ScoredEffects) -> dict[str, str]:
+    """Tell where the rejects are listed, if there are any."""
+    if not summary.rejected:
+        return {}
+    file = f"{summary.path}/{table_file(REJECTS)}"
+    return {"rejects": f'{file}, cisray.open_run("{summary.path}").rejects'}
 
 
 def run(summary: ScoredGenome) -> None:

@@ -62,38 +62,6 @@ class Resources:
     batch_size: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What a run will do. Tiles and rows are counted exactly, the rest is estimated."""
-
-    job: str
-    out: str
-    model_sha256: str
-    head: str
-    tracks: int
-    chromosomes: int
-    tiles: int
-    tiles_without_acgt: int
-    shards: int
-    shards_done: int
-    tiles_per_shard: int
-    rows: int
-    rows_left: int
-    tiles_to_check: int
-    estimated_bytes: int
-    free_bytes: int | None
-    teraflop: float
-    estimated_seconds: float
-    worker_bytes: int
-    resources: Resources
-    predictor: Method
-    predictor_reason: str
-    precision: Precision
-    precision_reason: str
-    mantissa_bits: int
-    max_relative_error: float
-
-
 def spread(
     *,
     device: str,

@@ -21,7 +21,7 @@ def _root() -> None:
 
 @runs_app.command("export")
 def runs_export(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
     form: Annotated[
         Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"],
         typer.Option(
@@ -92,7 +92,7 @@ def runs_export(
 
 @runs_app.command("compact")
 def runs_compact(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
     plan: Plan = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -120,7 +120,9 @@ def runs_compact(
 
 @runs_app.command("summarise")
 def runs_summarise(
-    run: Annotated[Path, typer.Argument(help="Run directory, sealed: variants or saturation.")],
+    run: Annotated[
+        str, typer.Argument(help="Run directory or URL, sealed: variants or saturation.")
+    ],
     group: Annotated[
         list[str] | None,
         typer.Option(

@@ -4,6 +4,7 @@ Knows options; everything else is a job's business. Heavy imports wait until a c
 """
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,6 +98,7 @@ def score_genome(
 
 
 @score_app.command("variants")
+@opt.taking(opt.OfEffects)
 def score_variants(
     model: opt.Model = None,
     fasta: opt.Fasta = None,
@@ -132,34 +134,7 @@ def score_variants(
             "[default: 0.05]"
         ),
     ] = None,
-    tracks: opt.Tracks = None,
-    stats: opt.Stats = None,
-    bins: opt.Bins = None,
-    window_placement: opt.WindowPlacement = None,
-    indels: opt.Indels = None,
-    rc: opt.ReverseComplement = False,
-    shifts: opt.Shifts = None,
-    std: opt.Std = False,
-    strict: opt.Strict = False,
-    head: opt.Head = None,
-    workers: opt.Workers = None,
-    num_gpus: opt.NumGpus = None,
-    device: opt.Device = None,
-    threads: opt.Threads = None,
-    predictor: opt.EffectPredictor = None,
-    precision: opt.EffectPrecision = None,
-    self_check: opt.EffectSelfCheck = None,
-    mantissa_bits: opt.MantissaBits = None,
-    batch_size: opt.EffectBatch = None,
-    rows_per_shard: opt.RowsPerShard = None,
-    shard_timeout: opt.ShardTimeout = None,
-    address: opt.Address = None,
-    config: opt.Config = None,
-    plan: opt.Plan = False,
-    restart: opt.Restart = False,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    **more: Any,
 ) -> None:
     """Score every allele of a file of variants, or say why not, into a run directory.
 
@@ -171,11 +146,11 @@ def score_variants(
     given = opt.given_options(locals())
     from cisray_jobs.score_variants import ScoreVariants
 
-    log_to_stderr(verbose=verbose)
-    _score_effects(ScoreVariants, given, config, plan=plan, as_json=as_json, quiet=quiet)
+    _score_effects(ScoreVariants, given, more)
 
 
 @score_app.command("saturation")
+@opt.taking(opt.OfEffects)
 def score_saturation(
     model: opt.Model = None,
     fasta: opt.Fasta = None,
@@ -189,34 +164,7 @@ def score_saturation(
     out: opt.Out = None,
     method: opt.SaturationMethod = None,
     rank_then_exact: opt.RankThenExact = None,
-    tracks: opt.Tracks = None,
-    stats: opt.Stats = None,
-    bins: opt.Bins = None,
-    window_placement: opt.WindowPlacement = None,
-    indels: opt.Indels = None,
-    rc: opt.ReverseComplement = False,
-    shifts: opt.Shifts = None,
-    std: opt.Std = False,
-    strict: opt.Strict = False,
-    head: opt.Head = None,
-    workers: opt.Workers = None,
-    num_gpus: opt.NumGpus = None,
-    device: opt.Device = None,
-    threads: opt.Threads = None,
-    predictor: opt.EffectPredictor = None,
-    precision: opt.EffectPrecision = None,
-    self_check: opt.EffectSelfCheck = None,
-    mantissa_bits: opt.MantissaBits = None,
-    batch_size: opt.EffectBatch = None,
-    rows_per_shard: opt.RowsPerShard = None,
-    shard_timeout: opt.ShardTimeout = None,
-    address: opt.Address = None,
-    config: opt.Config = None,
-    plan: opt.Plan = False,
-    restart: opt.Restart = False,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    **more: Any,
 ) -> None:
     """Score every substitution of every base of some regions, into a run directory.
 
@@ -233,29 +181,21 @@ def score_saturation(
     given = opt.given_options(locals())
     from cisray_jobs.saturate import Saturate
 
-    log_to_stderr(verbose=verbose)
-    _score_effects(Saturate, given, config, plan=plan, as_json=as_json, quiet=quiet)
+    _score_effects(Saturate, given, more)
 
 
-def _score_effects(
-    job: Any,
-    given: dict[str, Any],
-    config: Path | None,
-    *,
-    plan: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def _score_effects(job: Any, given: dict[str, Any], asked: Mapping[str, Any]) -> None:
     from cisray_jobs import output
     from cisray_jobs.config import load_config
 
-    loaded = load_config(job, given, config)
-    if plan:
+    log_to_stderr(verbose=asked["verbose"])
+    loaded = load_config(job, given, asked["config"])
+    if asked["plan"]:
         told = loaded.foresee()
-        output.as_json(told) if as_json else output.effect_plan(told)
+        output.as_json(told) if asked["as_json"] else output.effect_plan(told)
         return
-    summary = loaded.run(_display(quiet=quiet))
-    output.as_json(summary) if as_json else output.effects(summary)
+    summary = loaded.run(_display(quiet=asked["quiet"]))
+    output.as_json(summary) if asked["as_json"] else output.effects(summary)
 
 
 def _display(*, quiet: bool) -> Any:

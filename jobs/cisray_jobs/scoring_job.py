@@ -45,7 +45,7 @@ from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary, checked_first, refuse_unchecked, summarise
-from cisray_jobs.config import JobConfig
+from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, spread
@@ -127,11 +127,12 @@ class ScoringJob(JobConfig):
     differ between a run and its resumption.
     """
 
+    job: ClassVar[str]  # what it is called in manifests
     narrowed_by: ClassVar[str] = "--tracks"  # the options that make a run smaller
 
     model: Path
     fasta: Path
-    out: Path
+    out: RunLocation
     head: str = "human"
     tracks: tuple[str, ...] = ()
     predictor: Method = "fast"

@@ -3,20 +3,18 @@
 Knows how groups are written on a command line; how they are summarised is the store's business.
 """
 
-from pathlib import Path
-
 from pydantic import field_validator
 
 from cisray.engine.progress import Display
 from cisray.store.summarise import Summarised, summarise_run
-from cisray_jobs.config import JobConfig, split_names
+from cisray_jobs.config import JobConfig, RunLocation, split_names
 from cisray_jobs.shown import shards_shown
 
 
 class SummariseRun(JobConfig):
     """Which run, which of its statistics, and which groups: `NAME=QUERY`, assays without any."""
 
-    run: Path
+    run: RunLocation
     groups: tuple[str, ...] = ()
     stats: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
-from cisray.store.folder import RunPlace
+from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
 
 

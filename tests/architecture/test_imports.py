@@ -55,6 +55,11 @@ def test_the_probe_sees_what_is_loaded(root: Path) -> None:
     assert "numpy" in loaded_by("import cisray; cisray.Interval; import numpy", root)
 
 
+def test_a_run_on_a_disk_loads_nothing_of_object_stores(root: Path) -> None:
+    code = "from cisray.store import locate, run, scan; locate.locate('runs/chr21').names()"
+    assert "obstore" not in loaded_by(code, root)
+
+
 def test_importing_cisray_loads_nothing_heavy(root: Path) -> None:
     loaded = loaded_by("import cisray", root)
     assert "cisray" in loaded

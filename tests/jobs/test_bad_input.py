@@ -287,7 +287,7 @@ def test_a_restart_that_cannot_begin_leaves_the_old_run(
     else:
         # The old run's files, a few thousand bytes, do not make room for ten million.
         monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
-        monkeypatch.setattr("cisray_jobs.score_genome.estimate_bytes", lambda *_, **__: 10**7)
+        monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: 10**7)
         answer = cisray(*inputs.options(out, "--restart"))
         answer.assert_one_paragraph("Make space", code=1)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -300,9 +300,9 @@ def test_a_restart_counts_the_old_run_as_room(cisray, inputs, tmp_path, monkeypa
     sealed(cisray, inputs, out)
     there = sum(file.stat().st_size for file in (out / "data").rglob("*.parquet"))
     monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
-    monkeypatch.setattr("cisray_jobs.score_genome.estimate_bytes", lambda *_, **__: there + 100)
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: there + 100)
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
-    monkeypatch.setattr("cisray_jobs.score_genome.estimate_bytes", lambda *_, **__: 10 * there)
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: 10 * there)
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 1
 
 

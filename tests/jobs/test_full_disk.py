@@ -74,9 +74,7 @@ def test_a_disk_too_small_is_told_before_anything_is_computed(
     monkeypatch.setattr("cisray_jobs.scoring_job.run_shards", None)
     ballast = fill(small_disk, leave=60_000)
     # Chromosomes of 71 and 24 bins.
-    monkeypatch.setattr(
-        "cisray_jobs.score_genome.estimate_bytes", lambda *parts: 800 * sum(parts[-1])
-    )
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *parts: 800 * sum(parts[-1]))
     answer = cisray(*inputs.options(small_disk / "run"))
     answer.assert_one_paragraph("76.0 kB", str(small_disk), "Make space", code=1)
     ballast.unlink()

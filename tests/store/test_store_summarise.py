@@ -20,8 +20,10 @@ from cisray.errors import (
 )
 from cisray.store import summarise
 from cisray.store.compact import compact_run
-from cisray.store.scan import open_run
-from cisray.store.summarise import strongest_of, summarise_run
+from cisray.store.group_summary import strongest_of_groups
+from cisray.store.queries import top
+from cisray.store.scan import Run, open_run
+from cisray.store.summarise import summarise_run
 
 # Tracks 3 and 8 are CAGE, 5 is CHIP, 13 DNASE; blocks are 3, 8 and 5, 13.
 ASSAYS = {"CAGE": [3, 8], "CHIP": [5], "DNASE": [13]}
@@ -44,6 +46,11 @@ def write(path: Path, seed: int = 4) -> None:
                 pieces.append(piece._replace(columns=columns))
             sink.write(shard, pieces)
         sink.seal()
+
+
+def strongest_of(run: Run, tracks: list[int], statistic: str):
+    found = list(strongest_of_groups(run, {"asked": tracks}, statistic))
+    return found[0][1:] if found else None
 
 
 def strongest(row: dict, statistic: str, tracks: list[int]) -> tuple[float | None, int | None]:
@@ -111,6 +118,21 @@ def test_rankings_are_those_of_all_columns(run, k: int) -> None:
         assert [
             abs(whole[f"SAD_t{which[row]:04d}"][row]) for row in ranked.tolist()
         ] == [sizes[row] for row in owed]  # fmt: skip
+
+
+def test_run_top_reads_the_summary_and_ranks_as_without_it(run, monkeypatch) -> None:
+    groups = {"cage": "CAGE", "rest": ["3-3", "DNASE"], "one": "CHIP"}
+
+    def ranked(**options: object) -> list[pl.DataFrame]:
+        return [open_run(run).top(k, by=by, tracks=groups, **options)
+                for k in (1, 4, 9) for by in ("SAD", "logSAD")]  # fmt: skip
+
+    without, positive = ranked(), ranked(sign="positive")
+    summarise_run(run, groups={"a": ["3,8"], "b": ["5"], "c": ["3,13"]})
+    assert all(map(pl.DataFrame.equals, ranked(), without))
+    assert all(map(pl.DataFrame.equals, ranked(sign="positive"), positive))
+    monkeypatch.setattr(top, "strongest", None)
+    assert all(map(pl.DataFrame.equals, ranked(), without))
 
 
 def test_what_was_not_summarised_is_not_there(run) -> None:

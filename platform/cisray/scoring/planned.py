@@ -3,13 +3,13 @@
 Knows plans, shards and the rejects table; knows nothing of where entries come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cisray.errors import ResultsError
 from cisray.scoring.rejects import count_rejects
-from cisray.scoring.shards import Shard
+from cisray.scoring.shards import BinCount, Shard
 from cisray.store.files import writing_to
 from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter
 from cisray_schemas import Reason
@@ -42,8 +42,8 @@ class Planned:
     """A plan, and what it consists of: entries = scored + rejected. An entry has rows, or a reason.
 
     `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
-    once, but for a window with more rows than a shard may have. `sites` are counted where rows are
-    at sites.
+    once, but for a window with more rows than a shard may have. `sites`, and `bins` that are
+    computed, are counted where rows are at sites.
     """
 
     plan: KeyedPlan
@@ -52,6 +52,7 @@ class Planned:
     rejected: Mapping[Reason, int]
     windows: int
     alternates: int
+    bins: BinCount | None = None
     sites: SiteCount | None = None
 
     @property
@@ -76,12 +77,15 @@ def write_plan(
     it has, unless told.
     """
     windows = alternates = 0
+    bins: list[BinCount] = []
     with KeyedPlanWriter(files.plan, *tables) as writer:
         for shard in shards:
             with writing_to(files.plan):
                 writer.add_shard(shard.rows)
             windows += shard.windows
             alternates += shard.alternates
+            if shard.bins is not None:
+                bins.append(shard.bins)
         plan = writer.close()
     rejected = count_rejects(files.rejects)
     owed = plan.scored if rows is None else rows
@@ -91,4 +95,13 @@ def write_plan(
             f"{rejected.total():,} rejected, in {plan.rows:,} rows of {owed:,}: some were lost or "
             "doubled. This is a fault of cisray; nothing of this plan should be used."
         )
-    return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates)
+    kinds = dict(rejected)
+    return Planned(plan, rejects_sha256, entries, kinds, windows, alternates, _add_up(bins))
+
+
+def _add_up(counts: Sequence[BinCount]) -> BinCount | None:
+    """Put the counts of all shards together; None where none of them has one."""
+    if not counts:
+        return None
+    of_alternates, widest = zip(*counts, strict=True)
+    return BinCount(sum(of_alternates), max(widest))

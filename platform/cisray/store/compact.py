@@ -23,10 +23,10 @@ import pyarrow.parquet as pq
 from cisray.errors import StorageError
 from cisray.store.directory import data_metadata, read_files, require_complete
 from cisray.store.encode import encode_pieces
-from cisray.store.folder import RunPlace
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout
 from cisray.store.locate import locate
+from cisray.store.place import RunPlace
 from cisray.store.plan import ShardSpan
 from cisray.store.receipt import WrittenFile, read_receipts, write_history
 from cisray.store.run import block_schemas

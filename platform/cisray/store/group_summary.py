@@ -5,15 +5,23 @@ file, its size and its digest, and replaces the one before in one step: a file t
 counts for nothing, nor does the record of another beginning of the run.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cisray.errors import StorageError
 from cisray.store.layout import RunLayout
 from cisray_schemas.summaries import GROUP_SUMMARY
 
+if TYPE_CHECKING:
+    from cisray.store.scan import Run
+
+Values = NDArray[np.float32]
+Tracks = NDArray[np.int32]
 _AGAIN = "Make it again with cisray runs summarise."
 
 
@@ -66,3 +74,24 @@ def read_summary(layout: RunLayout) -> GroupSummary | None:
             f"{layout.tell(layout.summary_record)} is damaged: {error.errors()[0]['msg']}. {_AGAIN}"
         ) from error
     return found if found.begun == layout.begun else None
+
+
+def strongest_of_groups(
+    run: "Run", groups: Mapping[str, Sequence[int]], statistic: str
+) -> Iterator[tuple[str, Values, Tracks]]:
+    """Look up the strongest track of each row, by the size of a statistic, for groups of tracks.
+
+    Gives, of each group that a summary of the run has just these tracks of, its name in `groups`,
+    the values, NaN where there are none, and which tracks they are of, -1 for none; in the order of
+    the run.
+    """
+    kept = read_summary(run.layout) if run.sealed else None
+    if kept is None or statistic not in kept.statistics:
+        return
+    held = {tracks: name for name, tracks in kept.groups.items()}
+    for group, tracks in groups.items():
+        name = held.get(tuple(sorted(tracks)))
+        if name is not None:
+            value, track = value_column(statistic, name), track_column(statistic, name)
+            frame = run.summary().select(value, pl.col(track).fill_null(-1)).collect()
+            yield group, frame[value].to_numpy(), frame[track].to_numpy()

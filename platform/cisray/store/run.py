@@ -212,6 +212,7 @@ class ShardSink:
         """
         if self._lock is None:
             raise ValueError("only the driver that began a run can seal it")
+        self._lock.check()
         return seal_run(self.layout, self.manifest, self.plan, self.schemas)
 
     def close(self) -> None:
@@ -286,14 +287,19 @@ class ShardSink:
     def _commit(self, receipt: Receipt) -> Receipt:
         """Create the commit record, or return the one that was there first."""
         name, text = self.layout.commit(receipt.shard), receipt.model_dump_json().encode()
-        if self._publish(name, text, exclusive=True):
-            return receipt
-        first = self._committed(receipt.shard)
-        if first is not None:
-            return first
-        # The record that is there is damaged, or describes files that are gone: it proves nothing.
-        self._publish(name, text)
+        while not self._publish(name, text, exclusive=True):
+            there = self.layout.folder.read(name)
+            first = self._committed(receipt.shard)
+            if first is not None:
+                return first
+            # The record that is there is damaged, or describes files that are gone: it proves
+            # nothing. Someone else may be mending it as well.
+            if there is not None and self._replace(name, there, text):
+                break
         return receipt
+
+    def _replace(self, name: str, old: bytes, text: bytes) -> bool:
+        return self.layout.folder.replace(name, old, text, begun=self.layout.begun)
 
     def _publish(self, name: str, text: bytes, *, exclusive: bool = False) -> bool:
         folder = self.layout.folder

@@ -6,7 +6,7 @@ query can need.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -25,14 +25,18 @@ from cisray.errors import (
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.store.directory import read_files, read_manifest, read_plan, read_tracks
-from cisray.store.folder import RunPlace
 from cisray.store.group_summary import read_summary
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
+from cisray.store.queries.frames import AnyFrame
+from cisray.store.queries.join import KEY, join_variants
+from cisray.store.queries.sums import How, sum_over
+from cisray.store.queries.top import Sign, top_variants
 from cisray.store.query import Bounds, RowQuery
 from cisray.store.receipt import read_all_committed
 from cisray.store.seal import is_sealed, list_files
@@ -183,6 +187,78 @@ class Run:
                 f"nothing is summarised of the run in {self.path}: cisray runs summarise does that."
             )
         return kept.scan(self.layout, pl.Enum(self.chromosomes))
+
+    def join_variants(
+        self,
+        frame: AnyFrame,
+        on: Sequence[str] = KEY,
+        tracks: TrackQuery | None = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Set scores beside a frame of variants; each of its rows comes back, in its order.
+
+        `on` names the frame's columns of chromosome (in any spelling), position (1-based),
+        reference and alternative allele. A row means the variant that the run scored under these
+        alleles, or was given under them: they need not be normalised if they are as the run's
+        input had them. The result has the frame's columns, `status`, `variant` (and what else
+        tells rows of a variant apart, such as `site`), and the values of `tracks` and `stats`.
+
+        `status` is `scored`; of rows without values it says why: `rejected: REASON`, `not in run`,
+        or, of a run that is not sealed, `not scored yet`. A row comes once for each row of the run
+        that it means: of a variant that the input had twice, or at two sites, two.
+
+        The keys are looked up when this is called, and only files and pages of scores at their
+        places are read. Raises WrongRun for a run along the genome, FrameError for a frame without
+        these columns or with columns of the result, and what `scan` raises.
+        """
+        return join_variants(self, frame, on=on, tracks=tracks, stats=stats)
+
+    def top(
+        self,
+        k: int,
+        by: str = "SAD",
+        tracks: TrackQuery | Mapping[str, TrackQuery] | None = None,
+        sign: Sign = "abs",
+        region: Region | None = None,
+    ) -> pl.DataFrame:
+        """Rank the variants by a statistic: the `k` strongest of each track, or group of tracks.
+
+        `tracks` are ranked one by one. A mapping of names to tracks makes groups, of which each
+        ranks a variant by its strongest track. `sign` is `abs`, or `positive` and `negative`, which
+        rank values of that sign alone, so that fewer than `k` may be there. Rows of one value are
+        in the order of chromosome, pos, ref, alt and variant; of equal tracks the first one counts.
+
+        The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
+        value under the name of the statistic, and the key columns of the variant. The run is read
+        once, a file or some 130,000 rows at a time; of groups that were summarised, their summary.
+        Raises WrongRun for a run along the genome, ConfigError for a `k` or `sign` that cannot be,
+        and what `scan` raises.
+        """
+        return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
+
+    def sum_over(
+        self,
+        intervals: AnyFrame,
+        tracks: TrackQuery | None = None,
+        how: How = "sum",
+        by: str | None = None,
+    ) -> pl.DataFrame:
+        """Sum tracks over intervals, or average them: one row for each, in the order given.
+
+        `intervals` has `chrom` (in any spelling), `start` and `end`, 0-based half-open as in BED.
+        An interval takes every bin of which it holds a base, whole. `by` names a column, such as
+        that of genes: intervals with the same text there on a chromosome, such as exons, are one
+        row, and a bin that several of them hold counts once.
+
+        The result has the columns of `intervals` (with `by`, the first start, the last end and
+        that column), `bins` (how many were there), `bins_missing` (how many the run does not have:
+        not planned, without any A, C, G or T, or beyond the end of the chromosome), and a Float64
+        column per track: the sum of the bins that were there, or their mean, null where none was.
+
+        Raises WrongRun for a run of variants, FrameError for a frame without these columns,
+        CoordinateError for an interval without bases, and what `scan` raises.
+        """
+        return sum_over(self, intervals, tracks=tracks, how=how, by=by)
 
     def verify(self) -> int:
         """Read every data file again, compare it with its recorded digest, and count the files.

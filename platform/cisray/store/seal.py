@@ -15,9 +15,10 @@ from cisray.errors import RunIncomplete, StorageError
 from cisray.store.directory import read_files, run_metadata
 from cisray.store.encode import encode_small
 from cisray.store.failure import read_failures
-from cisray.store.folder import RunPlace, StoredFile, each
+from cisray.store.folder import StoredFile, each
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_all_committed
 from cisray_schemas.runs import RUN_FILES

@@ -13,17 +13,16 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from cisray.errors import ConfigError
 from cisray.store.directory import run_metadata
 from cisray.store.encode import encode_pieces
-from cisray.store.folder import RunPlace
-from cisray.store.group_summary import GroupSummary, read_summary, track_column, value_column
+from cisray.store.group_summary import GroupSummary, Tracks, Values, track_column, value_column
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
+from cisray.store.place import RunPlace
 from cisray.store.scan import Run, open_layout
 from cisray.tracks import column_name
 from cisray_schemas.summaries import GROUP_SUMMARY
@@ -33,8 +32,6 @@ PART_TRACKS = 128
 UNNAMED = "other"  # the group of tracks without an assay
 
 Groups = Mapping[str, Sequence[int]]
-Values = NDArray[np.float32]
-Tracks = NDArray[np.int32]
 OnPart = Callable[[int, int, int], None]
 
 
@@ -100,24 +97,6 @@ def summarise_run(
         groups={name: len(tracks) for name, tracks in members.items()},
         bytes=record.bytes,
     )
-
-
-def strongest_of(run: Run, tracks: Sequence[int], statistic: str) -> tuple[Values, Tracks] | None:
-    """Look up the strongest track of each row among just these tracks, by the largest size.
-
-    Gives its values, NaN where there are none, and its index in the head, in the order of the run;
-    None where no summary of the run has them.
-    """
-    kept = read_summary(run.layout) if run.sealed else None
-    if kept is None or statistic not in kept.statistics:
-        return None
-    wanted = tuple(sorted(tracks))
-    name = next((name for name, held in kept.groups.items() if held == wanted), None)
-    if name is None:
-        return None
-    value, track = value_column(statistic, name), track_column(statistic, name)
-    frame = run.summary().select(pl.col(value), pl.col(track).fill_null(-1)).collect()
-    return frame[value].to_numpy().astype(np.float32), frame[track].to_numpy().astype(np.int32)
 
 
 def _statistics(run: Run, stats: Sequence[str] | None) -> list[str]:
