@@ -1,4 +1,4 @@
-"""What effects of variants cost with a given model, computed in a given way: time, memory, disk.
+"""What effects of variants cost with a given model, computed in a given way: time and memory.
 
 Knows models, tracks, bins and approaches; how many variants there are is the job's business.
 """
@@ -16,15 +16,6 @@ from cisray.scoring.variants import EffectOptions, scorer_bytes
 from cisray.tracks import TrackSet
 from cisray_jobs.plan import Resources, plain_bytes, speed, worker_bytes
 from cisray_jobs.scoring_job import Approach
-
-# Of a stored effect sign and exponent come to about 8.5 bits beside the mantissa: effects have
-# either sign, and their sizes spread over more powers of two than signals do.
-SIGN_EXPONENT_BITS = 8.5
-# What a file takes whatever its rows, keys and schema above all, and what each column of values
-# adds to it: headers of pages and a part of the footer. That is more than the values where a shard
-# has 40 rows, as at the published size on a CPU.
-FILE_BYTES = 2700
-COLUMN_BYTES = 150
 
 # What a window and an alternate cost beside their products, in operations of the same time: some
 # 15 and 10 ms of a CPU. Nothing at the published size; all there is to a tiny model.
@@ -158,23 +149,3 @@ def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:
     """State a checkpoint's geometry as windows on a genome."""
     config = checkpoint.config
     return WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
-
-
-@dataclass(frozen=True, slots=True)
-class EffectFiles:
-    """How rows lie on disk: in each shard a file for every block of the columns of values.
-
-    `key_bytes` are those of a row's keys, compressed, which stand in every file.
-    """
-
-    columns: int
-    blocks: int
-    mantissa_bits: int
-    key_bytes: float
-
-    def size(self, rows: int, shards: int) -> int:
-        """Estimate the bytes of so many rows in so many shards."""
-        value_bytes = min(4.0, (self.mantissa_bits + SIGN_EXPONENT_BITS) / 8)
-        row_bytes = self.columns * value_bytes + self.blocks * self.key_bytes
-        shard_bytes = self.columns * COLUMN_BYTES + self.blocks * FILE_BYTES
-        return int(rows * row_bytes + shards * shard_bytes)

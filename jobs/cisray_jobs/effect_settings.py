@@ -41,7 +41,6 @@ class EffectSettings(ScoringJob):
     """
 
     narrowed_by: ClassVar[str] = "--tracks or --stats"
-    key_bytes: ClassVar[float]  # what the keys of a row take in a file, compressed
 
     stats: tuple[str, ...] = DEFAULT_STATISTICS
     bins: int | Literal["all"] = "all"

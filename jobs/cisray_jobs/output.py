@@ -14,7 +14,9 @@ from typing import Any, ClassVar, Protocol
 import typer
 
 from cisray.scoring.planned import SiteCount
+from cisray.store.compact import Compacted, CompactionPlan
 from cisray.store.layout import table_file
+from cisray.store.summarise import Summarised
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
@@ -129,9 +131,12 @@ def effect_plan(told: EffectPlan) -> None:
 
 
 def _disk(told: RunPlan | EffectPlan) -> str:
-    """Tell how much will be written, and how much room there is where that has a bound."""
+    """Tell how much will be written, how far values are rounded, and how much room there is."""
     free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
-    return f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits{free}"
+    error = told.max_relative_error
+    bound = f"a relative error of at most {error:.1e}" if error else "exact"
+    bits = f"{told.mantissa_bits} mantissa bits ({bound})"
+    return f"about {size(told.estimated_bytes)} at {bits}{free}"
 
 
 def _gradients(told: GradientPlan | None) -> dict[str, str]:
@@ -242,5 +247,54 @@ def exported(written: Exported) -> None:
             "into": str(Path(written.files[0]).parent),
             "files": ", ".join(shown) + (f" and {more:,} more" if more else ""),
             "size": size(written.bytes),
+        },
+    )
+
+
+def compaction_plan(told: CompactionPlan) -> None:
+    """Print what a compaction will do, or that there is nothing to do."""
+    if not (told.shards or told.leftovers):
+        typer.echo(f"Nothing to compact in {told.path}: {_files(told.files, told.bytes)}.")
+        return
+    lines = {
+        "files": f"{told.files:,}, of which {told.files_after:,} will be left",
+        "bytes": f"{size(told.bytes)}, about {size(told.bytes_after)} afterwards",
+        "rewritten": f"{told.rows:,} rows of {counted(told.shards, 'shard')}",
+    }
+    if told.leftovers:
+        lines["left over"] = f"{counted(told.leftovers, 'file')} that the run does not name"
+    facts(f"Plan of compacting {told.path}", lines)
+
+
+def compacted(done: Compacted) -> None:
+    """Print what a compaction has done, or that there was nothing to do."""
+    if not (done.shards or done.removed):
+        typer.echo(f"Nothing to compact in {done.path}: {_files(done.files, done.bytes)}.")
+        return
+    lines = {
+        "files": f"{done.files_before:,} before, {done.files:,} now",
+        "bytes": f"{size(done.bytes_before)} before, {size(done.bytes)} now",
+        "rewritten": f"{done.rows:,} rows of {counted(done.shards, 'shard')}, every bit compared",
+    }
+    if done.removed:
+        lines["removed"] = f"{counted(done.removed, 'file')} that the run does not name"
+    facts(f"Compacted {done.path}", lines)
+
+
+def _files(count: int, bytes_: int) -> str:
+    return f"{counted(count, 'file')} of {size(bytes_)}"
+
+
+def summarised(done: Summarised) -> None:
+    """Print what was summarised, and how to read it."""
+    groups = [f"{name} ({counted(tracks, 'track')})" for name, tracks in done.groups.items()]
+    facts(
+        f"Summarised {done.path}",
+        {
+            "rows": f"{done.rows:,}",
+            "of each": f"the strongest track, by {', '.join(done.statistics)}",
+            "groups": ", ".join(groups),
+            "file": f"{done.file}, {size(done.bytes)}",
+            "read it": f'cisray.open_run("{done.path}").summary()',
         },
     )

@@ -5,7 +5,7 @@ variants, nor of how a job comes to be prepared.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,9 +17,11 @@ from cisray.genome.reference import Genome
 from cisray.inference.choose import Method
 from cisray.inference.precision import Precision
 from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.store.kinds import kind_of
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan
 from cisray.store.run import ShardSink
+from cisray.store.sizes import estimate_bytes
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.plan import Resources
@@ -67,6 +69,7 @@ class Forecast:
     precision: Precision
     precision_reason: str
     mantissa_bits: int
+    max_relative_error: float
 
     def told(self) -> dict[str, Any]:
         """Give the fields by name, for what says more."""
@@ -164,14 +167,23 @@ class Prepared(ABC):
             restart=restart,
         )
 
-    def forecast(
-        self, done: Collection[int], *, left_bytes: int, flops: float, seconds: float
-    ) -> Forecast:
+    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
+        """Raise StorageError if there is no room for the shards that are still to be written."""
+        rows = [self.plan.spans[shard].rows for shard in pending]
+        statistics = kind_of(self.manifest).statistics(self.manifest)
+        columns = len(self.tracks) * (1 if statistics is None else len(statistics))
+        self.config.check_space(self._bytes(rows), sum(rows), columns, reclaimed=reclaimed)
+
+    def _bytes(self, rows: list[int]) -> int:
+        return estimate_bytes(self.manifest, self.plan, self.blocks, rows)
+
+    def forecast(self, done: Collection[int], *, flops: float, seconds: float) -> Forecast:
         """State what the run will do beside the shards that are done.
 
-        What is left takes so many bytes, operations, and seconds of one worker.
+        What is left takes so many operations, and seconds of one worker.
         """
         spans = self.plan.spans
+        rows_left = [span.rows for shard, span in spans.items() if shard not in done]
         predictor, precision = self.approach.predictor, self.approach.precision
         return Forecast(
             job=self.config.job,
@@ -182,8 +194,8 @@ class Prepared(ABC):
             shards=len(spans),
             shards_done=len(done),
             rows=self.plan.rows,
-            rows_left=sum(span.rows for shard, span in spans.items() if shard not in done),
-            estimated_bytes=left_bytes,
+            rows_left=sum(rows_left),
+            estimated_bytes=self._bytes(rows_left),
             free_bytes=self.config.layout.folder.free_bytes(),
             teraflop=flops / 1e12,
             estimated_seconds=seconds / max(1, self.resources.workers),
@@ -194,4 +206,5 @@ class Prepared(ABC):
             precision=precision.precision,
             precision_reason=precision.reason,
             mantissa_bits=self.config.mantissa_bits,
+            max_relative_error=self.manifest.max_relative_error,
         )

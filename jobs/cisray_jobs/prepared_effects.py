@@ -3,26 +3,24 @@
 Knows plans, costs, manifests and samples; knows nothing of where variants come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from pydantic import JsonValue
 
-from cisray.errors import StorageError
 from cisray.genome.windows import Placement
 from cisray.scoring.planned import Planned, SiteCount
 from cisray.scoring.variants import EffectOptions
 from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import assign_blocks
-from cisray_jobs.effect_costs import EffectCosts, EffectFiles
+from cisray_jobs.effect_costs import EffectCosts
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.gradient_costs import GradientCosts, GradientPlan
 from cisray_jobs.plan import speed
 from cisray_jobs.prepared import Forecast, Prepared
 from cisray_jobs.row_check import RowSample
 from cisray_jobs.row_task import RowTask
-from cisray_jobs.units import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +138,6 @@ class PreparedEffects(Prepared):
             sample=self.sample,
         )
 
-    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        needed = self._file_bytes(pending)
-        free = self.config.layout.folder.free_bytes()
-        if free is not None and needed > free + reclaimed:
-            raise StorageError(
-                f"The run needs about {size(needed)} more, but {self.config.out} has "
-                f"{size(free + reclaimed)} free. Make space, select less with "
-                f"{self.config.narrowed_by}, lower --mantissa-bits, or write to another disk."
-            )
-
     @property
     def worker_bytes(self) -> int:
         """Estimate the memory of one worker, which holds the model, a window and a shard."""
@@ -173,7 +160,6 @@ class PreparedEffects(Prepared):
         checking = passes / speed(self.resources, "plain", "float32")
         forecast = self.forecast(
             done,
-            left_bytes=self._file_bytes(pending),
             flops=left * self.costs.work(*work) + passes,
             seconds=left * self.costs.seconds(self.resources, *work) + checking,
         )
@@ -197,16 +183,6 @@ class PreparedEffects(Prepared):
         """Estimate the bases under all windows: what the shards span, and a window for each."""
         input_bp = self.costs.checkpoint.config.input_bp
         return sum(span.end - span.start + input_bp for span in self.plan.spans.values())
-
-    def _file_bytes(self, shards: Iterable[int]) -> int:
-        rows = [self.plan.spans[shard].rows for shard in shards]
-        files = EffectFiles(
-            columns=len(self.config.columns) * len(self.tracks),
-            blocks=len(self.blocks),
-            mantissa_bits=self.config.mantissa_bits,
-            key_bytes=self.config.key_bytes,
-        )
-        return files.size(sum(rows), len(rows))
 
     @property
     def blocks(self) -> dict[str, list[int]]:

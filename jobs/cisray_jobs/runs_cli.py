@@ -15,6 +15,7 @@ from cisray_jobs.options import (
     Fasta,
     Json,
     Model,
+    Plan,
     Quiet,
     Threads,
     Verbose,
@@ -266,3 +267,65 @@ def runs_export(
     }
     written = load_config(ExportRun, given).export()
     output.as_json(written) if as_json else output.exported(written)
+
+
+@runs_app.command("compact")
+def runs_compact(
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
+    plan: Plan = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Rewrite many small files of a run into few of the recommended size; no value changes.
+
+    Every new file is compared with the old ones, bit by bit, before they are removed. Until then
+    there must be room for both.
+
+    Example: cisray runs compact runs/enhancers --plan
+    """
+    from cisray.engine.progress import Display
+    from cisray_jobs import output
+    from cisray_jobs.compact import CompactRun
+    from cisray_jobs.config import load_config
+
+    job = load_config(CompactRun, {"run": run})
+    if plan:
+        told = job.foresee()
+        output.as_json(told) if as_json else output.compaction_plan(told)
+        return
+    done = job.compact(Display.NONE if quiet else Display.AUTO)
+    output.as_json(done) if as_json else output.compacted(done)
+
+
+@runs_app.command("summarise")
+def runs_summarise(
+    run: Annotated[
+        str, typer.Argument(help="Run directory or URL, sealed: variants or saturation.")
+    ],
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=QUERY: a group of tracks, by a query as for score. Repeat to add groups, or "
+            "queries to a group. Without any, each assay is a group."
+        ),
+    ] = None,
+    stats: Annotated[
+        str | None, typer.Option(help="Comma-separated statistics; all without it.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find the strongest track of each row, for groups of tracks, and keep it with the run.
+
+    Ranking variants by a group then reads two columns. A summary that is there is replaced.
+
+    Example: cisray runs summarise runs/eqtl --group liver='*liver*' --group blood='*K562*'
+    """
+    from cisray.engine.progress import Display
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.summarise import SummariseRun
+
+    given = {"run": run, "groups": tuple(group) if group else None, "stats": stats}
+    done = load_config(SummariseRun, given).summarise(Display.NONE if quiet else Display.AUTO)
+    output.as_json(done) if as_json else output.summarised(done)

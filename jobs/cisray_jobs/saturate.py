@@ -41,7 +41,6 @@ class Saturate(EffectJob):
 
     job: ClassVar[str] = "score-saturation"
     narrowed_by: ClassVar[str] = "--tracks, --stats or smaller regions"
-    key_bytes: ClassVar[float] = 1.0
 
     window_placement: Placement = "grid"
     bed: Path | None = None

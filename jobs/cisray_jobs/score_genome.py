@@ -5,7 +5,7 @@ in `cisray`, and what other scoring jobs do alike in `scoring_job`. The same con
 again, finishes what an earlier run left.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +34,7 @@ from cisray.store.seal import RunSummary
 from cisray.store.tile_plan import TilePlan
 from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
-from cisray_jobs.plan import fit_memory, speed, stored_bytes
+from cisray_jobs.plan import fit_memory, speed
 from cisray_jobs.prepared import Forecast, Prepared
 from cisray_jobs.provenance import digest_of, now
 from cisray_jobs.scoring_job import (
@@ -234,11 +234,6 @@ class PreparedGenome(Prepared):
             sample=self.sample,
         )
 
-    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        rows = sum(self.plan.spans[shard].rows for shard in pending)
-        self.config.check_space(rows, len(self.tracks), reclaimed=reclaimed)
-
     @property
     def worker_bytes(self) -> int:
         """Estimate the memory of one worker, which holds the model, a pass and a shard."""
@@ -253,7 +248,6 @@ class PreparedGenome(Prepared):
         done = self.config.shards_done(self.manifest, self.sampled)
         left = [shard for shard in self.plan.spans if shard not in done]
         windows = [planned_windows(self.plan.tiles(shard), self.plan.bin_bp) for shard in left]
-        rows_left = sum(self.plan.spans[shard].rows for shard in left)
         checks = sum(self.sample.holds(window) for shard in windows for window, _ in shard)
         costs, table = self.costs, self.plan.table
         flops = sum(costs.tile.of(len(s)) for shard in windows for s in stretches(shard))
@@ -261,7 +255,6 @@ class PreparedGenome(Prepared):
         checking = passes / speed(self.resources, "plain", "float32")
         forecast = self.forecast(
             done,
-            left_bytes=stored_bytes(rows_left * len(self.tracks), self.config.mantissa_bits),
             flops=flops + passes,
             seconds=flops / costs.speed(self.resources) + checking,
         )

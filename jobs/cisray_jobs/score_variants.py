@@ -32,7 +32,6 @@ class ScoreVariants(EffectJob):
 
     job: ClassVar[str] = "score-variants"
     narrowed_by: ClassVar[str] = "--tracks, --stats or a smaller file"
-    key_bytes: ClassVar[float] = 12.0  # half of them an rs number
 
     vcf: Path
     at: Path | None = None

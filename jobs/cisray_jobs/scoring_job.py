@@ -47,7 +47,7 @@ from cisray_jobs.checks import SelfCheckSummary, checked_first, refuse_unchecked
 from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
-from cisray_jobs.plan import Resources, spread, stored_bytes
+from cisray_jobs.plan import Resources, spread
 from cisray_jobs.units import size
 from cisray_jobs.worker import Place
 
@@ -291,7 +291,7 @@ class ScoringJob(JobConfig):
         there = read_manifest(layout)
         require_same(layout, there, manifest)
         refuse_unchecked(layout.of(there.begun), sampled)
-        return set(open_run(layout.root, allow_unsealed=True).files["shard"].to_list())
+        return set(open_run(layout.root, allow_unsealed=True).shards)
 
     @property
     def layout(self) -> RunLayout:
@@ -332,16 +332,16 @@ class ScoringJob(JobConfig):
         if outcome.failed:
             raise shards_failed(outcome, self.out)
 
-    def check_space(self, rows: int, columns: int, *, reclaimed: int = 0) -> None:
+    def check_space(self, needed: int, rows: int, columns: int, *, reclaimed: int = 0) -> None:
         """Raise StorageError if the disk cannot hold what is still to be written.
 
-        `reclaimed` bytes of the disk will have become free when it is.
+        That is `needed` bytes, of so many rows. `reclaimed` bytes of the disk will have become free
+        when it is.
         """
-        needed = stored_bytes(rows * columns, self.mantissa_bits)
         free = self.layout.folder.free_bytes()
         if free is not None and needed > free + reclaimed:
             raise StorageError(
-                f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} tracks), "
+                f"The run needs about {size(needed)} more ({rows:,} rows x {columns:,} columns), "
                 f"but {self.out} has {size(free + reclaimed)} free. Make space, select less with "
                 f"{self.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )

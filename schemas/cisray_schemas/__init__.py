@@ -7,6 +7,7 @@ from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
+from cisray_schemas.summaries import GROUP_SUMMARY
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.variants import (
@@ -29,6 +30,7 @@ TABLES: dict[str, Table] = {
         VARIANT_SITE_SCORES,
         SUBSTITUTIONS,
         SATURATION_SCORES,
+        GROUP_SUMMARY,
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
@@ -37,6 +39,7 @@ TABLES: dict[str, Table] = {
 
 __all__ = [
     "GENOME_TRACKS",
+    "GROUP_SUMMARY",
     "REJECTS",
     "RUN_FILES",
     "RUN_TRACKS",

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from s3_server import KEY, SECRET
 
 from cisray.errors import RunNotFound
+from cisray.store.compact import compact_run
 from cisray.store.objects import Objects
 from cisray.store.scan import open_run
 from cisray_jobs import cli
@@ -77,6 +78,25 @@ def test_a_run_killed_at_any_write_is_finished_by_the_same_command(
         check_no_half_rows(url)
         bins.finish(url, **again)
         check_whole(url)
+
+
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_compaction_killed_at_any_write_leaves_a_whole_run_and_is_finished(
+    bucket, tmp_path, every
+) -> None:
+    script = [sys.executable, store_faults.__file__, "store_compact", str(tmp_path), "bins"]
+    told = {**environment(), "CISRAY_TEST_URL": bucket, "CISRAY_TEST_EVERY": str(every)}
+    assert subprocess.run(script, env=told, check=False, timeout=600).returncode == 0
+    calls = int((tmp_path / "calls").read_text())
+    # The lock, two data files, the history and the list; what is deleted.
+    assert calls > 8
+    for number in range(1, calls, every):
+        url = f"{bucket}/{number:03d}"
+        assert bins.rows_of(url) == bins.expected_rows()
+        compact_run(url)
+        check_whole(url)
+        assert open_run(url).files["last_shard"].to_list() == [1, 2, 1, 2]
+        assert Objects(url).below("_commits") == {}
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.ray, pytest.mark.slow])])

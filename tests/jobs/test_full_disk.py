@@ -73,8 +73,8 @@ def test_a_disk_too_small_is_told_before_anything_is_computed(
 ) -> None:
     monkeypatch.setattr("cisray_jobs.scoring_job.run_shards", None)
     ballast = fill(small_disk, leave=60_000)
-    # Head human has 8 tracks: 95 rows of 8 values, at 23 + 3.3 bits 2,498 bytes.
-    monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 100 * values)
+    # Chromosomes of 71 and 24 bins.
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *parts: 800 * sum(parts[-1]))
     answer = cisray(*inputs.options(small_disk / "run"))
     answer.assert_one_paragraph("76.0 kB", str(small_disk), "Make space", code=1)
     ballast.unlink()

@@ -25,11 +25,13 @@ from cisray.errors import (
 from cisray.store import locate as locate_module
 from cisray.store import objects as objects_module
 from cisray.store import ranged_file
+from cisray.store.compact import compact_run
 from cisray.store.locate import locate
 from cisray.store.objects import Objects
 from cisray.store.place import checked_place
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.summarise import summarise_run
 
 
 @functools.cache
@@ -111,6 +113,29 @@ def test_queries_find_the_same_rows_as_on_a_disk(bucket, tmp_path) -> None:
     joined = run.join_variants(given).collect()
     assert_frame_equal(joined, local.join_variants(given).collect())
     assert "SAD_t0003" in joined.columns
+
+
+def test_a_run_is_compacted_and_summarised_as_on_a_disk(world, bucket, tmp_path) -> None:
+    for place in (bucket, tmp_path / "run"):
+        world.finish(place)
+        before = ShardSink.attach(place).receipts()
+        result = compact_run(place)
+        assert (result.files_before, result.files, result.path) == (6, 4, place)
+        assert ShardSink.attach(place).receipts() == before
+    run, local = open_run(bucket), open_run(tmp_path / "run")
+    assert run.verify() == 4
+    assert names_below(bucket, "_commits") == []
+    assert names_below(bucket, "data") == sorted(run.files["path"])
+    assert_frame_equal(run.scan().collect(), local.scan().collect())
+    if world is variants:
+        for place in (bucket, tmp_path / "run"):
+            summarise_run(place)
+        assert_frame_equal(run.summary().collect(), local.summary().collect())
+        assert len(names_below(bucket, "summary")) == 2
+    with world.begin(bucket, restart=True) as sink:
+        assert sink.pending() == [0, 1, 2]
+    kept = ("_history", "summary", "data")
+    assert not [name for name in everything(bucket) if name.startswith(kept)]
 
 
 def test_sums_are_those_of_a_disk(bucket, tmp_path) -> None:

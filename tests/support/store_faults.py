@@ -22,6 +22,7 @@ import store_variants
 
 from cisray.errors import StorageError
 from cisray.store import lease
+from cisray.store.compact import compact_run
 from cisray.store.run import ShardSink
 
 CHANGING = ("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate")
@@ -71,6 +72,10 @@ def restarted_run(world: ModuleType, path: Path) -> None:
         pass
 
 
+def compacted_run(world: ModuleType, path: Path) -> None:
+    compact_run(path)
+
+
 def die_at_writes(folder: Path, work: Callable[[str], None]) -> None:
     """Run `work` on a URL of its own in a process per n-th write to the store, which kills it.
 
@@ -92,7 +97,7 @@ def die_at_writes(folder: Path, work: Callable[[str], None]) -> None:
 
 def _in_the_store(url: str, number: int, work: Callable[[str], None]) -> None:
     lease.LEASE_S = 0.3
-    if work is restarted_in_store:
+    if work is not whole_in_store:
         store_runs.finish(url)
     calls = iter(range(1, 1_000_000))
     for name in ("put", "delete"):
@@ -116,6 +121,10 @@ def whole_in_store(url: str) -> None:
 def restarted_in_store(url: str) -> None:
     with store_runs.begin(url, restart=True, model_sha256="ef" * 32):
         pass
+
+
+def compacted_in_store(url: str) -> None:
+    compact_run(url)
 
 
 def race(world: ModuleType, folder: Path) -> None:
@@ -154,8 +163,10 @@ if __name__ == "__main__":
     actions: dict[str, Callable[[ModuleType, Path], None]] = {
         "whole": functools.partial(die_everywhere, work=whole_run),
         "restart": functools.partial(die_everywhere, work=restarted_run),
+        "compact": functools.partial(die_everywhere, work=compacted_run),
         "store_whole": lambda world, folder: die_at_writes(folder, whole_in_store),
         "store_restart": lambda world, folder: die_at_writes(folder, restarted_in_store),
+        "store_compact": lambda world, folder: die_at_writes(folder, compacted_in_store),
         "race": race,
         "hold": hold,
         "no_room": no_room,

@@ -2,8 +2,9 @@
 
 Knows Arrow, Parquet, Polars, local disks and object stores; knows nothing of DNA, models, torch or
 Ray. `manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it,
-`queries` join, rank and sum what it reads; `kinds` says in what runs of bins and of variants
-differ, `folder` what all of them ask of the place that they lie in.
+`queries` join, rank and sum what it reads, `compact` joins its files, `summarise` keeps the
+strongest tracks of its rows; `kinds` says in what runs of bins and of variants differ, `folder`
+what all of them ask of the place that they lie in.
 
     RUN/
       run.json           what the run is made from; written last at the start
@@ -19,6 +20,8 @@ differ, `folder` what all of them ask of the place that they lie in.
       _staging/          BEGUN: files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
       summary.json       how long it took, and on what, once sealed
+      _history.jsonl     the records of a run that was compacted, in the place of _commits/
+      summary/           groups.json and the table that it names: what was summarised
       _SUCCESS           BEGUN; the run is sealed
       _lock              locked by the driver
 

@@ -84,7 +84,7 @@ class Folder(Protocol):
     def replace(self, name: str, old: bytes, data: bytes, *, begun: str) -> bool:
         """Write a file as `publish` does, if it still holds what it was seen to; tell whether."""
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Write a file as `publish` does under a name that nobody else would choose."""
 
     def publish_file(self, name: str, source: "StoredFile", *, begun: str) -> None:

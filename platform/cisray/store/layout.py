@@ -75,6 +75,21 @@ class RunLayout:
         return "summary.json"
 
     @property
+    def history(self) -> str:
+        """The receipts of a run whose files were compacted since, which name what was there."""
+        return "_history.jsonl"
+
+    @property
+    def summaries(self) -> str:
+        """What was summarised of a sealed run: a table and its record, which names it."""
+        return "summary"
+
+    @property
+    def summary_record(self) -> str:
+        """The record of the table of summaries; without it there is none."""
+        return f"{self.summaries}/groups.json"
+
+    @property
     def success(self) -> str:
         """The file that makes a run sealed: it holds `begun`."""
         return "_SUCCESS"

@@ -124,7 +124,7 @@ class LocalFolder:
         """Compare and rename: a disk does not do both at once."""
         return self.read(name) == old and self.publish(name, data, exclusive=False, begun=begun)
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Publish as any other file."""
         self.publish(name, data, exclusive=True, begun=begun)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from cisray.store.encode import FLOAT32_MANTISSA_BITS
+from cisray.store.encode import FLOAT32_MANTISSA_BITS, max_relative_error
 
 RUN_FAMILY = "cisray.run/"
 RUN_FORMAT = f"{RUN_FAMILY}1"
@@ -56,6 +56,11 @@ class RunManifest(BaseModel):
     def digest(self) -> str:
         """SHA-256 of the identity as canonical JSON, hexadecimal."""
         return hashlib.sha256(canonical_json(self.identity)).hexdigest()
+
+    @property
+    def max_relative_error(self) -> float:
+        """The bound of the relative error that rounding has made in stored values."""
+        return max_relative_error(self.mantissa_bits)
 
     @property
     def run_id(self) -> str:

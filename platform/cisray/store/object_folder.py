@@ -123,7 +123,7 @@ class ObjectFolder:
             and self._objects.write(name, data, instead_of=seen.version) is not None
         )
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Upload it in parts if it is large; its name is its condition."""
         self._check_writer(begun)
         self._objects.write_new(name, data)

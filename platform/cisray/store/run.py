@@ -40,7 +40,7 @@ from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest, canonical_json
 from cisray.store.plan import Plan
-from cisray.store.receipt import Receipt, WrittenFile, read_all_committed, read_committed
+from cisray.store.receipt import Receipt, WrittenFile, read_committed, read_receipts
 from cisray.store.rows import Owed, Piece, checked_rows
 from cisray.store.seal import RunSummary, is_sealed, seal_run
 from cisray.tracks import TrackSet
@@ -149,8 +149,11 @@ class ShardSink:
         return [shard for shard in self.plan.spans if shard not in committed]
 
     def receipts(self) -> list[Receipt]:
-        """List the receipts of the shards that are committed, in the order of the plan."""
-        return read_all_committed(self.layout, self.plan.spans)
+        """List the receipts of the shards that are committed, in the order of the plan.
+
+        Those of a compacted run tell how it was scored; their files are no longer there.
+        """
+        return read_receipts(self.layout, self.plan.spans, sealed=is_sealed(self.layout))
 
     def write(
         self,

@@ -13,6 +13,7 @@ from typing import Protocol
 import polars as pl
 
 from cisray.errors import (
+    ConfigError,
     CoordinateError,
     RunNotFound,
     StatisticError,
@@ -22,7 +23,8 @@ from cisray.errors import (
     near_matches,
 )
 from cisray.locus import match_chromosome, parse_locus
-from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
+from cisray.store.directory import read_files, read_manifest, read_plan, read_tracks
+from cisray.store.group_summary import read_summary
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
@@ -67,7 +69,7 @@ class Run:
     """A run on the disk, ready to be queried: bins along the genome, or variants.
 
     `files` are the data files that are part of the run; of a run that is not sealed, those
-    committed when it was opened.
+    committed when it was opened. A file holds its `shard`, or all that owe rows up to `last_shard`.
     """
 
     layout: RunLayout
@@ -87,6 +89,13 @@ class Run:
     def chromosomes(self) -> list[str]:
         """The chromosomes that the run covers, in the order of the genome."""
         return self.plan.chromosomes
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards whose rows are part of the run, in the order of its plan."""
+        if self.sealed:
+            return list(self.plan.spans)
+        return self.files["shard"].unique().sort().to_list()
 
     @property
     def statistics(self) -> list[str] | None:
@@ -163,6 +172,22 @@ class Run:
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
         return frame.select(*query.keys, *columns)
 
+    def summary(self) -> pl.LazyFrame:
+        """Query the strongest tracks of groups, as `cisray runs summarise` has found them.
+
+        A row for each of the run, in its order: its keys, and for each statistic and group the
+        value whose size is largest, with its sign (`SAD_CAGE`), and the index of the track that has
+        it (`SAD_CAGE_track`). Raises WrongRun for a run along the genome, ConfigError where nothing
+        was summarised, and StorageError.
+        """
+        as_keyed(self.plan)
+        kept = read_summary(self.layout) if self.sealed else None
+        if kept is None:
+            raise ConfigError(
+                f"nothing is summarised of the run in {self.path}: cisray runs summarise does that."
+            )
+        return kept.scan(self.layout, pl.Enum(self.chromosomes))
+
     def join_variants(
         self,
         frame: AnyFrame,
@@ -205,8 +230,9 @@ class Run:
 
         The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
         value under the name of the statistic, and the key columns of the variant. The run is read
-        once, at most some 130,000 rows at a time. Raises WrongRun for a run along the genome,
-        ConfigError for a `k` or `sign` that cannot be, and what `scan` raises.
+        once, a file or some 130,000 rows at a time; of groups that were summarised, their summary.
+        Raises WrongRun for a run along the genome, ConfigError for a `k` or `sign` that cannot be,
+        and what `scan` raises.
         """
         return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
 
@@ -292,11 +318,20 @@ class Run:
         for name, recorded in files.select("path", "bytes").iter_rows():
             size = sizes.get(name)
             if size != recorded:
+                self._check_list()
                 found = "is missing" if size is None else f"has {size:,} bytes"
                 raise StorageError(
                     f"{self.layout.tell(name)} {found}, the run recorded {recorded:,} bytes. Bring "
                     f"it back from a copy, or score again into another --out."
                 )
+
+    def _check_list(self) -> None:
+        """Raise StorageError if the list of files is not the one that the run was opened with."""
+        if self.sealed and not pl.DataFrame(read_files(self.layout)).equals(self.files):
+            raise StorageError(
+                f"the run in {self.path} was compacted, or scored anew, after it was opened here: "
+                f"its files are others now. Open it again."
+            )
 
     def _resolve(self, region: Region) -> tuple[str, int, int | None]:
         known = self.chromosomes
@@ -328,7 +363,11 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(locate(path))
+    return open_layout(RunLayout(locate(path)), allow_unsealed=allow_unsealed)
+
+
+def open_layout(layout: RunLayout, *, allow_unsealed: bool = False) -> Run:
+    """Open the run in a folder, as `open_run` does."""
     manifest = read_manifest(layout)
     layout = layout.of(manifest.begun)
     sealed = is_sealed(layout)
@@ -340,10 +379,7 @@ def open_run(path: str | Path, *, allow_unsealed: bool = False) -> Run:
         )
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
-    if sealed:
-        files = read_table(layout.file(layout.files))
-    else:
-        files = list_files(read_all_committed(layout, plan.spans))
+    files = read_files(layout) if sealed else list_files(read_all_committed(layout, plan.spans))
     return Run(
         layout=layout,
         manifest=manifest,

@@ -18,6 +18,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from cisray.errors import ConfigError
+from cisray.store.group_summary import strongest_of_groups
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.queries.parts import in_pieces, parts_of, query_of
 from cisray.tracks import column_name
@@ -82,9 +83,16 @@ def top_variants(
         )
     groups = _groups(run, tracks)
     rankings = {group: Ranking(k, sign) for group in groups}
-    members = [(group, track) for group, held in groups.items() for track in held]
+    known: set[str] = set()
+    if sign == "abs" and region is None:
+        for group, values_N, tracks_N in strongest_of_groups(run, groups, by):
+            rankings[group].add(values_N, tracks_N, 0)
+            known.add(group)
+    members = [
+        (name, track) for name, held in groups.items() if name not in known for track in held
+    ]
     first = 0
-    for part in parts_of(run):
+    for part in parts_of(run) if members else ():
         height = 0
         columns = _columns(part, members, by, region)
         for group, of_group in groupby(columns, key=lambda column: column[0]):
