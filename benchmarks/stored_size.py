@@ -1,7 +1,8 @@
 """What a stored value takes, by the mantissa bits that are kept: `cisray.store.encode` on one file.
 
-Knows the encoder and a signal shaped like coverage: smooth along the genome, with rare peaks.
-Sizes depend on the spread of the values, by perhaps a tenth of a byte; the ranking does not.
+Knows the encoder, a signal shaped like coverage (smooth along the genome, with rare peaks), and
+effects as variants have them. Sizes depend on the spread of the values, by perhaps a tenth of a
+byte; the ranking does not. `cisray.store.sizes` is what `--plan` says: it stands beside.
 """
 
 import argparse
@@ -11,13 +12,15 @@ import pyarrow as pa
 from measuring import SEED, load_average, machine_facts, publish, table
 from numpy.typing import NDArray
 
-from cisray.store.encode import TRACK_PAGES, encode_data, round_mantissa
-from cisray_jobs.plan import stored_bytes
-from cisray_schemas.genome_tracks import GENOME_TRACKS
+from cisray.store.encode import EFFECT_PAGES, TRACK_PAGES, Pages, encode_data, round_mantissa
+from cisray.store.sizes import EFFECT_VALUES, TRACK_VALUES, ValueBytes
 
 BINS = 57_344  # 64 tiles of Enformer: a full file
-BIN_BP = 128
-BITS = (23, 12, 10, 8, 7)
+VARIANTS = 65_536  # a row group
+# Of log2 |SAD| of a track over many variants, in the percentiles of a published Basenji run, by
+# track 1.5 to 5.2, on average 2.9.
+EFFECT_SPREAD = 2.9
+BITS = (23, 16, 12, 10, 9, 8, 7, 4, 1)
 
 
 def coverage_like(tracks: int) -> NDArray[np.float32]:
@@ -33,13 +36,34 @@ def coverage_like(tracks: int) -> NDArray[np.float32]:
     return signal
 
 
-def bytes_per_value(values_TN: NDArray[np.float32], bits: int) -> float:
+def effect_like(tracks: int, rows: int = VARIANTS) -> NDArray[np.float32]:
+    """Draw effects of either sign whose sizes spread over many powers of two, shape (T, rows)."""
+    generator = np.random.default_rng(SEED)
+    sizes = np.exp2(generator.normal(scale=EFFECT_SPREAD, size=(tracks, rows)))
+    signs = generator.choice((-1.0, 1.0), (tracks, rows))
+    return (sizes * signs).astype(np.float32)
+
+
+def bytes_per_value(values_TN: NDArray[np.float32], bits: int, pages: Pages) -> float:
     """Encode all columns as one file and divide its size, footer included, by its values."""
-    names = [f"t{track:04d}" for track in range(len(values_TN))]
-    start = pa.array(np.arange(BINS, dtype=np.int32) * BIN_BP)
-    columns = [pa.array(round_mantissa(column, bits)) for column in values_TN]
-    file = pa.Table.from_arrays([start, *columns], schema=GENOME_TRACKS.with_values(names))
-    return len(encode_data(file, TRACK_PAGES, {})) / values_TN.size
+    columns = {
+        f"t{track:04d}": pa.array(round_mantissa(column, bits))
+        for track, column in enumerate(values_TN)
+    }
+    return len(encode_data(pa.table(columns), pages, {})) / values_TN.size
+
+
+def measured(
+    values_TN: NDArray[np.float32], pages: Pages, model: ValueBytes
+) -> tuple[str, dict[int, float]]:
+    """Measure values at every number of bits; a table with what `--plan` says, and the sizes."""
+    sizes = {bits: bytes_per_value(values_TN, bits, pages) for bits in BITS}
+    rows = [("mantissa bits", "bytes a value", "share of exact", "what --plan says")]
+    count = np.array([values_TN.shape[1]])
+    for bits, size in sizes.items():
+        told = model.column_bytes(count, bits)[0] / count[0]
+        rows.append((str(bits), f"{size:.3f}", f"{size / sizes[23]:.2f}", f"{told:.3f}"))
+    return table(rows), sizes
 
 
 def main() -> None:
@@ -47,21 +71,16 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=64)
     tracks = parser.parse_args().tracks
     begun = load_average()
-    values_TN = coverage_like(tracks)
-    exact = bytes_per_value(values_TN, BITS[0])
-    sizes = {bits: bytes_per_value(values_TN, bits) for bits in BITS}
-    rows = [("mantissa bits", "bytes a value", "share of exact", "what --plan says")]
-    rows += [
-        (str(bits), f"{size:.3f}", f"{size / exact:.2f}", f"{stored_bytes(10**6, bits) / 1e6:.3f}")
-        for bits, size in sizes.items()
-    ]
+    bins, of_bins = measured(coverage_like(tracks), TRACK_PAGES, TRACK_VALUES)
+    effects, of_effects = measured(effect_like(tracks), EFFECT_PAGES, EFFECT_VALUES)
     facts = {
-        "bytes_per_value": sizes,
+        "bytes_per_value": {"tracks": of_bins, "effects": of_effects},
         "tracks": tracks,
         "machine": machine_facts(threads=1),
         "load_average": [begun, load_average()],
     }
-    text = f"One file of {BINS:,} bins x {tracks} tracks:\n\n{table(rows)}"
+    text = f"One file of {BINS:,} bins x {tracks} tracks:\n\n{bins}\n\n"
+    text += f"One file of {VARIANTS:,} effects x {tracks} columns:\n\n{effects}"
     publish("stored_size", text, facts, keep=True)
 
 

@@ -6,10 +6,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
 if TYPE_CHECKING:
+    from s3_server import S3Server
+
     from cisray.engine.cluster import Connection
 
 
@@ -36,3 +39,36 @@ def embedded_ray() -> Iterator["Connection"]:
         with connect("local", num_cpus=2) as connection:
             yield connection
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_process() -> Iterator["S3Server"]:
+    """One S3 server on this machine for all tests that need one."""
+    from s3_server import start
+
+    process, server = start()
+    yield server
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def s3(s3_process: "S3Server", monkeypatch: pytest.MonkeyPatch) -> "S3Server":
+    """The server without faults, the variables that lead to it, and leases of a second."""
+    from cisray.store import lease
+
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in s3_process.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(lease, "LEASE_S", 1.0)
+    s3_process.heal()
+    return s3_process
+
+
+@pytest.fixture
+def bucket(s3: "S3Server") -> str:
+    """The URL of a prefix without objects."""
+    from s3_server import BUCKET
+
+    return f"s3://{BUCKET}/{uuid4().hex}"

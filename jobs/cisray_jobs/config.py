@@ -4,14 +4,43 @@ Knows pydantic and YAML; knows no particular job. A wrong key or value is a Conf
 where it stands and what was meant, before anything is opened.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from cisray.errors import ConfigError, near_matches
+from cisray.store.place import checked_place
+
+# Of a value that may hold a password.
+_NOT_SHOWN = "run_place"
+# A URL that was made a Path, which drops one of its slashes.
+_URL_AS_PATH = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
+def _place(value: object) -> object:
+    """Tell paths and URLs apart while they still are text."""
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return checked_place(value)
+    except ConfigError as error:
+        raise PydanticCustomError(_NOT_SHOWN, "{told}", {"told": str(error)}) from None
+
+
+# Where a run lies: a path on this machine, or the URL of a prefix in an object store.
+RunLocation = Annotated[Path | str, BeforeValidator(_place)]
 
 
 class JobConfig(BaseModel):
@@ -45,8 +74,12 @@ class JobConfig(BaseModel):
 def expanded(path: Path) -> Path:
     """Put the home folder for a leading `~`, which a shell leaves alone in `--out=~/run`.
 
-    Raises ConfigError where there is no such home.
+    Raises ConfigError where there is no such home, and for a URL.
     """
+    if _URL_AS_PATH.match(str(path)):
+        raise ConfigError(
+            f"{path} must be a path on this machine: of all places only that of a run can be a URL."
+        )
     try:
         return path.expanduser()
     except RuntimeError:
@@ -132,6 +165,8 @@ def _problem(entry: Any) -> str:
     if entry["type"] == "missing":
         return f"{option} is required"
     message = str(entry["msg"]).removeprefix("Value error, ")
+    if entry["type"] == _NOT_SHOWN:
+        return f"{option}: {message}"
     given = entry["input"]
     shown = str(given) if isinstance(given, Path) else given
     return f"{option}: {message[:1].lower()}{message[1:]}, got {shown!r}"

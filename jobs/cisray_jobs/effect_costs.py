@@ -1,26 +1,21 @@
-"""What effects of variants cost with a given model, computed in a given way: time, memory, disk.
+"""What effects of variants cost with a given model, computed in a given way: time and memory.
 
 Knows models, tracks, bins and approaches; how many variants there are is the job's business.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
-from cisray.genome.windows import Placement
+from cisray.genome.windows import WindowSpec
+from cisray.inference.batching import CPU_LANES
 from cisray.inference.fast.costs import EffectFlops, effect_bytes, effect_flops
 from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.scoring.planned import Planned
+from cisray.scoring.variants import EffectOptions, scorer_bytes
 from cisray.tracks import TrackSet
 from cisray_jobs.plan import Resources, plain_bytes, speed, worker_bytes
 from cisray_jobs.scoring_job import Approach
-
-# Of a stored effect sign and exponent come to about 8.5 bits beside the mantissa: effects have
-# either sign, and their sizes spread over more powers of two than signals do.
-SIGN_EXPONENT_BITS = 8.5
-# What a file takes whatever its rows, keys and schema above all, and what each column of values
-# adds to it: headers of pages and a part of the footer. That is more than the values where a shard
-# has 40 rows, as at the published size on a CPU.
-FILE_BYTES = 2700
-COLUMN_BYTES = 150
 
 # What a window and an alternate cost beside their products, in operations of the same time: some
 # 15 and 10 ms of a CPU. Nothing at the published size; all there is to a tiny model.
@@ -30,14 +25,29 @@ ALTERNATE_FLOPS = 2e9
 
 @dataclass(frozen=True)
 class EffectCosts:
-    """What the windows and alternates of a run cost; every member of an ensemble costs the same."""
+    """What the windows and alternates of a run cost; every member of an ensemble costs the same.
+
+    `bins` are computed of an alternate, on average, and `widest` at most.
+    """
 
     checkpoint: Checkpoint
     tracks: TrackSet
     approach: Approach
+    options: EffectOptions
     bins: int
-    placement: Placement
-    members: int
+    widest: int
+
+    def at(self, planned: Planned) -> Self:
+        """Take in place of all bins those that the rows of a plan ask for, where it knows them."""
+        if planned.bins is None:
+            return self
+        mean = max(1, round(planned.bins.of_alternates / planned.alternates))
+        return replace(self, bins=mean, widest=planned.bins.widest)
+
+    @property
+    def members(self) -> int:
+        """How often everything is read."""
+        return len(self.options.ensemble.members)
 
     @property
     def is_fast(self) -> bool:
@@ -70,7 +80,7 @@ class EffectCosts:
         if not self.is_fast:
             return windows * self.plain_flops
         whole = windows * self.flops.reference
-        if self.placement == "centered":
+        if self.options.placement == "centered":
             return whole
         config = self.checkpoint.config
         new_tokens = max(0, covered_bp - config.input_bp) // config.bin_bp
@@ -99,7 +109,7 @@ class EffectCosts:
 
     def worker_bytes(self, resources: Resources, rows: int, columns: int, *, checks: bool) -> int:
         """Estimate the memory of a worker whose largest shard has so many rows and statistics."""
-        copied, passing = self.pass_bytes(resources, checks=checks)
+        copied, passing = self.pass_bytes(resources, rows, checks=checks)
         return worker_bytes(
             weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
             copied=copied,
@@ -107,18 +117,26 @@ class EffectCosts:
             shard_values=rows * columns * len(self.tracks),
         )
 
-    def pass_bytes(self, resources: Resources, *, checks: bool) -> tuple[int, int]:
-        """Estimate the bytes of copied weights, and of the passes at their fullest.
+    def pass_bytes(self, resources: Resources, rows: int, *, checks: bool) -> tuple[int, int]:
+        """Estimate the bytes of copied weights, and of the passes and what they give, at most.
 
         A worker that checks itself, or subtracts, does plain passes of a single window.
         """
         config, precision = self.checkpoint.config, self.approach.precision.precision
+        batch = (resources.batch_size or CPU_LANES["effects"]) if self.is_fast else 1
+        given = scorer_bytes(
+            self.options,
+            window_spec_of(self.checkpoint),
+            tracks=len(self.tracks),
+            bins=self.widest,
+            rows=rows,
+            carried=batch,
+        )
         if not self.is_fast:
-            return 0, self.plain_pass_bytes
-        batch = resources.batch_size or 1
-        parts = effect_bytes(config, len(self.tracks), self.bins, precision, batch=batch)
+            return 0, self.plain_pass_bytes + given
+        parts = effect_bytes(config, len(self.tracks), self.widest, precision, batch=batch)
         plain = self.plain_pass_bytes if checks else 0
-        return parts.copied, parts.reference + max(parts.working, plain)
+        return parts.copied, parts.reference + max(parts.working, plain) + given
 
     @property
     def plain_pass_bytes(self) -> int:
@@ -127,21 +145,7 @@ class EffectCosts:
         return plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
 
 
-@dataclass(frozen=True, slots=True)
-class EffectFiles:
-    """How rows lie on disk: in each shard a file for every block of the columns of values.
-
-    `key_bytes` are those of a row's keys, compressed, which stand in every file.
-    """
-
-    columns: int
-    blocks: int
-    mantissa_bits: int
-    key_bytes: float
-
-    def size(self, rows: int, shards: int) -> int:
-        """Estimate the bytes of so many rows in so many shards."""
-        value_bytes = min(4.0, (self.mantissa_bits + SIGN_EXPONENT_BITS) / 8)
-        row_bytes = self.columns * value_bytes + self.blocks * self.key_bytes
-        shard_bytes = self.columns * COLUMN_BYTES + self.blocks * FILE_BYTES
-        return int(rows * row_bytes + shards * shard_bytes)
+def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:
+    """State a checkpoint's geometry as windows on a genome."""
+    config = checkpoint.config
+    return WindowSpec(config.input_bp, config.bin_bp, config.target_bins)

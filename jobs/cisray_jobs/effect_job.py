@@ -14,8 +14,7 @@ from tempfile import TemporaryDirectory
 from cisray.engine.progress import Display
 from cisray.errors import ConfigError
 from cisray.genome.reference import Genome
-from cisray.genome.windows import WindowSpec, central_bins
-from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.genome.windows import central_bins
 from cisray.model.registry import read_model
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
 from cisray.scoring.shards import MAX_ROWS, Cutting
@@ -23,13 +22,13 @@ from cisray.store.directory import check_free
 from cisray.store.manifest import RunManifest
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary
-from cisray_jobs.effect_costs import EffectCosts
+from cisray_jobs.effect_costs import EffectCosts, window_spec_of
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.plan import Resources, fit_memory, speed
-from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects, Unplanned
-from cisray_jobs.scoring_job import (
-    given,
-)
+from cisray_jobs.prepared import manifest_before_plan
+from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects, settings_of
+from cisray_jobs.provenance import now
+from cisray_jobs.scoring_job import given
 
 SHARD_SECONDS = 60.0
 
@@ -80,15 +79,15 @@ class EffectJob(EffectSettings):
             checkpoint,
             tracks,
             self.approach(checkpoint, device, self.purpose),
+            options,
             bins=len(bins),
-            placement=self.window_placement,
-            members=len(options.ensemble.members),
+            widest=len(bins),
         )
         costs = self.costs(effects, genome)
         resources = self.spread_over(device)
         cut = self._cut(costs, resources)
-        unplanned = Unplanned(self, genome, costs, bins, cut)
-        self.check_earlier(unplanned.manifest)
+        settings = settings_of(self, bins, cut)
+        self.check_earlier(manifest_before_plan(self, genome, costs, settings))
         with TemporaryDirectory(prefix="cisray-plan-") as scratch:
             folder = Path(scratch)
             files = PlanFiles(
@@ -105,7 +104,15 @@ class EffectJob(EffectSettings):
             planned = self.plan_rows(genome, files, cutting)
             plan = planned.plan.with_rejects(files.rejects, planned.links)
             planned = replace(planned, plan=plan)
-            prepared = PreparedEffects(unplanned, planned, resources)
+            prepared = PreparedEffects(
+                config=self,
+                genome=genome,
+                costs=costs.at(planned),
+                planned=planned,
+                resources=resources,
+                bins=bins,
+                cut=cut,
+            )
             if self.workers == "auto" and device == "cpu":
                 fitting = fit_memory(resources, prepared.worker_bytes)
                 prepared = replace(prepared, resources=fitting)
@@ -116,8 +123,9 @@ class EffectJob(EffectSettings):
 
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
+        session = now()
         with self.prepared() as prepared:
-            done = self.carry_out(prepared, display, unit=self.checked_unit)
+            done = self.carry_out(prepared, display, unit=self.checked_unit, session=session)
             return ScoredEffects(
                 **asdict(done.sealed),
                 entries=prepared.planned.entries,
@@ -150,12 +158,6 @@ class EffectJob(EffectSettings):
         slow = min(speed(resources, method, p) for p in ("float32", precision))
         exponent = max(0, round_down_log2(SHARD_SECONDS * slow / 1e9))
         return Cut(float(2**exponent), MAX_ROWS)
-
-
-def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:
-    """State a checkpoint's geometry as windows on a genome."""
-    config = checkpoint.config
-    return WindowSpec(config.input_bp, config.bin_bp, config.target_bins)
 
 
 def round_down_log2(value: float) -> int:

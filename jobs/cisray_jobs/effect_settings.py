@@ -37,12 +37,10 @@ DEFAULT_STATISTICS = ("SAD", "SADR")
 class EffectSettings(ScoringJob):
     """Which numbers to compute for every variant, besides what every scoring job is told.
 
-    A job says besides what it is called, what its rows hold, and what else is part of a run.
+    A job says besides what its rows hold, and what else is part of a run.
     """
 
     narrowed_by: ClassVar[str] = "--tracks or --stats"
-    job: ClassVar[str]
-    key_bytes: ClassVar[float]  # what the keys of a row take in a file, compressed
 
     stats: tuple[str, ...] = DEFAULT_STATISTICS
     bins: int | Literal["all"] = "all"
@@ -111,10 +109,6 @@ class EffectSettings(ScoringJob):
             ensemble=Ensemble(self.rc, self.shifts),
             spread=self.std,
         )
-
-    @abstractmethod
-    def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the inputs for the manifest's provenance."""
 
     def counted_bins(self, bins: range) -> JsonValue:
         """Tell for the manifest in which of a window's bins all rows count."""

@@ -6,7 +6,6 @@ through here, so that all of them spread, report and fail alike.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 
@@ -15,6 +14,7 @@ from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
 from cisray.engine.task import Executor, PoolPolicy, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
+from cisray.store.place import RunPlace
 from cisray_jobs.plan import Resources
 from cisray_jobs.units import counted
 
@@ -46,7 +46,7 @@ def open_executor(
         shard_timeout_s=shard_timeout_s,
     )
     with (
-        _torch_threads(None if policy.workers else resources.threads),
+        torch_threads(None if policy.workers else resources.threads),
         executor_for(policy, address=address) as executor,
     ):
         yield executor
@@ -68,7 +68,7 @@ def _booked_cpus(resources: Resources, address: str | None) -> float:
     return CPUS_BESIDE_GPU if resources.num_gpus else float(resources.threads)
 
 
-def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:
+def shards_failed(outcome: RunSummary, out: RunPlace) -> ShardsFailed:
     """Phrase which shards failed and why, and that the others are kept."""
     named = [
         f"shard {f.shard} ({f.kind}, {counted(f.attempts, 'attempt')}): {f.reason}"
@@ -83,8 +83,8 @@ def shards_failed(outcome: RunSummary, out: Path) -> ShardsFailed:
 
 
 @contextmanager
-def _torch_threads(wanted: int | None) -> Iterator[None]:
-    """Use so many threads in this process for the length of the block."""
+def torch_threads(wanted: int | None) -> Iterator[None]:
+    """Use so many threads in this process for the length of the block; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(wanted or before)
     try:

@@ -24,9 +24,9 @@ from cisray.store.export.saturation import choose_region, saturation_map
 from cisray.store.export.staging import staged
 from cisray.store.export.text import index_suffix
 from cisray.store.export.vcf import MOST_COLUMNS, write_vcf
-from cisray.store.layout import run_root
+from cisray.store.place import run_root
 from cisray.store.scan import Run, open_run
-from cisray_jobs.config import JobConfig, split_names
+from cisray_jobs.config import JobConfig, RunLocation, split_names
 
 MOST_FILES = 1000
 FIGURE_STAT = "SAD"
@@ -69,7 +69,7 @@ class Exported:
 class ExportRun(JobConfig):
     """Which part of which run, into which files."""
 
-    run: Path
+    run: RunLocation
     format: Format
     out: Path
     tracks: tuple[str, ...] = ()

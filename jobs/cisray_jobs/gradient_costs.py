@@ -66,7 +66,7 @@ class GradientCosts(EffectCosts):
         config, count = self.checkpoint.config, self.per_window
         if not self.is_fast:
             return self.plain_flops * (1 + self.passes_before + BACKWARD * count)
-        region_bp = config.bin_bp if self.placement == "grid" else 1
+        region_bp = config.bin_bp if self.options.placement == "grid" else 1
         flops = gradient_flops(config, len(self.tracks), self.bins, region_bp)
         return flops.of(count) + self.passes_before * flops.reference
 
@@ -92,13 +92,13 @@ class GradientCosts(EffectCosts):
         fast = speed(resources, self.approach.predictor.method, "float32")
         return self.gradients(windows) / fast + effects
 
-    def pass_bytes(self, resources: Resources, *, checks: bool) -> tuple[int, int]:
+    def pass_bytes(self, resources: Resources, rows: int, *, checks: bool) -> tuple[int, int]:
         """Estimate the bytes of copied weights, and of the passes at their fullest.
 
         Where rows are exact too, what the effects keep stays beside the gradients.
         """
         copied, passing = (
-            super().pass_bytes(resources, checks=checks) if self.exact_rows else (0, 0)
+            super().pass_bytes(resources, rows, checks=checks) if self.exact_rows else (0, 0)
         )
         if not self.is_fast:
             return 0, max(passing, RECORDED_PASSES * self.plain_pass_bytes)

@@ -4,11 +4,14 @@ Knows typer; knows no command. Every default is None: what was not given is for 
 file, and then for the job, to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[
@@ -23,7 +26,13 @@ Restart = Annotated[bool, typer.Option("--restart", help="Discard the run in OUT
 
 Model = Annotated[Path | None, typer.Option(help="Model file in cisray's format.")]
 Fasta = Annotated[Path | None, typer.Option(help="Genome, plain or bgzipped FASTA.")]
-Out = Annotated[Path | None, typer.Option(help="Run directory to write or to resume.")]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        help="Run directory to write or to resume; or in an object store, s3://BUCKET/PREFIX, "
+        "gs://BUCKET/PREFIX or az://CONTAINER/PREFIX."
+    ),
+]
 Tracks = Annotated[
     list[str] | None,
     typer.Option(
@@ -147,14 +156,69 @@ EffectBatch = Annotated[
     ),
 ]
 
+
+class OfEffects:
+    """What every command takes that scores effects, after its own options, in the order of help."""
+
+    tracks: Tracks = None
+    stats: Stats = None
+    bins: Bins = None
+    window_placement: WindowPlacement = None
+    indels: Indels = None
+    rc: ReverseComplement = False
+    shifts: Shifts = None
+    std: Std = False
+    strict: Strict = False
+    head: Head = None
+    workers: Workers = None
+    num_gpus: NumGpus = None
+    device: Device = None
+    threads: Threads = None
+    predictor: EffectPredictor = None
+    precision: EffectPrecision = None
+    self_check: EffectSelfCheck = None
+    mantissa_bits: MantissaBits = None
+    batch_size: EffectBatch = None
+    rows_per_shard: RowsPerShard = None
+    shard_timeout: ShardTimeout = None
+    address: Address = None
+    config: Config = None
+    plan: Plan = False
+    restart: Restart = False
+    as_json: Json = False
+    quiet: Quiet = False
+    verbose: Verbose = False
+
+
+def taking(options: type) -> Callable[[Command], Command]:
+    """Let a command take the options of a class where it says `**more`, after its own.
+
+    typer learns a command's options from its signature: that is all that changes.
+    """
+    more = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(options, name), annotation=hint)
+        for name, hint in get_type_hints(options, include_extras=True).items()
+    ]
+
+    def declared(command: Command) -> Command:
+        *own, _ = signature(command).parameters.values()
+        vars(command)["__signature__"] = Signature([*own, *more])
+        return command
+
+    return declared
+
+
 _OF_THE_COMMAND = {"config", "plan", "as_json", "quiet", "verbose"}
 
 
 def given_options(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Take a command's parameters for options of its job; None for those that were not given."""
-    return {
-        name: _given(value) for name, value in parameters.items() if name not in _OF_THE_COMMAND
-    }
+    """Take a command's parameters for options of its job; None for those that were not given.
+
+    Those of `taking` are the parameter `more`.
+    """
+    every = {**parameters, **parameters.get("more", {})}
+    left_out = {*_OF_THE_COMMAND, "more"}
+    return {name: _given(value) for name, value in every.items() if name not in left_out}
 
 
 def _given(value: Any) -> Any:

@@ -7,23 +7,34 @@ stderr, so that `--json` output can be piped.
 import dataclasses
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, ClassVar, Protocol
 
 import typer
 
 from cisray.scoring.planned import SiteCount
+from cisray.store.compact import Compacted, CompactionPlan
+from cisray.store.layout import table_file
+from cisray.store.summarise import Summarised
 from cisray_jobs.effect_job import ScoredEffects
 from cisray_jobs.export import Exported
 from cisray_jobs.gradient_costs import GradientPlan
 from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import Resources, RunPlan
+from cisray_jobs.plan import Resources
 from cisray_jobs.prepared_effects import EffectPlan
-from cisray_jobs.score_genome import ScoredGenome
+from cisray_jobs.score_genome import RunPlan, ScoredGenome
 from cisray_jobs.units import counted, duration, size
+from cisray_schemas import REJECTS
 
 WIDTH = 100
 SHOWN_FILES = 6
+
+
+class Dataclass(Protocol):
+    """An instance of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
 def error(message: str) -> None:
@@ -34,11 +45,13 @@ def error(message: str) -> None:
     typer.echo(paragraph, err=True)
 
 
-def as_json(
-    result: ModelInfo | RunPlan | EffectPlan | ScoredGenome | ScoredEffects | Exported,
-) -> None:
-    """Print a result for machines, as one JSON object."""
-    typer.echo(json.dumps(dataclasses.asdict(result), default=str, indent=2))
+def as_json(result: Dataclass | Sequence[Dataclass]) -> None:
+    """Print a result for machines, as one JSON object, or several as a list."""
+    if isinstance(result, Sequence):
+        told: object = [dataclasses.asdict(one) for one in result]
+    else:
+        told = dataclasses.asdict(result)
+    typer.echo(json.dumps(told, default=str, indent=2))
 
 
 def facts(title: str, lines: Mapping[str, str]) -> None:
@@ -98,7 +111,7 @@ def effect_plan(told: EffectPlan) -> None:
         {
             "model": told.model_sha256[:16],
             "tracks": f"{told.tracks:,} of head {told.head}, for each {', '.join(told.statistics)}",
-            "entries": entries(told),
+            **entries(told),
             **sites(told.sites),
             "windows": f"{told.windows:,} {told.placement}{members}, "
             f"{counted(told.alternates, 'distinct alternate')}; indels by {told.indels}",
@@ -117,9 +130,12 @@ def effect_plan(told: EffectPlan) -> None:
 
 
 def _disk(told: RunPlan | EffectPlan) -> str:
-    """Tell how much will be written, and how much room there is where that has a bound."""
+    """Tell how much will be written, how far values are rounded, and how much room there is."""
     free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
-    return f"about {size(told.estimated_bytes)} at {told.mantissa_bits} mantissa bits{free}"
+    error = told.max_relative_error
+    bound = f"a relative error of at most {error:.1e}" if error else "exact"
+    bits = f"{told.mantissa_bits} mantissa bits ({bound})"
+    return f"about {size(told.estimated_bytes)} at {bits}{free}"
 
 
 def _gradients(told: GradientPlan | None) -> dict[str, str]:
@@ -130,10 +146,12 @@ def _gradients(told: GradientPlan | None) -> dict[str, str]:
     return {"gradients": f"{told.per_window:,} of each window{exact}"}
 
 
-def entries(told: EffectPlan | ScoredEffects) -> str:
-    """Count what became, or will become, of the entries of the input."""
+def entries(told: EffectPlan | ScoredEffects) -> dict[str, str]:
+    """Count what became, or will become, of the entries of the input; linked ones have scores."""
     linked = "" if told.linked is None else f"{told.linked:,} linked, "
-    return f"{told.entries:,}: {told.scored:,} scored, {linked}{rejects(told.rejected)}"
+    counts = f"{told.entries:,}: {told.scored:,} scored, {linked}{rejects(told.rejected)}"
+    have_scores = told.scored + (told.linked or 0)
+    return {"entries": counts, **rejects_warning(told.entries, have_scores)}
 
 
 def rejects(counts: Mapping[str, int]) -> str:
@@ -146,6 +164,18 @@ def rejects(counts: Mapping[str, int]) -> str:
         return "none rejected"
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     return f"{sum(counts.values()):,} rejected ({reasons})"
+
+
+def rejects_warning(entries: int, scored: int) -> dict[str, str]:
+    """Warn where most of what came in is not scored, which is seldom what was meant.
+
+    >>> [rejects_warning(7, scored).get("WARNING") for scored in (0, 3, 4)]
+    ['none of the 7 entries is scored', 'only 3 of the 7 entries are scored', None]
+    """
+    if 2 * scored >= entries:
+        return {}
+    few = f"only {scored:,}" if scored else "none"
+    return {"WARNING": f"{few} of the {entries:,} entries {'are' if scored > 1 else 'is'} scored"}
 
 
 def sites(counts: SiteCount | None) -> dict[str, str]:
@@ -171,7 +201,7 @@ def effects(summary: ScoredEffects) -> None:
     facts(
         f"Sealed {summary.path}",
         {
-            "entries": entries(summary),
+            **entries(summary),
             **sites(summary.sites),
             "rows": f"{summary.rows:,}",
             "files": f"{counted(summary.files, 'file')} of {counted(summary.shards, 'shard')}, "
@@ -179,9 +209,17 @@ def effects(summary: ScoredEffects) -> None:
             "self-check": f"{check.checked:,} of {counted(check.sampled, 'sampled row')}: "
             f"{check.note}",
             "read it": f'cisray.open_run("{summary.path}").scan()',
-            "rejects": f'cisray.open_run("{summary.path}").rejects',
+            **_rejects_place(summary),
         },
     )
+
+
+def _rejects_place(summary: ScoredEffects) -> dict[str, str]:
+    """Tell where the rejects are listed, if there are any."""
+    if not summary.rejected:
+        return {}
+    file = f"{summary.path}/{table_file(REJECTS)}"
+    return {"rejects": f'{file}, cisray.open_run("{summary.path}").rejects'}
 
 
 def run(summary: ScoredGenome) -> None:
@@ -214,5 +252,54 @@ def exported(written: Exported) -> None:
             "into": str(Path(written.files[0]).parent),
             "files": ", ".join(shown) + (f" and {more:,} more" if more else ""),
             "size": size(written.bytes),
+        },
+    )
+
+
+def compaction_plan(told: CompactionPlan) -> None:
+    """Print what a compaction will do, or that there is nothing to do."""
+    if not (told.shards or told.leftovers):
+        typer.echo(f"Nothing to compact in {told.path}: {_files(told.files, told.bytes)}.")
+        return
+    lines = {
+        "files": f"{told.files:,}, of which {told.files_after:,} will be left",
+        "bytes": f"{size(told.bytes)}, about {size(told.bytes_after)} afterwards",
+        "rewritten": f"{told.rows:,} rows of {counted(told.shards, 'shard')}",
+    }
+    if told.leftovers:
+        lines["left over"] = f"{counted(told.leftovers, 'file')} that the run does not name"
+    facts(f"Plan of compacting {told.path}", lines)
+
+
+def compacted(done: Compacted) -> None:
+    """Print what a compaction has done, or that there was nothing to do."""
+    if not (done.shards or done.removed):
+        typer.echo(f"Nothing to compact in {done.path}: {_files(done.files, done.bytes)}.")
+        return
+    lines = {
+        "files": f"{done.files_before:,} before, {done.files:,} now",
+        "bytes": f"{size(done.bytes_before)} before, {size(done.bytes)} now",
+        "rewritten": f"{done.rows:,} rows of {counted(done.shards, 'shard')}, every bit compared",
+    }
+    if done.removed:
+        lines["removed"] = f"{counted(done.removed, 'file')} that the run does not name"
+    facts(f"Compacted {done.path}", lines)
+
+
+def _files(count: int, bytes_: int) -> str:
+    return f"{counted(count, 'file')} of {size(bytes_)}"
+
+
+def summarised(done: Summarised) -> None:
+    """Print what was summarised, and how to read it."""
+    groups = [f"{name} ({counted(tracks, 'track')})" for name, tracks in done.groups.items()]
+    facts(
+        f"Summarised {done.path}",
+        {
+            "rows": f"{done.rows:,}",
+            "of each": f"the strongest track, by {', '.join(done.statistics)}",
+            "groups": ", ".join(groups),
+            "file": f"{done.file}, {size(done.bytes)}",
+            "read it": f'cisray.open_run("{done.path}").summary()',
         },
     )

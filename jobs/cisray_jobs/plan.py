@@ -1,7 +1,7 @@
 """What a scoring run will cost, said before it starts: rows, bytes, time and memory.
 
 Knows arithmetic on sizes and rough speeds; knows nothing of how a run is made. Rows are exact,
-bytes good to some ten per cent, times an order of magnitude until the first shards are done.
+bytes good to some 20 %, times an order of magnitude until the first shards are done.
 """
 
 import os
@@ -34,9 +34,6 @@ CUDA_FLOPS: Mapping[tuple[Method, Precision], float] = {
 # does: assumed, an order of magnitude.
 EMULATED_BFLOAT16 = 0.1
 
-# Of a stored float the kept mantissa does not compress, and sign and exponent come to about 3.3
-# bits of their nine (docs/decisions/0005-physical-layout.md).
-EXPONENT_BITS = 3.3
 FLOAT32_BYTES = 4
 
 # Memory of a worker at its fullest: Python with torch, the weights, and either a pass, beside which
@@ -63,37 +60,6 @@ class Resources:
     threads: int
     num_gpus: float
     batch_size: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """What a run will do. Tiles and rows are counted exactly, the rest is estimated."""
-
-    job: str
-    out: str
-    model_sha256: str
-    head: str
-    tracks: int
-    chromosomes: int
-    tiles: int
-    tiles_without_acgt: int
-    shards: int
-    shards_done: int
-    tiles_per_shard: int
-    rows: int
-    rows_left: int
-    tiles_to_check: int
-    estimated_bytes: int
-    free_bytes: int | None
-    teraflop: float
-    estimated_seconds: float
-    worker_bytes: int
-    resources: Resources
-    predictor: Method
-    predictor_reason: str
-    precision: Precision
-    precision_reason: str
-    mantissa_bits: int
 
 
 def spread(
@@ -163,8 +129,3 @@ def speed(
     if resources.device.startswith("cuda"):
         return share * CUDA_FLOPS[method, precision]
     return share * CPU_FLOPS_PER_THREAD[method, precision] * resources.threads
-
-
-def stored_bytes(values: int, mantissa_bits: int) -> int:
-    """Estimate the size of rounded, compressed values on disk."""
-    return int(values * min(FLOAT32_BYTES, (mantissa_bits + EXPONENT_BITS) / 8))

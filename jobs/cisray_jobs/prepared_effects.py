@@ -3,37 +3,25 @@
 Knows plans, costs, manifests and samples; knows nothing of where variants come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 from pydantic import JsonValue
 
-from cisray.errors import StorageError
-from cisray.genome.reference import Genome
 from cisray.genome.windows import Placement
-from cisray.inference.choose import Method
-from cisray.inference.precision import Precision
 from cisray.scoring.planned import Planned, SiteCount
 from cisray.scoring.variants import EffectOptions
 from cisray.store.keyed_plan import KeyedPlan
 from cisray.store.layout import assign_blocks
 from cisray.store.links import told_places
-from cisray.store.manifest import RunManifest
-from cisray.store.run import ShardSink
-from cisray.tracks import TrackSet
-from cisray.version import __version__
-from cisray_jobs.effect_costs import EffectCosts, EffectFiles
+from cisray_jobs.effect_costs import EffectCosts
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.gradient_costs import GradientCosts, GradientPlan
-from cisray_jobs.plan import Resources, speed
+from cisray_jobs.plan import speed
+from cisray_jobs.prepared import Forecast, Prepared
 from cisray_jobs.row_check import RowSample
 from cisray_jobs.row_task import RowTask
-from cisray_jobs.scoring_job import (
-    Approach,
-)
-from cisray_jobs.units import size
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +32,8 @@ class Cut:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
-class EffectPlan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectPlan(Forecast):
     """What a run over variants will do. Rows and windows are counted exactly, the rest estimated.
 
     `windows` are reference passes, `alternates` distinct alleles; rows of one allele share both.
@@ -53,11 +41,6 @@ class EffectPlan:
     `gradients` are there where alleles are scored by them, `sites` where rows are of sites.
     """
 
-    job: str
-    out: str
-    model_sha256: str
-    head: str
-    tracks: int
     statistics: tuple[str, ...]
     entries: int
     scored: int
@@ -70,98 +53,18 @@ class EffectPlan:
     members: int
     placement: Placement
     indels: str
-    shards: int
-    shards_done: int
-    rows: int
-    rows_left: int
     rows_to_check: int
-    estimated_bytes: int
-    free_bytes: int | None
-    teraflop: float
-    estimated_seconds: float
-    worker_bytes: int
-    resources: Resources
-    predictor: Method
-    predictor_reason: str
-    precision: Precision
-    precision_reason: str
-    mantissa_bits: int
 
 
 @dataclass(frozen=True)
-class Unplanned:
-    """A job whose inputs are open, before its rows are planned."""
-
-    config: EffectSettings
-    genome: Genome
-    costs: EffectCosts
-    bins: range
-    cut: Cut
-
-    @cached_property
-    def options(self) -> EffectOptions:
-        """What is computed of every variant."""
-        return self.config.options()
-
-    @cached_property
-    def manifest(self) -> RunManifest:
-        """What the run directory will belong to, but for the rows and for history."""
-        checkpoint, tracks = self.costs.checkpoint, self.costs.tracks
-        ensemble = self.options.ensemble
-        settings: dict[str, JsonValue] = {
-            "head": self.config.head,
-            "tracks": len(tracks),
-            "statistics": list(self.config.columns),
-            "partial": list(self.config.partial),
-            "bins": self.config.counted_bins(self.bins),
-            "window_placement": self.config.window_placement,
-            "indels": self.options.policy.value,
-            "reverse_complement": ensemble.reverse_complement,
-            "shifts": list(ensemble.shifts),
-            "predictor": self.costs.approach.predictor.method,
-            "precision": self.costs.approach.precision.precision,
-            "gigaflop_per_shard": self.cut.gigaflop,
-            "rows_per_shard": self.cut.rows,
-            **self.config.own_settings(),
-        }
-        return RunManifest(
-            job=self.config.job,
-            table="",
-            config=settings,
-            model_sha256=checkpoint.digest,
-            genome_sha256=self.genome.sha256,
-            tracks_sha256=tracks.sha256,
-            plan_sha256="",
-            num_shards=0,
-            bin_bp=checkpoint.config.bin_bp,
-            mantissa_bits=self.config.mantissa_bits,
-            code_version=__version__,
-            genome=self.genome.path.name,
-        )
-
-
-@dataclass(frozen=True)
-class PreparedEffects:
+class PreparedEffects(Prepared):
     """A job whose inputs are open and whose rows are planned."""
 
-    unplanned: Unplanned
+    config: EffectSettings
+    costs: EffectCosts
     planned: Planned
-    resources: Resources
-
-    @property
-    def config(self) -> EffectSettings:
-        """What was asked for."""
-        return self.unplanned.config
-
-    @property
-    def costs(self) -> EffectCosts:
-        """What rows cost."""
-        return self.unplanned.costs
-
-    @property
-    def approach(self) -> Approach:
-        """How effects are computed."""
-        return self.costs.approach
+    bins: range
+    cut: Cut
 
     @property
     def plan(self) -> KeyedPlan:
@@ -169,47 +72,34 @@ class PreparedEffects:
         return self.planned.plan
 
     @property
-    def tracks(self) -> TrackSet:
-        """The tracks that are stored."""
-        return self.costs.tracks
+    def table(self) -> str:
+        """The format of the run's data."""
+        return self.plan.data.format
 
-    @property
+    @cached_property
     def options(self) -> EffectOptions:
         """What is computed of every variant."""
-        return self.unplanned.options
+        return self.config.options()
 
     @property
     def rejected(self) -> dict[str, int]:
         """Count rejects by reason."""
         return {str(reason): count for reason, count in self.planned.rejected.items()}
 
-    @cached_property
-    def manifest(self) -> RunManifest:
-        """What the run directory will belong to."""
+    def history(self) -> dict[str, JsonValue]:
+        """Tell what was rejected, how much is checked, and where runs with scores lie."""
         told: dict[str, JsonValue] = {
-            "inputs": self.config.told_inputs(),
             "rejected": dict(self.rejected),
-            "reasons": self.approach.reasons,
             "self_check": self.config.told_check(self.sample),
         }
-        if self.planned.links is not None:
-            told |= told_places(self.planned.origins, self.config.layout.root)
-        unplanned = self.unplanned.manifest
-        return unplanned.model_copy(
-            update={
-                "table": self.plan.data.format,
-                "config": unplanned.config | self._counts(),
-                "plan_sha256": self.plan.sha256,
-                "num_shards": self.plan.num_shards,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "provenance": self.config.history(self.costs.checkpoint, told),
-            }
-        )
+        if self.planned.links is None:
+            return told
+        return told | told_places(self.planned.origins, self.config.layout.root)
 
-    def _counts(self) -> dict[str, JsonValue]:
-        """Say what the rows are, for the configuration of the run."""
+    def settings(self) -> dict[str, JsonValue]:
+        """Tell what is computed of every row, and which rows there are."""
         planned, links = self.planned, self.planned.links
-        counts: dict[str, JsonValue] = {
+        told = settings_of(self.config, self.bins, self.cut) | {
             "entries": planned.entries,
             "scored": planned.scored,
             "rows": self.plan.rows,
@@ -217,14 +107,13 @@ class PreparedEffects:
             "rejects_sha256": planned.rejects_sha256,
         }
         if links is None:
-            return counts
+            return told
         covered = {*self.plan.chromosomes, *links.chromosomes}
-        every = self.unplanned.genome.chromosomes
-        return counts | {
+        return told | {
             "linked": links.rows,
             "linked_sha256": links.sha256,
             "since": {run_id: origin.digest for run_id, origin in planned.origins.items()},
-            "chromosomes": [chrom for chrom in every if chrom in covered],
+            "chromosomes": [chrom for chrom in self.genome.chromosomes if chrom in covered],
         }
 
     @cached_property
@@ -242,40 +131,17 @@ class PreparedEffects:
         """Count the rows to check of each shard that has some."""
         return self.sample.by_shard
 
-    @property
-    def task(self) -> RowTask:
-        """What the workers do."""
+    def task(self, session: str) -> RowTask:
+        """What the workers do for a driver that began then."""
         return self.config.task_type(
-            place=self.config.place,
+            place=self.config.place(session),
             method=self.approach.predictor.method,
             precision=self.approach.precision.precision,
             batch_size=self.resources.batch_size,
             options=self.options,
-            bins=self.unplanned.bins,
+            bins=self.bins,
             sample=self.sample,
         )
-
-    def begin(self, *, restart: bool) -> ShardSink:
-        """Start the run directory, or open the one that an earlier try left."""
-        return ShardSink.begin(
-            self.config.out,
-            self.manifest,
-            plan=self.plan,
-            tracks=self.tracks,
-            blocks=self._blocks,
-            restart=restart,
-        )
-
-    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        needed = self._file_bytes(pending)
-        free = self.config.layout.folder.free_bytes()
-        if free is not None and needed > free + reclaimed:
-            raise StorageError(
-                f"The run needs about {size(needed)} more, but {self.config.out} has "
-                f"{size(free + reclaimed)} free. Make space, select less with "
-                f"{self.config.narrowed_by}, lower --mantissa-bits, or write to another disk."
-            )
 
     @property
     def worker_bytes(self) -> int:
@@ -292,19 +158,18 @@ class PreparedEffects:
         """
         done = self.config.shards_done(self.manifest, self.sampled)
         pending = [shard for shard in self.plan.spans if shard not in done]
-        rows_left = sum(self.plan.spans[shard].rows for shard in pending)
-        left = rows_left / max(1, self.plan.rows)
+        left = sum(self.plan.spans[shard].rows for shard in pending) / max(1, self.plan.rows)
         checks = sum(count for shard, count in self.sampled.items() if shard not in done)
         work = (self.planned.windows, self.planned.alternates, self._covered_bp())
-        seconds = left * self.costs.seconds(self.resources, *work)
         passes = checks * self.costs.check_flops
-        seconds += passes / speed(self.resources, "plain", "float32")
+        checking = passes / speed(self.resources, "plain", "float32")
+        forecast = self.forecast(
+            done,
+            flops=left * self.costs.work(*work) + passes,
+            seconds=left * self.costs.seconds(self.resources, *work) + checking,
+        )
         return EffectPlan(
-            job=self.config.job,
-            out=str(self.config.out),
-            model_sha256=self.costs.checkpoint.digest,
-            head=self.config.head,
-            tracks=len(self.tracks),
+            **forecast.told(),
             statistics=self.config.columns,
             entries=self.planned.entries,
             scored=self.planned.scored,
@@ -317,22 +182,7 @@ class PreparedEffects:
             members=self.costs.members,
             placement=self.config.window_placement,
             indels=self.options.policy.value,
-            shards=self.plan.num_shards,
-            shards_done=len(done),
-            rows=self.plan.rows,
-            rows_left=rows_left,
             rows_to_check=checks,
-            estimated_bytes=self._file_bytes(pending),
-            free_bytes=self.config.layout.folder.free_bytes(),
-            teraflop=(left * self.costs.work(*work) + passes) / 1e12,
-            estimated_seconds=seconds / max(1, self.resources.workers),
-            worker_bytes=self.worker_bytes,
-            resources=self.resources,
-            predictor=self.approach.predictor.method,
-            predictor_reason=self.approach.predictor.reason,
-            precision=self.approach.precision.precision,
-            precision_reason=self.approach.precision.reason,
-            mantissa_bits=self.config.mantissa_bits,
         )
 
     def _covered_bp(self) -> int:
@@ -340,16 +190,24 @@ class PreparedEffects:
         input_bp = self.costs.checkpoint.config.input_bp
         return sum(span.end - span.start + input_bp for span in self.plan.spans.values())
 
-    def _file_bytes(self, shards: Iterable[int]) -> int:
-        rows = [self.plan.spans[shard].rows for shard in shards]
-        files = EffectFiles(
-            columns=len(self.config.columns) * len(self.tracks),
-            blocks=len(self._blocks),
-            mantissa_bits=self.config.mantissa_bits,
-            key_bytes=self.config.key_bytes,
-        )
-        return files.size(sum(rows), len(rows))
-
     @property
-    def _blocks(self) -> dict[str, list[int]]:
+    def blocks(self) -> dict[str, list[int]]:
+        """The tracks of each file of a shard."""
         return assign_blocks(self.tracks, len(self.config.columns))
+
+
+def settings_of(config: EffectSettings, bins: range, cut: Cut) -> dict[str, JsonValue]:
+    """Tell what is computed of every row, whichever rows there are."""
+    options = config.options()
+    return {
+        "statistics": list(config.columns),
+        "partial": list(config.partial),
+        "bins": config.counted_bins(bins),
+        "window_placement": config.window_placement,
+        "indels": options.policy.value,
+        "reverse_complement": options.ensemble.reverse_complement,
+        "shifts": list(options.ensemble.shifts),
+        "gigaflop_per_shard": cut.gigaflop,
+        "rows_per_shard": cut.rows,
+        **config.own_settings(),
+    }

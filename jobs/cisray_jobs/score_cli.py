@@ -3,13 +3,14 @@
 Knows options; everything else is a job's business. Heavy imports wait until a command needs them.
 """
 
-import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cisray_jobs import options as opt
+from cisray_jobs.console import display_of, log_to_stderr
 
 score_app = typer.Typer(
     help="Score sequence with a model and write a run.", no_args_is_help=True, rich_markup_mode=None
@@ -92,11 +93,12 @@ def score_genome(
         told = job.foresee()
         output.as_json(told) if as_json else output.plan(told)
         return
-    summary = job.run(_display(quiet=quiet))
+    summary = job.run(display_of(quiet=quiet))
     output.as_json(summary) if as_json else output.run(summary)
 
 
 @score_app.command("variants")
+@opt.taking(opt.OfEffects)
 def score_variants(
     model: opt.Model = None,
     fasta: opt.Fasta = None,
@@ -133,34 +135,7 @@ def score_variants(
             "[default: 0.05]"
         ),
     ] = None,
-    tracks: opt.Tracks = None,
-    stats: opt.Stats = None,
-    bins: opt.Bins = None,
-    window_placement: opt.WindowPlacement = None,
-    indels: opt.Indels = None,
-    rc: opt.ReverseComplement = False,
-    shifts: opt.Shifts = None,
-    std: opt.Std = False,
-    strict: opt.Strict = False,
-    head: opt.Head = None,
-    workers: opt.Workers = None,
-    num_gpus: opt.NumGpus = None,
-    device: opt.Device = None,
-    threads: opt.Threads = None,
-    predictor: opt.EffectPredictor = None,
-    precision: opt.EffectPrecision = None,
-    self_check: opt.EffectSelfCheck = None,
-    mantissa_bits: opt.MantissaBits = None,
-    batch_size: opt.EffectBatch = None,
-    rows_per_shard: opt.RowsPerShard = None,
-    shard_timeout: opt.ShardTimeout = None,
-    address: opt.Address = None,
-    config: opt.Config = None,
-    plan: opt.Plan = False,
-    restart: opt.Restart = False,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    **more: Any,
 ) -> None:
     """Score every allele of a file of variants, or say why not, into a run directory.
 
@@ -172,11 +147,11 @@ def score_variants(
     given = opt.given_options(locals())
     from cisray_jobs.score_variants import ScoreVariants
 
-    log_to_stderr(verbose=verbose)
-    _score_effects(ScoreVariants, given, config, plan=plan, as_json=as_json, quiet=quiet)
+    _score_effects(ScoreVariants, given, more)
 
 
 @score_app.command("saturation")
+@opt.taking(opt.OfEffects)
 def score_saturation(
     model: opt.Model = None,
     fasta: opt.Fasta = None,
@@ -190,34 +165,7 @@ def score_saturation(
     out: opt.Out = None,
     method: opt.SaturationMethod = None,
     rank_then_exact: opt.RankThenExact = None,
-    tracks: opt.Tracks = None,
-    stats: opt.Stats = None,
-    bins: opt.Bins = None,
-    window_placement: opt.WindowPlacement = None,
-    indels: opt.Indels = None,
-    rc: opt.ReverseComplement = False,
-    shifts: opt.Shifts = None,
-    std: opt.Std = False,
-    strict: opt.Strict = False,
-    head: opt.Head = None,
-    workers: opt.Workers = None,
-    num_gpus: opt.NumGpus = None,
-    device: opt.Device = None,
-    threads: opt.Threads = None,
-    predictor: opt.EffectPredictor = None,
-    precision: opt.EffectPrecision = None,
-    self_check: opt.EffectSelfCheck = None,
-    mantissa_bits: opt.MantissaBits = None,
-    batch_size: opt.EffectBatch = None,
-    rows_per_shard: opt.RowsPerShard = None,
-    shard_timeout: opt.ShardTimeout = None,
-    address: opt.Address = None,
-    config: opt.Config = None,
-    plan: opt.Plan = False,
-    restart: opt.Restart = False,
-    as_json: opt.Json = False,
-    quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    **more: Any,
 ) -> None:
     """Score every substitution of every base of some regions, into a run directory.
 
@@ -234,38 +182,18 @@ def score_saturation(
     given = opt.given_options(locals())
     from cisray_jobs.saturate import Saturate
 
-    log_to_stderr(verbose=verbose)
-    _score_effects(Saturate, given, config, plan=plan, as_json=as_json, quiet=quiet)
+    _score_effects(Saturate, given, more)
 
 
-def _score_effects(
-    job: Any,
-    given: dict[str, Any],
-    config: Path | None,
-    *,
-    plan: bool,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+def _score_effects(job: Any, given: dict[str, Any], asked: Mapping[str, Any]) -> None:
     from cisray_jobs import output
     from cisray_jobs.config import load_config
 
-    loaded = load_config(job, given, config)
-    if plan:
+    log_to_stderr(verbose=asked["verbose"])
+    loaded = load_config(job, given, asked["config"])
+    if asked["plan"]:
         told = loaded.foresee()
-        output.as_json(told) if as_json else output.effect_plan(told)
+        output.as_json(told) if asked["as_json"] else output.effect_plan(told)
         return
-    summary = loaded.run(_display(quiet=quiet))
-    output.as_json(summary) if as_json else output.effects(summary)
-
-
-def _display(*, quiet: bool) -> Any:
-    from cisray.engine.progress import Display
-
-    return Display.NONE if quiet else Display.AUTO
-
-
-def log_to_stderr(*, verbose: bool) -> None:
-    """Log warnings, or what happens to workers as well."""
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    summary = loaded.run(display_of(quiet=asked["quiet"]))
+    output.as_json(summary) if asked["as_json"] else output.effects(summary)

@@ -5,10 +5,8 @@ in `cisray`, and what other scoring jobs do alike in `scoring_job`. The same con
 again, finishes what an earlier run left.
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
@@ -32,23 +30,14 @@ from cisray.scoring.plan import (
 from cisray.scoring.tiles import stretches
 from cisray.store.directory import check_free
 from cisray.store.layout import assign_blocks
-from cisray.store.manifest import RunManifest
-from cisray.store.run import ShardSink
 from cisray.store.seal import RunSummary
 from cisray.store.tile_plan import TilePlan
-from cisray.tracks import TrackSet
-from cisray.version import __version__
 from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
-from cisray_jobs.plan import (
-    Resources,
-    RunPlan,
-    fit_memory,
-    speed,
-    stored_bytes,
-)
+from cisray_jobs.plan import fit_memory, speed
+from cisray_jobs.prepared import Forecast, Prepared
+from cisray_jobs.provenance import digest_of, now
 from cisray_jobs.scoring_job import (
-    Approach,
     Auto,
     ScoringJob,
     at_least_one,
@@ -71,9 +60,21 @@ class ScoredGenome(RunSummary):
     self_check: SelfCheckSummary
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan(Forecast):
+    """What a run along a genome will do. Tiles and rows are counted exactly, the rest estimated."""
+
+    chromosomes: int
+    tiles: int
+    tiles_without_acgt: int
+    tiles_per_shard: int
+    tiles_to_check: int
+
+
 class ScoreGenome(ScoringJob):
     """Which tiles to score, besides what every scoring job is told."""
 
+    job: ClassVar[str] = "score-genome"
     narrowed_by: ClassVar[str] = "--tracks, --chromosomes or --bed"
 
     chromosomes: tuple[str, ...] = ()
@@ -104,6 +105,11 @@ class ScoreGenome(ScoringJob):
             )
         return self
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in."""
+        return super().files | ({"bed": self.bed} if self.bed else {})
+
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
         device = self.settled_device()
@@ -124,7 +130,7 @@ class ScoreGenome(ScoringJob):
             config=self,
             genome=genome,
             costs=costs,
-            plan=TilePlan(cut_shards(tiles, size), spec.bin_bp),
+            tiles=TilePlan(cut_shards(tiles, size), spec.bin_bp),
             tiles_per_shard=size,
             resources=resources,
         )
@@ -137,8 +143,9 @@ class ScoreGenome(ScoringJob):
 
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
+        session = now()
         prepared = self.prepare()
-        done = self.carry_out(prepared, display, unit="tile")
+        done = self.carry_out(prepared, display, unit="tile", session=session)
         return ScoredGenome(
             **asdict(done.sealed),
             tiles_scored=prepared.plan.tiles_scored,
@@ -165,61 +172,41 @@ class ScoreGenome(ScoringJob):
 
 
 @dataclass(frozen=True)
-class PreparedGenome:
+class PreparedGenome(Prepared):
     """A job whose inputs are open and whose tiles are planned."""
 
     config: ScoreGenome
-    genome: Genome
     costs: TileCosts
-    plan: TilePlan
+    tiles: TilePlan
     tiles_per_shard: int
-    resources: Resources
 
     @property
-    def approach(self) -> Approach:
-        """How tiles are predicted."""
-        return self.costs.approach
+    def plan(self) -> TilePlan:
+        """The tiles, and which are scored."""
+        return self.tiles
 
     @property
-    def tracks(self) -> TrackSet:
-        """The tracks that are stored."""
-        return self.costs.tracks
+    def table(self) -> str:
+        """The format of the run's data."""
+        return GENOME_TRACKS.format
 
-    @cached_property
-    def manifest(self) -> RunManifest:
-        """What the run directory will belong to."""
-        checkpoint = self.costs.checkpoint
-        return RunManifest(
-            job="score-genome",
-            table=GENOME_TRACKS.format,
-            config=self._settings(),
-            model_sha256=checkpoint.digest,
-            genome_sha256=self.genome.sha256,
-            tracks_sha256=self.tracks.sha256,
-            plan_sha256=self.plan.sha256,
-            num_shards=self.plan.num_shards,
-            bin_bp=self.plan.bin_bp,
-            mantissa_bits=self.config.mantissa_bits,
-            code_version=__version__,
-            genome=self.genome.path.name,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            provenance=self.config.history(
-                checkpoint,
-                {"reasons": self.costs.approach.reasons, "self_check": self.sample.told()},
-            ),
-        )
+    @property
+    def blocks(self) -> dict[str, list[int]]:
+        """The tracks of each file of a shard."""
+        return assign_blocks(self.tracks)
 
-    def _settings(self) -> dict[str, JsonValue]:
+    def settings(self) -> dict[str, JsonValue]:
+        """Tell which tiles there are, and how they are cut."""
         bed = self.config.bed
         return {
-            "head": self.config.head,
-            "tracks": len(self.tracks),
-            "predictor": self.costs.approach.predictor.method,
-            "precision": self.costs.approach.precision.precision,
             "tiles_per_shard": self.tiles_per_shard,
             "chromosomes": list(self.plan.chromosomes),
-            "bed_sha256": hashlib.sha256(bed.read_bytes()).hexdigest() if bed else None,
+            "bed_sha256": digest_of(bed) if bed else None,
         }
+
+    def history(self) -> dict[str, JsonValue]:
+        """Tell how much is checked."""
+        return {"self_check": self.sample.told()}
 
     @cached_property
     def sample(self) -> TileSample:
@@ -236,33 +223,16 @@ class PreparedGenome:
         """Count the tiles to check of each shard that has some."""
         return self.sample.by_shard(self.plan)
 
-    @property
-    def task(self) -> TileTask:
-        """What the workers do."""
+    def task(self, session: str) -> TileTask:
+        """What the workers do for a driver that began then."""
         config, approach = self.config, self.costs.approach
         return TileTask(
-            place=config.place,
+            place=config.place(session),
             method=approach.predictor.method,
             precision=approach.precision.precision,
             batch_size=self.resources.batch_size,
             sample=self.sample,
         )
-
-    def begin(self, *, restart: bool) -> ShardSink:
-        """Start the run directory, or open the one that an earlier try left."""
-        return ShardSink.begin(
-            self.config.out,
-            self.manifest,
-            plan=self.plan,
-            tracks=self.tracks,
-            blocks=assign_blocks(self.tracks),
-            restart=restart,
-        )
-
-    def check_space(self, pending: Iterable[int], *, reclaimed: int = 0) -> None:
-        """Raise StorageError if the disk cannot hold the shards that are still to be written."""
-        rows = sum(self.plan.spans[shard].rows for shard in pending)
-        self.config.check_space(rows, len(self.tracks), reclaimed=reclaimed)
 
     @property
     def worker_bytes(self) -> int:
@@ -278,36 +248,21 @@ class PreparedGenome:
         done = self.config.shards_done(self.manifest, self.sampled)
         left = [shard for shard in self.plan.spans if shard not in done]
         windows = [planned_windows(self.plan.tiles(shard), self.plan.bin_bp) for shard in left]
-        rows_left = sum(self.plan.spans[shard].rows for shard in left)
         checks = sum(self.sample.holds(window) for shard in windows for window, _ in shard)
         costs, table = self.costs, self.plan.table
         flops = sum(costs.tile.of(len(s)) for shard in windows for s in stretches(shard))
-        plain_speed = speed(self.resources, "plain", "float32")
-        seconds = flops / costs.speed(self.resources) + checks * costs.plain_flops / plain_speed
+        passes = checks * costs.plain_flops
+        checking = passes / speed(self.resources, "plain", "float32")
+        forecast = self.forecast(
+            done,
+            flops=flops + passes,
+            seconds=flops / costs.speed(self.resources) + checking,
+        )
         return RunPlan(
-            job="score-genome",
-            out=str(self.config.out),
-            model_sha256=costs.checkpoint.digest,
-            head=self.config.head,
-            tracks=len(self.tracks),
+            **forecast.told(),
             chromosomes=len(self.plan.chromosomes),
             tiles=table.num_rows,
             tiles_without_acgt=table.num_rows - table.filter(table["scored"]).num_rows,
-            shards=len(self.plan.spans),
-            shards_done=len(done),
             tiles_per_shard=self.tiles_per_shard,
-            rows=self.plan.rows,
-            rows_left=rows_left,
             tiles_to_check=checks,
-            estimated_bytes=stored_bytes(rows_left * len(self.tracks), self.config.mantissa_bits),
-            free_bytes=self.config.layout.folder.free_bytes(),
-            teraflop=(flops + checks * costs.plain_flops) / 1e12,
-            estimated_seconds=seconds / max(1, self.resources.workers),
-            worker_bytes=self.worker_bytes,
-            resources=self.resources,
-            predictor=costs.approach.predictor.method,
-            predictor_reason=costs.approach.predictor.reason,
-            precision=costs.approach.precision.precision,
-            precision_reason=costs.approach.precision.reason,
-            mantissa_bits=self.config.mantissa_bits,
         )

@@ -4,7 +4,6 @@ Knows the options of a file of variants; how effects are computed and stored is 
 business. The same configuration, run again, finishes what an earlier run left.
 """
 
-import hashlib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +30,7 @@ from cisray.store.layout import RunLayout
 from cisray.store.links import is_same_place
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
+from cisray_jobs.config import RunLocation
 from cisray_jobs.effect_job import EffectJob
 from cisray_jobs.scoring_job import one_or_several
 
@@ -43,10 +43,9 @@ class ScoreVariants(EffectJob):
 
     job: ClassVar[str] = "score-variants"
     narrowed_by: ClassVar[str] = "--tracks, --stats or a smaller file"
-    key_bytes: ClassVar[float] = 12.0  # half of them an rs number
 
     vcf: Path
-    since: tuple[str, ...] = ()
+    since: tuple[RunLocation, ...] = ()
     at: Path | None = None
     keep_alleles: bool = False
     max_allele_bp: int | None = Field(None, ge=1)
@@ -148,12 +147,7 @@ class ScoreVariants(EffectJob):
         """Tell that the plan says which bins count, where it does."""
         return "of the sites" if self.at else super().counted_bins(bins)
 
-    def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the file, and that of the sites, and their digests."""
-        named = {"variants": self.vcf} | ({"sites": self.at} if self.at else {})
-        told: dict[str, JsonValue] = {}
-        for name, path in named.items():
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            told |= {name: path.name, f"{name}_sha256": digest}
-        return told
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in."""
+        return super().files | {"vcf": self.vcf} | ({"at": self.at} if self.at else {})

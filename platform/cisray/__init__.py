@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cisray.genome.variant import Variant
     from cisray.genome.windows import Window, WindowSpec
     from cisray.model.registry import load_model
+    from cisray.store.queries.several import scan_runs
     from cisray.store.scan import Run, open_run
     from cisray.tracks import TrackSet
 
@@ -30,6 +31,7 @@ _HOMES = {
     "load_model": "cisray.model.registry",
     "onehot": "cisray.genome.encode",
     "open_run": "cisray.store.scan",
+    "scan_runs": "cisray.store.queries.several",
 }
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "load_model",
     "onehot",
     "open_run",
+    "scan_runs",
 ]
 
 

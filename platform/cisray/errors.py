@@ -37,7 +37,7 @@ class FastaError(InputError):
 
 
 class UnknownChromosome(InputError):
-    """A chromosome name matches nothing in the FASTA, not even through the alias table."""
+    """A chromosome name, or every one of a file, matches nothing in the FASTA, under no alias."""
 
 
 class LocusError(InputError):
@@ -94,6 +94,14 @@ class WrongRun(InputError):
 
 class StatisticError(InputError):
     """A selection of statistics matches none that a run holds."""
+
+
+class MissingExtra(InputError):
+    """What is asked for needs an optional package that is not installed."""
+
+
+class FrameError(InputError):
+    """A frame handed to a query lacks a column, or has one of a type or name that cannot be."""
 
 
 class DeviceTooSmall(InputError):

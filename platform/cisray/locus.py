@@ -84,7 +84,12 @@ def format_locus(chrom: str, start: int, end: int | None) -> str:
     return f"{name}:{start + 1:,}-{end:,}"
 
 
-def _alias_key(name: str) -> str:
+def alias_key(name: str) -> str:
+    """Fold a chromosome's name to what its spellings share: see `match_chromosome`.
+
+    >>> alias_key("chrM"), alias_key("MT"), alias_key("Chr1")
+    ('mt', 'mt', '1')
+    """
     folded = name.casefold().removeprefix("chr")
     return "mt" if folded == "m" else folded
 
@@ -107,8 +112,8 @@ def match_chromosome(name: str, known: Collection[str]) -> str | None:
     """
     if name in known:
         return name
-    key = _alias_key(name)
-    fits = sorted(candidate for candidate in known if _alias_key(candidate) == key)
+    key = alias_key(name)
+    fits = sorted(candidate for candidate in known if alias_key(candidate) == key)
     if len(fits) > 1:
         raise UnknownChromosome(
             f"the chromosome {name!r} could mean any of {', '.join(fits)}: write one of these "

@@ -207,15 +207,14 @@ class TrackSet:
         queries: Sequence[Query] = [query] if isinstance(query, str | int | np.integer) else query
         if not queries:
             raise TrackError(f"No query was given to select tracks of head {self.head}.")
-        rows: set[int] = set()
-        for one in queries:
-            rows.update(self._rows_of(one))
+        row_of = {track: row for row, track in enumerate(self.indices.tolist())}
+        rows = {row for one in queries for row in self._rows_of(one, row_of)}
         return type(self)(self.head, self.table.take(pa.array(sorted(rows), type=pa.int64())))
 
-    def _rows_of(self, query: Query) -> list[int]:
+    def _rows_of(self, query: Query, row_of: Mapping[int, int]) -> list[int]:
         spans = _index_spans(query)
         if spans is not None:
-            return self._rows_of_spans(spans, query)
+            return self._rows_of_spans(spans, query, row_of)
         text = str(query).strip()
         matches = self._matcher(text)
         rows = [row for row, track in enumerate(self._names()) if matches(*track)]
@@ -223,9 +222,10 @@ class TrackSet:
             raise TrackError(self._nothing_found(text))
         return rows
 
-    def _rows_of_spans(self, spans: Sequence[range], query: Query) -> list[int]:
-        row_of = {track: row for row, track in enumerate(self.indices.tolist())}
-        first, last = min(row_of), max(row_of)
+    def _rows_of_spans(
+        self, spans: Sequence[range], query: Query, row_of: Mapping[int, int]
+    ) -> list[int]:
+        first, last = int(self.indices[0]), int(self.indices[-1])
         absent = [span[-1] for span in spans if span[-1] > last] or [
             track for span in spans for track in span if track not in row_of
         ]

@@ -8,6 +8,7 @@ from cisray_schemas.linked import LINKED
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
+from cisray_schemas.summaries import GROUP_SUMMARY
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.variants import (
@@ -31,6 +32,7 @@ TABLES: dict[str, Table] = {
         SUBSTITUTIONS,
         SATURATION_SCORES,
         LINKED,
+        GROUP_SUMMARY,
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
@@ -39,6 +41,7 @@ TABLES: dict[str, Table] = {
 
 __all__ = [
     "GENOME_TRACKS",
+    "GROUP_SUMMARY",
     "LINKED",
     "REJECTS",
     "RUN_FILES",

@@ -21,7 +21,7 @@ RUN_TRACKS = Table(
 
 RUN_FILES = Table(
     name="run_files",
-    version=2,
+    version=3,
     sort_by=("table", "block", "shard"),
     schema=pa.schema(
         [
@@ -35,8 +35,18 @@ RUN_FILES = Table(
             column("bytes", pa.int64(), "size of the file", unit="byte"),
             column("path", pa.string(), "path below the run directory, with /"),
             column("sha256", pa.string(), "SHA-256 of the file's bytes, hexadecimal"),
-            column("attempt", pa.string(), "attempt at the shard that wrote the file"),
-            column("shard", pa.int32(), "shard that the file belongs to", base="0-based"),
+            column(
+                "attempt",
+                pa.string(),
+                "attempt, at the shard or at a compaction, that wrote the file",
+            ),
+            column("shard", pa.int32(), "first shard whose rows it holds", base="0-based"),
+            column(
+                "last_shard",
+                pa.int32(),
+                "last shard whose rows it holds; in a compacted file there are others before it",
+                base="0-based",
+            ),
         ]
     ),
 )

@@ -55,3 +55,16 @@ def test_plan_variants_plans_every_record() -> None:
 def test_variant_memory_scores_every_record() -> None:
     _, _, (records, rows, shards, *_) = table_of("variant_memory.py", "--records", "300")
     assert (records, rows, shards) == ("300", "300", "1")
+
+
+@pytest.mark.slow
+def test_query_run_asks_all_engines_for_the_same() -> None:
+    """Answers are compared by the script itself, which stops where they differ."""
+    sizes = ("--tracks", "6", "--shards", "3", "--variants", "5200", "--files", "20")
+    rows = table_of("query_run.py", *sizes, "--repeats", "1")
+    questions = [row for row in rows if row[0].startswith(("one", "all", "top", "5,000", "open"))]
+    assert [row[1] for row in questions] == [
+        "782 x 2", "172,032 x 2", "782 x 7", "1,000 x 1", "6,400 x 1", "5,000 x 2", "391 x 2",
+    ]  # fmt: skip
+    (stored,) = (row for row in rows if row[0].startswith("as stored"))
+    assert 1 < float(stored[1]) < 2.5

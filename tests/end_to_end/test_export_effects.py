@@ -65,3 +65,38 @@ def test_hdf5(run: Run, tmp_path: Path) -> None:
         assert [text.decode() for text in file["alt"][:]] == frame["alt"].to_list()
         assert len(file["snp"]) == frame.height
         np.testing.assert_array_equal(file["SAD"][:], frame.select("^SAD_.*$").to_numpy())
+
+
+@pytest.mark.parametrize(
+    "what",
+    [("variants", "--vcf"), ("variants", "--vcf", "--at"), ("saturation", "--region")],
+    ids=["variants", "sites", "saturation"],
+)
+def test_a_run_without_rows(given, tmp_path: Path, capsys, what) -> None:
+    """Everything was rejected: the files are there, whole, and say what they would hold."""
+    kind, *inputs = what
+    sites = tmp_path / "sites.bed"
+    sites.write_text("chr1\t690\t710\n")
+    # A symbolic allele, and a base in the gap.
+    vcf = write_vcf(tmp_path / "v.vcf", [("chr1", 700, "sv1", "A", "<DEL>")])
+    given_as = {"--vcf": vcf, "--at": sites, "--region": "chr1:1,600-1,600"}
+    words = [part for name in inputs for part in (name, given_as[name])]
+    named = ("--model", given["model"], "--fasta", given["fasta"])
+    run = score(kind, tmp_path / "run", *named, *words)
+    assert (run.manifest.config["rows"], run.rejects.collect().height) == (0, 1)
+    with pysam.VariantFile(
+        str(export(run, tmp_path / "s.vcf.gz", "vcf", "--fasta", given["fasta"]))
+    ) as file:
+        assert list(file) == []
+        assert set(file.header.contigs) == set(genome_with_traps())
+        assert {f"SAD_{track}" for track in run.tracks.columns} <= set(file.header.info)
+    with h5py.File(export(run, tmp_path / "s.h5", "hdf5")) as file:
+        assert file["SAD"].shape == (0, len(run.tracks))
+        assert file["pos"].shape == file["snp"].shape == (0,)
+        assert len(file["target_ids"]) == len(run.tracks)
+    if kind == "saturation":
+        capsys.readouterr()
+        words = ("runs", "export", run.path, "--format", "svg", "--out", tmp_path / "s.svg")
+        assert command(*words) == 2
+        assert "nothing to draw" in " ".join(capsys.readouterr().err.split())
+        assert not (tmp_path / "s.svg").exists()

@@ -54,3 +54,15 @@ def test_innocent_shards_go_back_to_the_front_in_their_order() -> None:
     ledger.blame(5, "died", "infrastructure")
     ledger.put_back([6, 7])
     assert [ledger.take() for _ in range(4)] == [6, 7, 8, 5]
+
+
+def test_lost_machines_are_counted_apart_from_attempts() -> None:
+    ledger = Ledger([5], max_attempts=2, max_node_losses=3)
+    for _ in range(2):
+        assert ledger.lost_with_node(ledger.take(), "node died") is None
+    assert ledger.blame(ledger.take(), "no", "application") is None
+    failure = ledger.lost_with_node(ledger.take(), "node died")
+    assert failure is not None
+    assert (failure.attempts, failure.kind, failure.reason) == (3, "infrastructure", "node died")
+    assert ledger.is_settled
+    assert (ledger.retries, ledger.failed) == (3, [failure])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cisray.errors import AssemblyMismatch, ConfigError, ResultsError
+from cisray.errors import AssemblyMismatch, ConfigError, ResultsError, UnknownChromosome
 from cisray.genome.alleles import Allele, AlleleChecker, Reject, Tally, read_alleles
 from cisray.genome.mismatch import Mismatch, MismatchWatch
 from cisray.genome.reference import Genome
@@ -308,6 +308,49 @@ def test_swapped_alleles_are_recognised(genome: Genome, tmp_path: Path) -> None:
 
 def test_an_empty_alternative_explains_no_mismatch(genome: Genome, tmp_path: Path) -> None:
     assert "another assembly" in stopped(genome, "chr2\t101\tC\tA,\n" * 6, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("limit", "stopping"),
+    # As many as stop it when all of them differ: see `test_when_a_watch_stops`.
+    [(0.05, 6), (0.2, 16), (0.5, 1000), (1.0, None)],
+)
+def test_a_file_with_names_of_its_own_is_refused_at_its_end(
+    limit: float, stopping: int | None
+) -> None:
+    for placed in (False, True):
+        watch = MismatchWatch(limit=limit)
+        for count in range(1, 1101):
+            watch.misplace(f"NC_{count % 5}")
+            if stopping is None or count < stopping:
+                watch.close("a.vcf", "chr1, chr2")
+        if placed:
+            watch.place()
+        if placed or stopping is None:
+            watch.close("a.vcf", "chr1, chr2")
+        else:
+            # The first three names, in the order of the file.
+            words = r"none of the 1,100 records of a\.vcf .* 'NC_1', 'NC_2', 'NC_3', .* chr1, chr2"
+            with pytest.raises(UnknownChromosome, match=words):
+                watch.close("a.vcf", "chr1, chr2")
+
+
+@pytest.mark.parametrize("known", ["", "2\t1001\tA\t<DEL>\n", "2\t0\tA\tC\n"])
+def test_one_record_on_a_known_chromosome_lets_the_others_be_rejects(
+    genome: Genome, tmp_path: Path, known: str
+) -> None:
+    """At the end of the file, and whatever is wrong with that record otherwise."""
+    path = tmp_path / "b.tsv"
+    path.write_text("NC_2\t101\tC\tA\n" * 6 + known)
+    checker = AlleleChecker(genome, "b.tsv", max_allele_bp=50, watch=MismatchWatch())
+    entries = read_alleles(path, checker, Tally())
+    if known:
+        reasons = [entry.reason for entry in entries if isinstance(entry, Reject)]
+        assert reasons[:6] == [Reason.UNKNOWN_CHROMOSOME] * 6
+        assert len(reasons) == 7
+    else:
+        with pytest.raises(UnknownChromosome, match=r"the 6 records of b\.tsv .* chr2, chrM"):
+            list(entries)
 
 
 def test_a_record_counts_once_for_the_watch(genome: Genome) -> None:

@@ -255,11 +255,11 @@ def test_a_disk_without_room(cisray, inputs, tmp_path: Path, monkeypatch) -> Non
     """Nothing is computed; the same command finishes the run once there is room."""
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
+        patch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
         patch.setattr("cisray_jobs.scoring_job.run_shards", None)
-        # 9,000 and 3,000 bp are 71 and 24 bins; times 8 tracks, at 10 + 3.3 bits: 1,263 bytes.
+        # 9,000 and 3,000 bp are 71 and 24 bins: two files of 8 tracks.
         cisray(*inputs.options(out)).assert_one_paragraph(
-            "1.3 kB", "95 rows x 8 tracks", "100 bytes free", "Make space", code=1
+            " kB more", "95 rows x 8 columns", "100 bytes free", "Make space", code=1
         )
     assert not list((out / "data").rglob("*.parquet"))
     assert cisray(*inputs.options(out, "--quiet")).code == 0
@@ -286,8 +286,8 @@ def test_a_restart_that_cannot_begin_leaves_the_old_run(
         assert (process.returncode, "127.0.0.1:9" in told) == (1, True), told
     else:
         # The old run's files, a few thousand bytes, do not make room for ten million.
-        monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
-        monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 10**7)
+        monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
+        monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: 10**7)
         answer = cisray(*inputs.options(out, "--restart"))
         answer.assert_one_paragraph("Make space", code=1)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
@@ -299,10 +299,10 @@ def test_a_restart_counts_the_old_run_as_room(cisray, inputs, tmp_path, monkeypa
     out = tmp_path / "run"
     sealed(cisray, inputs, out)
     there = sum(file.stat().st_size for file in (out / "data").rglob("*.parquet"))
-    monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 100)
-    monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: there + 100)
+    monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 100)
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: there + 100)
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 0
-    monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 10 * there)
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *_, **__: 10 * there)
     assert cisray(*inputs.options(out, "--restart", "--quiet")).code == 1
 
 

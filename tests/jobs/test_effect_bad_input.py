@@ -189,6 +189,52 @@ def test_the_wrong_assembly(refused: Refused, given: Given, tmp_path: Path) -> N
         refused("--vcf", vcf, "--strict", words=(cause,))
 
 
+def test_names_that_the_fasta_does_not_know(
+    refused: Refused, cisray, given: Given, tmp_path: Path
+) -> None:
+    """Refused before anything is scored; a few of them are rejects, and all if one says so."""
+    records = [(f"NC_{n}", 300, ".", "A", "C") for n in range(1, 7)]
+    vcf = write_vcf(tmp_path / "v.vcf", records)
+    names = ("'NC_1', 'NC_2', 'NC_3'", "the FASTA has chr1, chr2.", "--rename-chrs")
+    refused("--vcf", vcf, words=("none of the 6 records", vcf, *names))
+    refused("--vcf", vcf, "--strict", words=names)
+    passed = cisray(*given.options("variants", tmp_path / "a", "--vcf", vcf, "--max-mismatches", 1))
+    assert passed.code == 0, passed.err
+    write_vcf(vcf, records[:5])
+    assert cisray(*given.options("variants", tmp_path / "b", "--vcf", vcf)).code == 0
+    assert open_run(tmp_path / "b").rejects.collect().height == 5
+
+
+def test_what_is_not_scored_is_told(cisray, given: Given, tmp_path: Path) -> None:
+    """With its reasons, the most frequent first, where they are listed, and a warning."""
+    right = (given.text[299], turned(given.text[299]))
+    wrong = [("chr1", 400, ".", "A", alt) for alt in ("<DEL>", "*", "<DUP>", "<INV>")]
+    vcf = write_vcf(tmp_path / "v.vcf", [("chr9", 5, ".", "A", "C"), *wrong])
+    reasons = {"symbolic_alt": 3, "unknown_chromosome": 1, "spanning_deletion": 1}
+    told = "(3 symbolic_alt, 1 unknown_chromosome, 1 spanning_deletion)"
+    out = tmp_path / "run"
+    for more in ((), ("--plan",)):
+        answer = cisray(*given.options("variants", out, "--vcf", vcf, *more))
+        assert f"5: 0 scored, 5 rejected {told}\n" in answer.out
+        assert "WARNING  " in answer.out
+        assert "none of the 5 entries is scored\n" in answer.out
+        assert (f"{out}/rejects.parquet" in answer.out) == (not more)
+        answer = cisray(*given.options("variants", out, "--vcf", vcf, *more, "--json"))
+        assert list(json.loads(answer.out)["rejected"].items()) == list(reasons.items())
+    # One of three is little, two of three are most.
+    for count, warned in ((1, False), (2, True)):
+        write_vcf(vcf, [("chr1", 300, ".", *right)] * (3 - count) + wrong[:1] * count)
+        answer = cisray(*given.options("variants", tmp_path / f"{count}", "--vcf", vcf))
+        assert f"({count} symbolic_alt)" in answer.out
+        assert ("WARNING" in answer.out) == warned
+        assert ("only 1 of the 3 entries is scored" in answer.out) == warned
+        assert f"{tmp_path / str(count)}/rejects.parquet" in answer.out
+    answer = cisray(*given.options("variants", tmp_path / "all"))
+    assert "3: 3 scored, none rejected" in answer.out
+    assert "rejects" not in answer.out
+    assert "WARNING" not in answer.out
+
+
 def test_rejects_where_none_may_be(refused: Refused, cisray, given: Given, tmp_path: Path) -> None:
     right = (given.text[299], turned(given.text[299]))
     vcf = write_vcf(

@@ -1,5 +1,6 @@
 """`cisray runs export`: real genome runs, runs of scores over frames, and what is refused."""
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -80,6 +81,23 @@ def test_one_track_and_region_as_a_file(cisray, inputs, run, tmp_path, name) -> 
     assert [np.float32(line.split("\t")[3]) for line in lines] == owed["t0003"].to_list()
     indices = {f"{name}.tbi"} if name.endswith(".gz") else set()
     assert contents(tmp_path) == {name} | indices
+
+
+def test_a_genome_without_bases_is_an_empty_bedgraph(cisray, inputs, tmp_path) -> None:
+    fasta, out = tmp_path / "n.fa", tmp_path / "run"
+    fasta.write_text(">chrN\n" + "N" * 5_000 + "\n")
+    assert cisray(*inputs.options(out, "--fasta", fasta, "--quiet")).code == 0
+    command = ("runs", "export", out, "--fasta", fasta, "--tracks", "t0003", "--format")
+    told = json.loads(
+        cisray(*command, "bedgraph", "--out", tmp_path / "x.bedgraph.gz", "--json").out
+    )
+    assert (told["rows"], told["tracks"], len(told["files"])) == (0, 1, 2)
+    lines = gzip.decompress((tmp_path / "x.bedgraph.gz").read_bytes()).decode().splitlines()
+    assert lines
+    assert all(line.startswith("#") for line in lines)
+    answer = cisray(*command, "bigwig", "--out", tmp_path / "x.bw")
+    answer.assert_one_paragraph("no bins to export", "a bigWig cannot be empty", "bedgraph")
+    assert not (tmp_path / "x.bw").exists()
 
 
 def test_files_in_a_folder_are_replaced_only_when_told(cisray, inputs, run, tmp_path) -> None:

@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_keeps_finished_shards(
     needed = before - free(small_disk)
     shutil.rmtree(out)
     ballast = fill(small_disk, leave=needed * 3 // 5)
-    monkeypatch.setattr("cisray_jobs.scoring_job.free_bytes", lambda path: 10 * MIB)
+    monkeypatch.setattr("cisray.store.local_folder.LocalFolder.free_bytes", lambda self: 10 * MIB)
     answer = cisray(*options)
     answer.assert_one_paragraph("No space left on device", str(out), "same command again", code=1)
     assert not (out / "_SUCCESS").exists()
@@ -73,8 +73,8 @@ def test_a_disk_too_small_is_told_before_anything_is_computed(
 ) -> None:
     monkeypatch.setattr("cisray_jobs.scoring_job.run_shards", None)
     ballast = fill(small_disk, leave=60_000)
-    # Head human has 8 tracks: 95 rows of 8 values, at 23 + 3.3 bits 2,498 bytes.
-    monkeypatch.setattr("cisray_jobs.scoring_job.stored_bytes", lambda values, bits: 100 * values)
+    # Chromosomes of 71 and 24 bins.
+    monkeypatch.setattr("cisray_jobs.prepared.estimate_bytes", lambda *parts: 800 * sum(parts[-1]))
     answer = cisray(*inputs.options(small_disk / "run"))
     answer.assert_one_paragraph("76.0 kB", str(small_disk), "Make space", code=1)
     ballast.unlink()

@@ -16,9 +16,12 @@ import torch
 from polars.testing import assert_frame_equal
 
 import cisray as library
+from cisray.inference.fast.costs import effect_flops
 from cisray.scoring.variants import VariantScorer
 from cisray.store.run import ShardSink
 from cisray.store.scan import Run, open_run
+from cisray_jobs.effect_costs import ALTERNATE_FLOPS, WINDOW_FLOPS
+from cisray_jobs.models import SIZES
 
 BASES, CROP, BIN, BINS = 4096, 1024, 128, 16
 HEADER = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -179,9 +182,55 @@ def test_entries_rows_and_sites_are_told(cisray, files: Files, tmp_path: Path) -
     assert "chrA:6,977-9,024" in reject["detail"]
     config = open_run(out).manifest.config
     assert (config["bins"], config["rows"]) == ("of the sites", frame.height)
-    provenance = open_run(out).manifest.provenance["inputs"]
-    assert provenance["sites"] == "sites.bed"
-    assert len(provenance["sites_sha256"]) == 64
+    told = open_run(out).manifest.provenance["files"]
+    assert Path(told["at"]["path"]).name == "sites.bed"
+    assert len(told["at"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("placement", ["centered", "grid"])
+def test_a_plan_counts_the_bins_that_are_computed(
+    cisray, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, placement: str
+) -> None:
+    """In every window from the first to the last that a site of its rows is in, not all 16."""
+    computed, whole = [], VariantScorer._compare
+    few = [("chrA", 3000, 3001, "a"), ("chrA", 3500, 3700, "b"), ("chrB", 1480, 1481, "c")]
+    bed = Files.write_bed(tmp_path / "few.bed", few)
+
+    def compare(self, sites, *more):
+        computed.extend((len(site.bins), len(list(site.variants))) for site in sites)
+        return whole(self, sites, *more)
+
+    def told(*more: object) -> dict:
+        more = ("--window-placement", placement, "--self-check", "off", "--at", bed, *more)
+        answer = cisray(*files.given(tmp_path / "run", *more, "--json"))
+        assert answer.code == 0, answer.err
+        return json.loads(answer.out)
+
+    plan = told("--plan")
+    monkeypatch.setattr(VariantScorer, "_compare", compare)
+    told()
+    alternates = sum(count for _, count in computed)
+    assert (plan["windows"], plan["alternates"]) == (len(computed), alternates)
+    mean = round(sum(bins * count for bins, count in computed) / alternates)
+    most = max(bins for bins, _ in computed)
+    assert mean < most < BINS
+    costs = effect_flops(SIZES["tiny"], 8, mean)
+    flops = alternates * (costs.alternate + ALTERNATE_FLOPS)
+    # Windows on the grid share tokens, which costs less than passes of their own.
+    flops += len(computed) * (costs.reference + WINDOW_FLOPS)
+    if placement == "centered":
+        assert plan["teraflop"] * 1e12 == pytest.approx(flops, rel=1e-9)
+    else:
+        assert plan["teraflop"] * 1e12 < flops
+    # The most bins of a window, beside all of them: what is kept of it and of every alternate.
+    wide = Files.write_bed(tmp_path / "wide.bed", [*few, ("chrA", 1980, 3960, "all of a target")])
+    everywhere = told("--at", wide, "--plan", "--restart")
+    assert everywhere["worker_bytes"] > plan["worker_bytes"]
+    assert everywhere["estimated_seconds"] > plan["estimated_seconds"]
+    # Of both strands, float64 means of 8 tracks: of a reference and an alternate for each row.
+    rows = max(span.rows for span in open_run(tmp_path / "run").plan.spans.values())
+    both = told("--rc", "--plan", "--restart")
+    assert both["worker_bytes"] - plan["worker_bytes"] == 8 * 8 * most * 2 * rows
 
 
 def test_duplicates_have_equal_scores_and_one_computation(

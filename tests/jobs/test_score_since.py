@@ -313,7 +313,7 @@ def test_another_model_genome_or_version_is_refused(
     texts = dict(reversed(genome_with_traps().items()))
     fasta = write_genome(tmp_path / "g.fa", texts | {"chrM": "A" + texts["chrM"][1:]})
     refused("--fasta", fasta).assert_one_paragraph("was scored otherwise", "genome_sha256")
-    monkeypatch.setattr("cisray_jobs.prepared_effects.__version__", "9.9.9")
+    monkeypatch.setattr("cisray_jobs.prepared.__version__", "9.9.9")
     refused().assert_one_paragraph("was scored otherwise", "code_version", '"9.9.9" now')
 
 

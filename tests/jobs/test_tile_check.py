@@ -59,7 +59,7 @@ def one_bias_of_the_head(value: float):
 
 def commits(out: Path) -> dict[str, dict]:
     return {
-        path.stem: json.loads(path.read_text())["info"]
+        path.name.partition(".")[0]: json.loads(path.read_text())["info"]
         for path in sorted((out / "_commits").glob("*.json"))
     }
 

@@ -1,6 +1,6 @@
 """Rows at sites: held to all pairs of alleles and sites, looked at one by one as windows."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from cisray.genome.variant import Variant
 from cisray.genome.windows import Window, WindowSpec
 from cisray.scoring import variant_rows, variant_sites
 from cisray.scoring.planned import PlanFiles, Planned, SiteCount
-from cisray.scoring.shards import Cutting
+from cisray.scoring.shards import BinCount, Cutting
 from cisray.scoring.variant_rows import plan_variants
 from cisray.scoring.variant_sites import AtSites, bins_of, check_narrow
 from cisray_schemas import VARIANT_SITE_SCORES, VARIANT_SITES, Reason
@@ -148,6 +148,24 @@ def test_rows_are_all_pairs_that_a_window_holds_whole(
     assert planned.scored == len({number for number, _ in owed}) == len(entries) - len(unreached)
     assert planned.sites == SiteCount(len(sites), len({s for _, s in owed}))
     assert all(span.rows <= max_rows for span in planned.plan.spans.values())
+    assert planned.bins == bins_asked(planned, placement)
+
+
+def bins_asked(planned: Planned, placement: str) -> BinCount | None:
+    """From the first to the last bin of any row of a window, for each shard that opens it."""
+    of_alternates, widest = 0, 0
+    for shard in planned.plan.spans:
+        bins, alleles = defaultdict(set), defaultdict(set)
+        for row in planned.plan.entries(shard).to_pylist():
+            variant = Variant(row["chrom"], row["pos"], row["ref"], row["alt"])
+            window = Window.placed(variant.interval, SPEC, placement)
+            bins[window] |= {row["first_bin"], row["first_bin"] + row["bins"] - 1}
+            alleles[window].add(variant)
+        for window, found in bins.items():
+            width = max(found) - min(found) + 1
+            of_alternates += width * len(alleles[window])
+            widest = max(widest, width)
+    return BinCount(of_alternates, widest) if widest else None
 
 
 # The first base of a centred variant is base 27 of the window's 56, which is base 11 of the target:

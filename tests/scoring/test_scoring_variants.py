@@ -7,6 +7,7 @@ window on. `Text` is an independent account of what is read: it knows strings an
 import copy
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from cisray.genome.reference import Genome
 from cisray.genome.variant import Variant
 from cisray.genome.windows import WindowSpec, central_bins
 from cisray.inference.effects import PlainEffects
-from cisray.inference.ensemble import Ensemble
+from cisray.inference.ensemble import Ensemble, Mean, Moments
 from cisray.inference.fast.effects import DeltaEffects
 from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
@@ -30,6 +31,7 @@ from cisray.scoring.variants import (
     ScoredRow,
     VariantScorer,
     VariantScores,
+    scorer_bytes,
 )
 from cisray.tracks import TrackSet
 from cisray_jobs.models import init_model
@@ -552,6 +554,50 @@ def test_by_default_a_call_is_bounded_in_bytes(genome, monkeypatch) -> None:
         telling = Telling(batch_size)
         score(telling, genome, variants, placement="grid")
         assert telling.calls == calls
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "spread"), [(ONE, False), (PAIR, False), (PAIR, True), (SIX, True)]
+)
+@pytest.mark.parametrize(("call", "held"), [(10**9, 10**9), (10**5, 10**9), (10**5, 60_000)])
+def test_what_a_scorer_holds_is_foreseen(
+    genome, monkeypatch, call: int, held: int, ensemble: Ensemble, spread: bool
+) -> None:
+    """Sequences and differences of the largest call, and all means that there are at one time."""
+    alive: WeakSet[Mean] = WeakSet()
+    most = 0
+
+    def weighed(kind: type[Mean]) -> type[Mean]:
+        class Weighed(kind):
+            def add(self, values: torch.Tensor) -> None:
+                nonlocal most
+                super().add(values)
+                alive.add(self)
+                tensors = [t for one in alive for t in vars(one).values() if torch.is_tensor(t)]
+                most = max(most, sum(t.numel() * t.element_size() for t in tensors))
+
+        return Weighed
+
+    monkeypatch.setattr("cisray.scoring.variants.CALL_BYTES", call)
+    monkeypatch.setattr("cisray.scoring.variants.HELD_BYTES", held)
+    for kind in (Mean, Moments):
+        monkeypatch.setattr(f"cisray.scoring.variants.{kind.__name__}", weighed(kind))
+    telling = Telling(batch_size=2)
+    # Each in a window of its own, and the last eight in one.
+    variants = [snv(at) for at in range(5200, 6000, 128)]
+    variants += [edit(6010, 2, ""), *(snv(at) for at in range(6020, 6027))]
+    how = {"ensemble": ensemble, "spread": spread, "placement": "grid"}
+    score(telling, genome, variants, **how)
+    each = 16 * 2 * 4 + 3 * BASES
+    really = max(telling.calls) * each + most
+    foreseen = scorer_bytes(
+        options(**how), telling.spec, tracks=2, bins=16, rows=len(variants), carried=2
+    )
+    assert (most > 0) == (ensemble is not ONE)
+    # As if every row were two sequences in a window of its own: no less, and not much more.
+    assert really <= foreseen < 3.5 * really
+    fewer = scorer_bytes(options(**how), telling.spec, tracks=2, bins=4, rows=14, carried=2)
+    assert fewer < foreseen
 
 
 def test_stretches_end_where_windows_part_and_where_they_are_long(genome, monkeypatch) -> None:

@@ -7,7 +7,7 @@ import pytest
 import score_frames as world
 from store_runs import DESCRIPTIONS, TRACKS_HELD, make_tracks
 
-from cisray.errors import ConfigError, ResultsError
+from cisray.errors import ConfigError
 from cisray.scoring.statistics import STATISTICS
 from cisray.store.export import columns
 from cisray.store.export.columns import Scores, meaning_of
@@ -135,10 +135,25 @@ def test_sar_is_what_the_user_says(tmp_path) -> None:
         write_hdf5(world.variant_scores(), tmp_path / "x.h5", sar="SADR")
 
 
-def test_no_rows_are_refused(tmp_path) -> None:
-    scores = Scores.of(world.variant_frame().filter(pl.col("pos") > 999), make_tracks(), {})
-    with pytest.raises(ResultsError, match="no rows"):
-        write_hdf5(scores, tmp_path / "x.h5")
+@pytest.mark.parametrize("float16", [False, True])
+def test_without_rows_every_dataset_is_there_and_empty(tmp_path, float16) -> None:
+    """As with rows: the same names, types of numbers and attributes, and all of the tracks."""
+    write_hdf5(world.site_scores(), tmp_path / "full.h5")
+    scores = world.site_scores()
+    none = Scores.of(scores.frame.filter(pl.col("pos") > 999), make_tracks(), world.PROVENANCE)
+    assert write_hdf5(none, tmp_path / "x.h5", float16=float16, sar="SAD") == 0
+    with h5py.File(tmp_path / "full.h5") as full, h5py.File(tmp_path / "x.h5") as empty:
+        assert set(empty) - {"SAR"} == set(full)
+        for name in full:
+            of_rows = not name.startswith("target_")
+            rest = full[name].shape[1:]
+            assert empty[name].shape == ((0, *rest) if of_rows else full[name].shape)
+            assert empty[name].dtype.kind == full[name].dtype.kind
+            assert dict(empty[name].attrs) == dict(full[name].attrs)
+        assert empty["SAD"].dtype == (np.float16 if float16 else np.float32)
+        assert empty["SAR"] == empty["SAD"]
+        assert empty["target_ids"][:].tolist() == [b"X3", b"X5", b"X8", b"X13"]
+        assert dict(empty.attrs) == dict(full.attrs)
 
 
 def test_every_statistic_has_a_meaning() -> None:

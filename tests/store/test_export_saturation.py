@@ -86,6 +86,10 @@ def test_which_region_a_locus_means() -> None:
         choose_region(scores)
     with pytest.raises(ConfigError, match="no region of the run has rows there"):
         choose_region(scores, within(scores, "chr2", 200, 300))
+    none = within(scores, "chr2", 200, 300)
+    for wanted in (None, none):
+        with pytest.raises(ConfigError, match=r"nothing to draw: the run has no rows.*rejects"):
+            choose_region(none, wanted)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import store_runs as world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cisray.errors import CoordinateError, ResultsError, StorageError
+from cisray.errors import ConfigError, CoordinateError, StorageError
 from cisray.store.export import bigwig as bigwig_module
 from cisray.store.export.bedgraph import write_bedgraph
 from cisray.store.export.bigwig import write_bigwig
@@ -143,10 +143,17 @@ def test_another_genome_is_noticed(tmp_path, write, lengths) -> None:
         write(frames_of({"c": [(128, 1.0), (256, 2.0)]}, lengths), "t0003", tmp_path / "x.bw")
 
 
-@pytest.mark.parametrize("write", [write_bigwig, write_bedgraph])
-def test_no_bins_are_an_error(tmp_path, write) -> None:
-    with pytest.raises(ResultsError, match="no bins"):
-        write(frames_of({"c": []}, {"c": 256}), "t0003", tmp_path / "x.bw")
+def test_no_bins_are_an_empty_bedgraph_and_no_bigwig(run, tmp_path) -> None:
+    tracks = genome_tracks_of(run, LENGTHS, region="chr2:2,000-2,048")
+    assert write_bedgraph(tracks, "t0003", tmp_path / "x.bedgraph.gz") == 0
+    text = gzip.decompress((tmp_path / "x.bedgraph.gz").read_bytes()).decode()
+    assert [line for line in text.splitlines() if not line.startswith("#")] == []
+    assert f"#cisray_run={run.manifest.run_id}\n" in text
+    with pysam.TabixFile(str(tmp_path / "x.bedgraph.gz")) as file:
+        assert list(file.fetch()) == []
+    with pytest.raises(ConfigError, match=r"no bins to export.*--format bedgraph"):
+        write_bigwig(tracks, "t0003", tmp_path / "x.bw")
+    assert not (tmp_path / "x.bw").exists()
 
 
 def test_an_error_of_the_run_is_raised_and_not_printed(tmp_path, capfd) -> None:

@@ -174,9 +174,22 @@ def test_what_vcf_cannot_hold_is_refused(tmp_path) -> None:
         write_vcf(one([1.0]), {"chr2": 100, "a,b": 5}, path)
 
 
-def test_no_rows_and_rows_out_of_order_are_refused(tmp_path) -> None:
-    with pytest.raises(ResultsError, match="no rows"):
-        write_vcf(one([]), {"chr2": 100}, tmp_path / "x.vcf.gz")
+def test_without_rows_the_file_is_a_header_with_an_index(path, tmp_path) -> None:
+    """The header of the same run with rows, byte for byte."""
+    scores, empty = world.variant_scores(), tmp_path / "x.vcf.gz"
+    none = Scores.of(scores.frame.filter(pl.col("pos") > 999), make_tracks(), world.PROVENANCE)
+    assert write_vcf(none, world.LENGTHS, empty) == 0
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    header = "".join(line for line in lines if line.startswith("#"))
+    assert gzip.decompress(empty.read_bytes()).decode() == header
+    with pysam.VariantFile(str(empty)) as file:
+        assert list(file) == []
+        assert list(file.fetch("chr2", 0, 5_000)) == []
+    with pysam.TabixFile(str(empty)) as file:
+        assert (list(file.fetch()), file.contigs) == ([], [])
+
+
+def test_rows_out_of_order_are_refused(tmp_path) -> None:
     # Position 2 before 1: tabix cannot index that.
     frame = one([1.0, 2.0]).frame.reverse()
     with pytest.raises(OSError, match="index"):

@@ -16,7 +16,9 @@ from cisray.store.encode import (
     TRACK_PAGES,
     Pages,
     encode_data,
+    encode_pieces,
     encode_small,
+    max_relative_error,
     round_mantissa,
 )
 from cisray_schemas.genome_tracks import GENOME_TRACKS
@@ -37,6 +39,15 @@ def test_relative_error_is_bounded_for_normal_numbers(values: Floats, bits: int)
     # 1.1754944e-38 is the smallest normal float32; below it the error is absolute.
     allowed = np.maximum(np.abs(exact), 1.1754944e-38) * 2.0 ** -(bits + 1)
     assert (np.abs(rounded - exact) <= allowed).all()
+
+
+@given(BITS)
+def test_the_error_that_is_told_is_reached_and_not_passed(bits: int) -> None:
+    # Halfway between 1 and the next number with so many bits, and just beside it.
+    tie = np.array([1 + 2.0 ** -(bits + 1), 1 + 2.0 ** -(bits + 1) + 2.0**-23], np.float32)
+    error = np.abs(round_mantissa(tie, bits).astype(np.float64) - tie) / tie
+    assert error.max() <= max_relative_error(bits) < 2 * error.max() + 2.0**-22
+    assert max_relative_error(23) == 0
 
 
 @given(NUMBERS, BITS)
@@ -155,7 +166,7 @@ def test_effects_lie_in_small_pages_of_large_groups(tmp_path) -> None:
     assert not any(c.has_offset_index or c.has_column_index for c in columns.values())
     assert footer.metadata == {b"cisray.block": b"sel"}
     # 16 pages of 4,096 rows have 16 headers of much the same size, where one page has one.
-    whole = Pages(group_rows=65_536, page_rows=65_536, statistics=("pos",))
+    whole = Pages(65_536, 65_536, file_rows=65_536, statistics=("pos",))
     one = pq.read_metadata(pa.BufferReader(encode_data(table, whole, {}))).row_group(0).column(4)
     headers, header = (c.total_uncompressed_size - 65_536 * 4 for c in (value, one))
     assert round(headers / header) == 16
@@ -188,3 +199,25 @@ def test_small_tables_keep_the_notes_of_their_fields() -> None:
     assert back.schema.equals(WINDOWS.schema)
     assert back.schema.field("start").metadata[b"base"] == b"0-based"
     assert back.schema.metadata[b"cisray.run_id"] == b"r"
+
+
+SMALL_PAGES = Pages(group_rows=7, page_rows=3, file_rows=7, statistics=("start",))
+
+
+@given(
+    st.lists(st.integers(0, 9), min_size=1, max_size=6), st.sampled_from([SMALL_PAGES, TRACK_PAGES])
+)
+def test_pieces_give_the_bytes_of_the_whole(cuts: list[int], pages: Pages) -> None:
+    rows = sum(cuts)
+    whole = pa.table(
+        {
+            "start": pa.array(np.arange(rows, dtype=np.int32)),
+            "name": pa.array([f"rs{row % 4}" for row in range(rows)]),
+            "t0003": pa.array(np.linspace(1, 2, rows, dtype=np.float32)),
+        }
+    )
+    ends = np.cumsum(cuts)
+    pieces = [whole.slice(end - cut, cut) for cut, end in zip(cuts, ends, strict=True)]
+    got = encode_pieces(iter(pieces), whole.schema, rows, pages, {"note": "x"})
+    assert got.equals(encode_data(whole, pages, {"note": "x"}))
+    assert pq.read_table(pa.BufferReader(got)).equals(whole)

@@ -15,11 +15,14 @@ from types import ModuleType
 import pytest
 import store_faults
 import store_runs as bins
+import store_variants as variants
 
 from cisray.errors import RunConflict, RunNotFound, StorageError
+from cisray.store.compact import compact_run
 from cisray.store.files import free_bytes, publish
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.verify import verify_run
 
 pytestmark = pytest.mark.faults
 SCRIPT = Path(store_faults.__file__)
@@ -42,6 +45,8 @@ def check_whole(world: ModuleType, path: Path) -> None:
     assert {str(file) for file in (path / "data").rglob("*") if file.is_file()} == named
     assert not (path / "_staging").exists()
     assert not (path / "_closed").exists()
+    assert (path / "summary.json").exists()
+    assert verify_run(path).problems == ()
 
 
 def check_no_half_rows(world: ModuleType, path: Path) -> None:
@@ -59,6 +64,17 @@ def check_no_half_rows(world: ModuleType, path: Path) -> None:
         assert rows == world.expected_rows()
 
 
+# Both kinds of run are written by the same code: by default each of the two tests that kill at
+# every call has one of them, and the other when it may take long.
+def killed_at_every_call(by_default: str) -> pytest.MarkDecorator:
+    worlds = [
+        pytest.param(world, marks=() if by_default == world.NAME else pytest.mark.slow)
+        for world in (bins, variants)
+    ]
+    return pytest.mark.parametrize("world", worlds, ids=lambda world: world.NAME)
+
+
+@killed_at_every_call("variants")
 def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) -> None:
     run_to_end(world, "whole", tmp_path / "runs")
     killed = sorted((tmp_path / "runs").iterdir())
@@ -71,6 +87,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) 
         check_whole(world, path)
 
 
+@killed_at_every_call("bins")
 def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
@@ -83,6 +100,33 @@ def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
         check_no_half_rows(world, path)
         world.finish(path, blocks=store_faults.ONE_BLOCK, restart=True)
         check_whole(world, path)
+
+
+def test_a_compaction_killed_anywhere_leaves_a_whole_run_and_is_finished(world, tmp_path) -> None:
+    world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
+    for number in range(1, 80):
+        shutil.copytree(tmp_path / "first", tmp_path / "runs" / f"{number:03d}")
+    run_to_end(world, "compact", tmp_path / "runs")
+    calls = int((tmp_path / "runs.calls").read_text())
+    # A data file, the history and the list of files are each written, flushed, named and their
+    # folder flushed; two old files and three records go.
+    assert 20 < calls < 80
+    old = ShardSink.attach(tmp_path / "first").receipts()
+    states = set()
+    for path in sorted((tmp_path / "runs").iterdir())[:calls]:
+        states.add(open_run(path).files.height)
+        assert open_run(path).sealed
+        assert world.rows_of(path) == world.expected_rows()
+        assert open_run(path).verify() == open_run(path).files.height
+        assert ShardSink.attach(path).receipts() == old
+        with world.begin(path, blocks=store_faults.ONE_BLOCK) as sink:
+            assert sink.pending() == []
+        compact_run(path)
+        check_whole(world, path)
+        assert open_run(path).files["last_shard"].to_list() == [1, 2]
+        assert ShardSink.attach(path).receipts() == old
+        assert not (path / "_commits").exists()
+    assert states == {3, 2}
 
 
 def test_processes_that_race_leave_one_attempt_per_shard(world, tmp_path) -> None:

@@ -68,6 +68,7 @@ def test_files_say_where_they_come_from(tmp_path) -> None:
         "cisray.end": "2432",
         "cisray.bin": "128",
         "cisray.mantissa_bits": "23",
+        "cisray.max_relative_error": "0.0",
         "cisray.model_sha256": "ab" * 32,
         "cisray.genome": "toy.fa",
         "cisray.genome_sha256": "cd" * 32,
@@ -81,7 +82,7 @@ def test_a_sealed_run_holds_nothing_but_itself(world, tmp_path) -> None:
     world.finish(path)
     assert sorted(os.listdir(path)) == [
         *("_SUCCESS", "_commits", "_lock", "_manifest.parquet", "data"),
-        *sorted([*world.PLAN_FILES, "run.json", "tracks.parquet"]),
+        *sorted([*world.PLAN_FILES, "run.json", "summary.json", "tracks.parquet"]),
     ]
     begun = json.loads((path / "run.json").read_bytes())["begun"]
     assert (path / "_SUCCESS").read_text() == begun

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from cisray.errors import CoordinateError, RunNotFound, StorageError, UnknownChromosome
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
-from cisray.store.scan import Region, Run, open_run
+from cisray.store.scan import Run, open_run
+from cisray.store.selection import Region
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from cisray.errors import (
     UnknownChromosome,
     WrongRun,
 )
-from cisray.store.scan import Region, Run, open_run
+from cisray.store.scan import Run, open_run
+from cisray.store.selection import Region
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,19 @@ import os
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import obstore
 import store_runs
 import store_variants
 
 from cisray.errors import StorageError
+from cisray.store import lease
+from cisray.store.compact import compact_run
 from cisray.store.run import ShardSink
 
 CHANGING = ("link", "replace", "rename", "unlink", "rmdir", "mkdir", "fsync", "ftruncate")
@@ -68,6 +72,61 @@ def restarted_run(world: ModuleType, path: Path) -> None:
         pass
 
 
+def compacted_run(world: ModuleType, path: Path) -> None:
+    compact_run(path)
+
+
+def die_at_writes(folder: Path, work: Callable[[str], None]) -> None:
+    """Run `work` on a URL of its own in a process per n-th write to the store, which kills it.
+
+    The URL, and how many calls lie between two kills, are in the environment. Nothing is asked of
+    the store in this process: its client would not survive the fork. How many calls a process
+    makes that is not killed is left in `FOLDER/calls`.
+    """
+    url, every = os.environ["CISRAY_TEST_URL"], int(os.environ["CISRAY_TEST_EVERY"])
+    for number in range(1, 1_000, every):
+        child = os.fork()
+        if child == 0:
+            _in_the_store(f"{url}/{number:03d}", number, work)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFEXITED(status):
+            (folder / "calls").write_text(str(number))
+            os._exit(os.WEXITSTATUS(status))
+
+
+def _in_the_store(url: str, number: int, work: Callable[[str], None]) -> None:
+    lease.LEASE_S = 0.3
+    if work is not whole_in_store:
+        store_runs.finish(url)
+    calls = iter(range(1, 1_000_000))
+    for name in ("put", "delete"):
+        whole = getattr(obstore, name)
+
+        def dying(*args: object, whole: Callable[..., object] = whole, **options: object) -> object:
+            # Renewals come when they come.
+            is_beat = threading.current_thread().name == "cisray-lease"
+            if not is_beat and next(calls) == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return whole(*args, **options)
+
+        setattr(obstore, name, dying)
+    work(url)
+
+
+def whole_in_store(url: str) -> None:
+    store_runs.finish(url)
+
+
+def restarted_in_store(url: str) -> None:
+    with store_runs.begin(url, restart=True, model_sha256="ef" * 32):
+        pass
+
+
+def compacted_in_store(url: str) -> None:
+    compact_run(url)
+
+
 def race(world: ModuleType, folder: Path) -> None:
     """Two processes write every shard at once; each tells which attempts won."""
     children = []
@@ -104,6 +163,10 @@ if __name__ == "__main__":
     actions: dict[str, Callable[[ModuleType, Path], None]] = {
         "whole": functools.partial(die_everywhere, work=whole_run),
         "restart": functools.partial(die_everywhere, work=restarted_run),
+        "compact": functools.partial(die_everywhere, work=compacted_run),
+        "store_whole": lambda world, folder: die_at_writes(folder, whole_in_store),
+        "store_restart": lambda world, folder: die_at_writes(folder, restarted_in_store),
+        "store_compact": lambda world, folder: die_at_writes(folder, compacted_in_store),
         "race": race,
         "hold": hold,
         "no_room": no_room,

@@ -6,6 +6,7 @@ histories: no shard is lost, none is finished twice, none is tried for ever.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from cisray.engine.task import FailureKind, ShardFailure
 
@@ -23,13 +24,17 @@ class Ledger:
     True
     """
 
-    def __init__(self, shards: Iterable[int], *, max_attempts: int) -> None:
+    def __init__(
+        self, shards: Iterable[int], *, max_attempts: int, max_node_losses: int = 20
+    ) -> None:
         """Take every shard as waiting; negative and repeated numbers are a ValueError."""
         self._waiting = deque(shards)
         self.total = len(self._waiting)
         self._out: set[int] = set()
         self._attempts: Counter[int] = Counter()
         self._max_attempts = max_attempts
+        self._node_losses: Counter[int] = Counter()
+        self._max_node_losses = max_node_losses
         self.done = 0
         self.retries = 0
         self.failed: list[ShardFailure] = []
@@ -75,12 +80,27 @@ class Ledger:
         A shard with attempts left goes to the back, so that one bad shard does not hold up the
         others.
         """
+        return self._count(self._attempts, self._max_attempts, ShardFailure(shard, reason, 1, kind))
+
+    def lost_with_node(self, shard: int, reason: str) -> ShardFailure | None:
+        """Count a machine that went with a shard on it; return its failure if it was one too many.
+
+        Machines are preempted whatever they run, so that many more are allowed than attempts; not
+        any number, since a shard can take its machine down.
+        """
+        failure = ShardFailure(shard, reason, 1, "infrastructure")
+        return self._count(self._node_losses, self._max_node_losses, failure)
+
+    def _count(
+        self, counted: Counter[int], most: int, failure: ShardFailure
+    ) -> ShardFailure | None:
+        shard = failure.shard
         self._out.remove(shard)
-        self._attempts[shard] += 1
-        if self._attempts[shard] < self._max_attempts:
+        counted[shard] += 1
+        if counted[shard] < most:
             self.retries += 1
             self._waiting.append(shard)
             return None
-        failure = ShardFailure(shard, reason, self._attempts[shard], kind)
+        failure = replace(failure, attempts=counted[shard])
         self.failed.append(failure)
         return failure

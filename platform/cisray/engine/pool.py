@@ -5,6 +5,8 @@ Knows actors, attempts and deadlines; nothing of what a shard is. The rules:
 - The driver owns every retry. When a worker is lost only the shard it was running is blamed; those
   that waited behind it go back uncounted. A blamed shard is given up after `max_attempts`, and
   named, while the others finish.
+- A machine that goes, as preempted ones do, is nobody's fault: what ran there is tried elsewhere,
+  if need be when the cluster has grown again.
 - Work goes on with the workers that are alive. Those that Ray cannot place yet are the demand that
   an autoscaler sees; nothing waits for them.
 - A start that fails is not a shard's fault: it is counted apart, with a pause that doubles.
@@ -14,11 +16,13 @@ Knows actors, attempts and deadlines; nothing of what a shard is. The rules:
 import logging
 import time
 from collections.abc import Iterable
+from typing import Literal
 
 from cisray.engine.attempt import Fault
+from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
 from cisray.engine.ledger import Ledger
-from cisray.engine.rayenv import ray
+from cisray.engine.rayenv import died_with_its_node, ray
 from cisray.engine.task import (
     FailureKind,
     OnDone,
@@ -27,17 +31,20 @@ from cisray.engine.task import (
     Progress,
     Receipt,
     RunSummary,
+    ShardFailure,
     ShardTask,
     ignore_progress,
     ignore_receipt,
 )
-from cisray.engine.worker import Call, Worker, start_worker
+from cisray.engine.worker import Call, Doubt, Worker, start_worker
 from cisray.errors import ConfigError, EngineError
 
 TICK_S = 0.5
 PULSE_AFTER_S = 1.0  # a worker silent for longer is asked for a sign of life before its next shard
-CAPACITY_LOG_S = 60.0
+VERDICT_S = 120.0  # Ray declares a silent machine dead after about a minute
 MAX_PAUSE_S = 30.0
+
+Loss = FailureKind | Literal["node"]
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +87,10 @@ class RayExecutor:
     ) -> RunSummary:
         """Do every shard once, or report it as failed; see `task.Executor.run`."""
         started = time.monotonic()
-        ledger = Ledger(shards, max_attempts=self._policy.max_attempts)
+        policy = self._policy
+        ledger = Ledger(
+            shards, max_attempts=policy.max_attempts, max_node_losses=policy.max_node_losses
+        )
         pool = _Pool(task, self._policy, self._run_name, ledger, on_done)
         on_progress(pool.progress(0.0))
         reported = started
@@ -124,12 +134,13 @@ class _Pool:
         self._hire_after = 0.0
         self._barren_losses = 0
         self._any_answer = False
-        self._alive_at = self._logged_at = time.monotonic()
+        self._capacity = CapacityWatch(policy)
 
     def step(self) -> None:
         """Advance the run by one round, of at most `TICK_S` seconds of waiting."""
         self._hire()
         self._hand_out()
+        self._ask_again()
         self._listen()
         self._enforce_deadlines()
         self._watch_capacity()
@@ -156,7 +167,7 @@ class _Pool:
                 log.warning("%s could not be killed: %s", worker.name, _one_line(error))
 
     def _open_workers(self) -> list[Worker]:
-        return [worker for worker in self._workers if worker.is_open]
+        return [worker for worker in self._workers if worker.is_ready]
 
     def _hire(self) -> None:
         """Have as many workers, alive or asked for, as there is work for; withdraw the rest."""
@@ -169,7 +180,7 @@ class _Pool:
             return
         if self._bad_starts >= self._policy.max_start_failures:
             return
-        room = self._policy.workers - len(self._workers)
+        room = self._policy.workers - sum(worker.doubt is None for worker in self._workers)
         wanted = min(room, self._ledger.waiting - len(pending))
         if wanted > 0 and time.monotonic() >= self._hire_after:
             for _ in range(wanted):
@@ -195,6 +206,8 @@ class _Pool:
     def _listen(self) -> None:
         """Wait a moment for answers, and take them in the order in which each worker gave them."""
         heads = [worker.calls[0].ref for worker in self._workers if worker.calls]
+        if self._in_doubt():
+            time.sleep(TICK_S)  # out of reach is answered at once
         if not heads:
             time.sleep(TICK_S)
             return
@@ -212,10 +225,17 @@ class _Pool:
             answer = Fault(reason=str(error.cause), trace=str(error))
         except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError):
             raise
+        except ray.exceptions.ActorUnavailableError as error:
+            self._doubt(worker, _one_line(error))
+            return
         except ray.exceptions.RayError as error:
-            self._lose(worker, _one_line(error), "infrastructure")
+            kind: Loss = "node" if died_with_its_node(error) else "infrastructure"
+            self._lose(worker, _one_line(error), kind)
             return
         worker.answered()
+        if worker.doubt:
+            self._lose(worker, worker.doubt.reason, "infrastructure")
+            return
         match call.kind:
             case "open":
                 self._opened(worker, answer)
@@ -251,12 +271,40 @@ class _Pool:
             log.warning("%s is replaced: its CUDA context is lost", worker.name)
             self._discard(worker)
 
-    def _lose(self, worker: Worker, reason: str, kind: FailureKind) -> None:
+    def _doubt(self, worker: Worker, reason: str) -> None:
+        """Keep a worker that is out of reach until Ray knows whether its machine went with it.
+
+        That takes Ray some seconds, a minute where the machine fell silent. What waited behind its
+        first call is done elsewhere meanwhile.
+        """
+        call = worker.calls.popleft()
+        self._ledger.put_back(worker.shards)
+        worker.calls.clear()
+        if worker.doubt is None:
+            worker.doubt = Doubt(call, reason, time.monotonic())
+            log.warning("%s is out of reach (shard %s): %s", worker.name, call.shard, reason)
+        elif time.monotonic() - worker.doubt.since > VERDICT_S:
+            self._lose(worker, worker.doubt.reason, "infrastructure")
+
+    def _in_doubt(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.doubt]
+
+    def _ask_again(self) -> None:
+        """Ask the workers that are out of reach for a sign of life; the answer is the verdict."""
+        for worker in self._in_doubt():
+            if not worker.calls:
+                worker.send("pulse")
+
+    def _lose(self, worker: Worker, reason: str, kind: Loss) -> None:
         """Drop a worker that died or must die: blame what it was running, put back the rest."""
-        running = worker.calls.popleft()
+        running = worker.doubt.call if worker.doubt else worker.calls.popleft()
         log.warning("%s lost (%s, shard %s): %s", worker.name, kind, running.shard, reason)
         self._discard(worker)
-        if not worker.is_open:
+        if kind == "node":
+            if running.shard is not None:
+                failure = self._ledger.lost_with_node(running.shard, reason)
+                self._tell(running.shard, reason, kind, failure)
+        elif not worker.is_open:
             self._count_bad_start(worker, reason)
         elif running.shard is not None:
             self._blame(running.shard, reason, kind)
@@ -271,7 +319,9 @@ class _Pool:
         self.lost += 1
 
     def _blame(self, shard: int, reason: str, kind: FailureKind) -> None:
-        failure = self._ledger.blame(shard, reason, kind)
+        self._tell(shard, reason, kind, self._ledger.blame(shard, reason, kind))
+
+    def _tell(self, shard: int, reason: str, kind: Loss, failure: ShardFailure | None) -> None:
         if failure is None:
             log.warning("shard %d will be tried again (%s): %s", shard, kind, reason)
         else:
@@ -327,29 +377,18 @@ class _Pool:
                 self._lose(worker, f"no answer within {limit:g} s", "deadline")
 
     def _watch_capacity(self) -> None:
-        """Say once a minute what is awaited while nothing is alive, and give up when told to."""
-        now = time.monotonic()
+        """Wait for workers while none is alive, and give up when told to."""
         if self._open_workers() or self._ledger.is_settled:
-            self._alive_at = self._logged_at = now
+            self._capacity.alive()
             return
         if not self._workers and self._bad_starts >= self._policy.max_start_failures:
             self._give_up_starting()
         if any(not worker.is_waiting_for_capacity for worker in self._workers):
-            self._alive_at = now  # its process is up and opens the task: that is capacity
-        waited_s = now - self._alive_at
-        policy = self._policy
-        what = (
-            f"{len(self._workers)} workers of {policy.num_cpus:g} CPUs, {policy.num_gpus:g} GPUs"
-            f"{''.join(f', {n:g} {name}' for name, n in policy.resources.items())} each"
+            self._capacity.starting()
+        self._capacity.wait(
+            len(self._workers),
+            f"{self._ledger.done} of {self._ledger.total} shards are done and kept.",
         )
-        if policy.capacity_timeout_s is not None and waited_s > policy.capacity_timeout_s:
-            raise EngineError(
-                f"nothing is alive and after {waited_s:.0f} s the cluster has not placed {what}. "
-                f"{self._ledger.done} of {self._ledger.total} shards are done and kept."
-            )
-        if now - self._logged_at > CAPACITY_LOG_S:
-            self._logged_at = now
-            log.warning("no worker is alive; waiting since %.0f s for %s", waited_s, what)
 
 
 def _is_ready(ref: object) -> bool:

@@ -19,4 +19,21 @@ from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves 
     Config,
 )
 
-__all__ = ["AuthenticationTokenLoader", "Config", "driver", "ray", "services"]
+__all__ = [
+    "AuthenticationTokenLoader",
+    "Config",
+    "died_with_its_node",
+    "driver",
+    "ray",
+    "services",
+]
+
+# Ray says of an actor's death only in words that the machine went with it.
+_NODE_DEATH = "the actor died because its node has died"
+
+
+def died_with_its_node(error: Exception) -> bool:
+    """Tell whether an actor was lost because its machine was: preempted, terminated, unplugged."""
+    if not isinstance(error, ray.exceptions.RayActorError):
+        return False
+    return error.preempted or _NODE_DEATH in str(error).lower()

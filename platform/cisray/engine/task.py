@@ -113,17 +113,19 @@ class PoolPolicy:
     """How many workers, what each one gets, and when to give up.
 
     `workers` is the most that live at once (0: this process, no pool); the run goes on with
-    whatever is alive. `queue` calls
-    wait at each worker, so that it never idles between two shards. `max_attempts` bounds the
-    counted attempts of a shard, whatever the reasons. `threads` is per worker (None: as many as
-    the libraries choose). Times are in seconds, None means without limit: `shard_timeout_s` for
-    one shard, `open_timeout_s` for `ShardTask.open`, `capacity_timeout_s` for a pool in which
-    nothing is alive. `num_cpus` is what Ray books per worker, not how many it may use.
+    whatever is alive. `queue` calls wait at each worker, so that it never idles between two shards.
+    `max_attempts` bounds the counted attempts of a shard, whatever the reasons but one: the loss of
+    the whole machine that it runs on, which may happen `max_node_losses` times. `threads` is per
+    worker (None: as many as the libraries choose). Times are in seconds, None means without limit:
+    `shard_timeout_s` for one shard, `open_timeout_s` for `ShardTask.open`, `capacity_timeout_s` for
+    a pool in which nothing is alive. `num_cpus` is what Ray books per worker, not how many it may
+    use.
     """
 
     workers: int
     queue: int = 2
     max_attempts: int = 3
+    max_node_losses: int = 20
     max_start_failures: int = 3
     num_cpus: float = 0.5
     num_gpus: float = 0.0
@@ -139,6 +141,7 @@ class PoolPolicy:
             "workers": 0,
             "queue": 1,
             "max_attempts": 1,
+            "max_node_losses": 1,
             "max_start_failures": 1,
             "num_cpus": 0,
             "num_gpus": 0,

@@ -56,12 +56,21 @@ class Call:
     shard: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A call whose answer will not come, while nobody knows yet what became of its worker."""
+
+    call: Call
+    reason: str
+    since: float
+
+
 @dataclass(slots=True, eq=False)
 class Worker:
     """An actor and its calls, oldest first: it runs the first one, the others wait there.
 
     `since` is when the first call came to the front, `heard` when the actor last answered (both
-    `time.monotonic` seconds).
+    `time.monotonic` seconds). `doubt` is there while the actor is out of reach.
     """
 
     name: str
@@ -70,6 +79,12 @@ class Worker:
     calls: deque[Call] = field(default_factory=deque)
     since: float = field(default_factory=time.monotonic)
     heard: float = field(default_factory=time.monotonic)
+    doubt: Doubt | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has opened the task and can be reached."""
+        return self.is_open and self.doubt is None
 
     @property
     def shards(self) -> list[int]:

@@ -174,6 +174,11 @@ class AlleleChecker:
                 )
         return entries
 
+    def finish(self) -> None:
+        """End the file; raise `UnknownChromosome` if the watch saw no chromosome of the FASTA."""
+        if self._watch is not None:
+            self._watch.close(self._file, self._genome.names_shown)
+
     def _spelling(self, chrom: str) -> str | _Fault:
         try:
             return self._genome.resolve(chrom)
@@ -183,7 +188,11 @@ class AlleleChecker:
     def _place(self, record: Record) -> Interval | _Fault:
         chrom = self._resolve(record.chrom)
         if isinstance(chrom, _Fault):
+            if self._watch is not None:
+                self._watch.misplace(record.chrom)
             return chrom
+        if self._watch is not None:
+            self._watch.place()
         place = interval_at(chrom, record.pos, len(record.ref))
         length = self._genome.chromosomes[chrom]
         if place.start < 0 or place.end > length:
@@ -247,8 +256,8 @@ def read_alleles(
 ) -> Iterator[Allele | Reject]:
     """Stream the entries of a file of variants, in its order, counting them in `tally`.
 
-    Raises `VariantsError` for a file that cannot be read, `AssemblyMismatch` where `checker` has a
-    watch, and `ResultsError` at the end if an entry was lost.
+    Raises `VariantsError` for a file that cannot be read; where `checker` has a watch,
+    `AssemblyMismatch`, and `UnknownChromosome` at the end; and `ResultsError` if an entry was lost.
     """
     return _entries(read_records(path), checker, tally)
 
@@ -262,6 +271,7 @@ def _entries(
             tally.give(entry)
             yield entry
     tally.check()
+    checker.finish()
 
 
 def _fault_of_alleles(ref: str, alt: str) -> _Fault | None:

@@ -1,14 +1,15 @@
-"""A watch on reference alleles that differ from the FASTA, which stops a run on the wrong assembly.
+"""A watch on alleles that do not fit the FASTA, which stops a run on the wrong assembly or names.
 
 Knows how many mismatches are too many, and how soon that is certain; knows nothing of records. A
 few mismatches are rejects; many mean that the scores of the others are nonsense as well, since one
-base in four agrees by chance.
+base in four agrees by chance. Chromosomes that the FASTA lacks harm nobody else, so that one that
+it has is enough.
 """
 
 from math import log
 from typing import NamedTuple
 
-from cisray.errors import AssemblyMismatch, ConfigError
+from cisray.errors import AssemblyMismatch, ConfigError, UnknownChromosome
 
 _FALSE_ALARM = 1e-6
 _WRONG_RATE = 0.5  # the mismatch rate of the alternative hypothesis; a wrong assembly has about 0.7
@@ -36,6 +37,9 @@ class MismatchWatch:
     half is decided, with at most one false alarm in a million files whose records differ
     independently at that rate. With a limit of 0.05, 6 mismatches and no match decide it, since
     (0.5 / 0.05)^6 = 10^6. A limit of 0.5 or more leaves out the test; a limit of 1 never stops.
+
+    A file that has no record on a chromosome of the FASTA is judged by the same rule, as if all of
+    them differed; at its end, as it may begin with chromosomes that a FASTA of one does not have.
     Raises `ConfigError`.
     """
 
@@ -52,6 +56,34 @@ class MismatchWatch:
         self._fits_next = 0
         self._fits_alt = 0
         self._examples: list[str] = []
+        self._placed = False
+        self._misplaced = 0
+        self._strangers: dict[str, None] = {}
+
+    def place(self) -> None:
+        """Take note of a record on a chromosome that the FASTA has."""
+        self._placed = True
+
+    def misplace(self, chrom: str) -> None:
+        """Count a record on a chromosome that the FASTA lacks."""
+        self._misplaced += 1
+        if len(self._strangers) < _EXAMPLES:
+            self._strangers[chrom] = None
+
+    def close(self, file: str, has: str) -> None:
+        """End `file`; raise `UnknownChromosome` if none of its names was one that the FASTA `has`.
+
+        Both are words for the message.
+        """
+        if not self._placed and self._too_many(self._misplaced, self._misplaced):
+            names = ", ".join(map(repr, self._strangers))
+            raise UnknownChromosome(
+                f"none of the {self._misplaced:,} records of {file} lies on a chromosome of the "
+                f"FASTA: the first names in the file are {names}, and the FASTA has {has}. Use the "
+                "FASTA that the variants were called on, or rename the chromosomes of one of the "
+                "two, as bcftools annotate --rename-chrs does. A limit on mismatches of 1 lets the "
+                "file pass, and rejects all of it."
+            )
 
     def agree(self) -> None:
         """Count a record that agrees; raise `AssemblyMismatch` where it completes `after`."""
@@ -70,19 +102,22 @@ class MismatchWatch:
         self._judge()
 
     def _judge(self) -> None:
-        too_many = self.compared >= self.after and self.differing > self.limit * self.compared
-        if too_many or self._decided():
+        if self._too_many(self.differing, self.compared):
             raise AssemblyMismatch(
                 f"{self.differing:,} of the first {self.compared:,} reference alleles differ from "
                 f"the FASTA ({'; '.join(self._examples)}). {self._cause()} A limit "
                 f"on mismatches above {self.limit} lets the file pass, and rejects these."
             )
 
-    def _decided(self) -> bool:
+    def _too_many(self, differing: int, compared: int) -> bool:
+        if compared >= self.after and differing > self.limit * compared:
+            return True
+        return self._decided(differing, compared - differing)
+
+    def _decided(self, differing: int, agreeing: int) -> bool:
         if self.limit >= _WRONG_RATE:
             return False
-        agreeing = self.compared - self.differing
-        against = self.differing * log(_WRONG_RATE / self.limit)
+        against = differing * log(_WRONG_RATE / self.limit)
         in_favour = agreeing * log((1 - self.limit) / (1 - _WRONG_RATE))
         # The slack keeps (0.5 / 0.05)^6 from missing 10^6 by rounding.
         return against - in_favour >= -log(_FALSE_ALARM) - 1e-9

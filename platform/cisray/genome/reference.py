@@ -109,14 +109,18 @@ class Genome:
         """
         spelling = match_chromosome(name, self.chromosomes)
         if spelling is None:
-            names = list(self.chromosomes)
-            shown = ", ".join(names[:_NAMES_SHOWN])
-            more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
             raise UnknownChromosome(
-                f"{self.path} has no chromosome {name!r}; it has {shown}{more}."
-                f"{near_matches(name, names)}"
+                f"{self.path} has no chromosome {name!r}; it has {self.names_shown}."
+                f"{near_matches(name, self.chromosomes)}"
             )
         return spelling
+
+    @property
+    def names_shown(self) -> str:
+        """Name the first chromosomes, and count the others, for a message."""
+        names = list(self.chromosomes)
+        more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+        return ", ".join(names[:_NAMES_SHOWN]) + more
 
     def fetch(self, interval: Interval) -> NDArray[np.uint8]:
         """Give the bases as codes_L: A 0, C 1, G 2, T 3, any other IUPAC letter 4; case is ignored.

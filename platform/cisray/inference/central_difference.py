@@ -14,7 +14,7 @@ from cisray.inference.effects import check_bins
 from cisray.inference.ensemble import Ensemble, Mean
 from cisray.inference.gradients import Objective, check_region
 from cisray.inference.precision import arithmetic
-from cisray.inference.predictor import codes_on, onehot_table, window_spec
+from cisray.inference.predictor import PlainTracks
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
 
@@ -27,7 +27,7 @@ class Growth:
     slopes_B: NDArray[np.float64]
 
 
-class CentralDifference:
+class CentralDifference(PlainTracks):
     """Predict a window's one-hot rows moved a little forth and back, and subtract.
 
     The objective is one of the ensemble's mean prediction. In float32, or with `dtype` float64 and
@@ -43,15 +43,8 @@ class CentralDifference:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        model.check_head(tracks.head)
-        self.spec = window_spec(model)
-        self.tracks = tracks
-        self.device = device
-        self.dtype = dtype
+        super().__init__(model, tracks, device=device, dtype=dtype)
         self.ensemble = ensemble
-        self._model = model
-        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = onehot_table(device, dtype)
 
     def along(
         self,
@@ -69,7 +62,7 @@ class CentralDifference:
         chosen, wanted = check_bins(bins, self.spec), check_region(region, self.spec)
         first = wanted.start + self.ensemble.flank_bp
         with arithmetic(self.device, "float32"):
-            rows_SA = self._onehot[codes_on(self.device, codes_S).int()]
+            rows_SA = self.onehot(codes_S)
             moved_SA = torch.zeros_like(rows_SA)
             moved_SA[first : first + len(wanted)] = torch.from_numpy(step_RA).to(moved_SA)
             here, forth, back = (
@@ -89,7 +82,6 @@ class CentralDifference:
             rows_LA = rows_SA[first : first + self.spec.input_bp]
             # The complement of a letter stands as far from the other end of A, C, G, T.
             lane_LA = rows_LA.flip(0, 1) if member.reverse else rows_LA
-            pred_BNT = self._model(lane_LA[None], head=self.tracks.head)
-            pred_NT = member.undone(pred_BNT[0].index_select(-1, self._columns))
+            pred_NT = member.undone(self.forward(lane_LA[None])[0])
             mean.add(pred_NT[bins.start : bins.stop])
         return mean.mean(torch.float64)

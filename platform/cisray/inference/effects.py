@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 
 from cisray.genome.windows import WindowSpec
 from cisray.inference.precision import arithmetic
-from cisray.inference.predictor import (
-    check_codes,
-    check_stretch,
-    codes_on,
-    onehot_table,
-    window_spec,
-)
-from cisray.model.protocol import SequenceModel
+from cisray.inference.predictor import PlainTracks, check_codes, check_stretch
 from cisray.tracks import TrackSet
 
 # Bins of windows along a stretch: the same of all (None means all bins), or a range for each.
@@ -88,30 +81,14 @@ def check_bins_along(bins: BinsAlong, windows: int, spec: WindowSpec) -> list[ra
     return [check_bins(one, spec) for one in bins]
 
 
-class PlainEffects:
+class PlainEffects(PlainTracks):
     """Run the network on the reference and on every alternate, and subtract.
 
     In float32, or with `dtype` float64 and a model of that type, which is the truth of accuracy
     tests. Never in bfloat16: its rounding errors are larger than most effects.
     """
 
-    def __init__(
-        self,
-        model: SequenceModel,
-        tracks: TrackSet,
-        *,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        model.check_head(tracks.head)
-        self.spec = window_spec(model)
-        self.tracks = tracks
-        self.device = device
-        self.dtype = dtype
-        self.batch_size = 1
-        self._model = model
-        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = onehot_table(device, dtype)
+    batch_size = 1
 
     def open(self, codes_L: NDArray[np.uint8], bins: range | None = None) -> "PlainReference":
         """Predict the reference (L,)."""
@@ -132,10 +109,8 @@ class PlainEffects:
 
     def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
         """Predict the chosen bins and tracks of one window, (N, T), in the model's type."""
-        codes = codes_on(self.device, codes_L)
         with arithmetic(self.device, "float32"):
-            pred_BNT = self._model(self._onehot[codes.int()][None], head=self.tracks.head)
-            return pred_BNT[0, bins.start : bins.stop].index_select(-1, self._columns)
+            return self.forward(self.onehot(codes_L)[None], bins)[0]
 
 
 class PlainReference:

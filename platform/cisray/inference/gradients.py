@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from cisray.genome.windows import WindowSpec
 from cisray.inference.effects import check_bins
 from cisray.inference.precision import differentiable
-from cisray.inference.predictor import check_codes, codes_on, onehot_table, window_spec
-from cisray.model.protocol import SequenceModel
+from cisray.inference.predictor import PlainTracks, check_codes
 from cisray.tracks import TrackSet
 
 # Numbers that a prediction is boiled down to, (N, T) to (B,), by torch functions that autograd
@@ -147,28 +146,12 @@ def evaluate(objective: Objective, prediction_NT: torch.Tensor) -> torch.Tensor:
     return values_B
 
 
-class PlainGradients:
+class PlainGradients(PlainTracks):
     """Let autograd record one pass of the whole network, and lead back once for each objective.
 
     All activations are held at once: some 20 GB for the published model. In float32, or with
     `dtype` float64 and a model of that type, which is the truth of accuracy tests.
     """
-
-    def __init__(
-        self,
-        model: SequenceModel,
-        tracks: TrackSet,
-        *,
-        device: torch.device,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        model.check_head(tracks.head)
-        self.spec = window_spec(model)
-        self.tracks = tracks
-        self.device = device
-        self._model = model
-        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = onehot_table(device, dtype)
 
     def gradient(
         self,
@@ -182,9 +165,8 @@ class PlainGradients:
         check_codes(codes_L[None], self.spec)
         chosen, wanted = check_bins(bins, self.spec), check_region(region, self.spec)
         with differentiable():
-            onehot_LA = self._onehot[codes_on(self.device, codes_L).int()].requires_grad_()
-            pred_BNT = self._model(onehot_LA[None], head=self.tracks.head)
-            pred_NT = pred_BNT[0, chosen.start : chosen.stop].index_select(-1, self._columns)
+            onehot_LA = self.onehot(codes_L).requires_grad_()
+            pred_NT = self.forward(onehot_LA[None], chosen)[0]
             values_B = evaluate(objective, pred_NT)
             out_BRA = np.empty((len(values_B), len(wanted), onehot_LA.shape[1]), np.float32)
             for lane, value in enumerate(values_B if wanted else ()):

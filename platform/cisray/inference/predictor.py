@@ -93,12 +93,44 @@ def onehot_table(device: torch.device, dtype: torch.dtype = torch.float32) -> to
     return torch.eye(UNKNOWN_CODE + 1, ALPHABET, device=device, dtype=dtype)
 
 
-class PlainPredictor:
-    """Run the network once per window, in batches of at most `batch_size`.
+class PlainTracks:
+    """What all plain ways share: run the network on one-hot rows, and keep the selected tracks.
 
-    All tracks of the head are computed and the selected ones kept: a product with fewer rows may
-    be summed in another order, and a selection must not change a bit of what it selects.
+    All tracks of the head are computed: a product with fewer rows may be summed in another order,
+    and a selection must not change a bit of what it selects. `dtype` is that of the model.
     """
+
+    def __init__(
+        self,
+        model: SequenceModel,
+        tracks: TrackSet,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        model.check_head(tracks.head)
+        self.spec = window_spec(model)
+        self.tracks = tracks
+        self.device = device
+        self.dtype = dtype
+        self._model = model
+        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
+        self._onehot = onehot_table(device, dtype)
+
+    def onehot(self, codes: NDArray[np.uint8]) -> torch.Tensor:
+        """Look up one-hot rows on the device: base codes (..., L) to (..., L, A)."""
+        return self._onehot[codes_on(self.device, codes).int()]
+
+    def forward(self, onehot_BLA: torch.Tensor, bins: range | None = None) -> torch.Tensor:
+        """Predict the selected tracks, (B, N, T), in all bins or in some neighbours."""
+        pred_BNT = self._model(onehot_BLA, head=self.tracks.head)
+        if bins is not None:
+            pred_BNT = pred_BNT[:, bins.start : bins.stop]
+        return pred_BNT.index_select(-1, self._columns)
+
+
+class PlainPredictor(PlainTracks):
+    """Run the network once per window, in batches of at most `batch_size`."""
 
     def __init__(
         self,
@@ -109,15 +141,9 @@ class PlainPredictor:
         precision: Precision = "float32",
         batch_size: int = 1,
     ) -> None:
-        model.check_head(tracks.head)
-        self.spec = window_spec(model)
-        self.tracks = tracks
-        self.device = device
+        super().__init__(model, tracks, device=device)
         self.precision = precision
         self.batch_size = batch_size
-        self._model = model
-        self._columns = torch.from_numpy(tracks.indices.astype(np.int64)).to(device)
-        self._onehot = onehot_table(device)
 
     def predict(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict the selected tracks: codes_BL (B, L) to pred_BNT, T in head order, float32.
@@ -150,6 +176,4 @@ class PlainPredictor:
             )
 
     def _predict_batch(self, codes_BL: NDArray[np.uint8]) -> NDArray[np.float32]:
-        codes = codes_on(self.device, codes_BL)
-        pred_BNT = self._model(self._onehot[codes.int()], head=self.tracks.head)
-        return to_host(pred_BNT.index_select(-1, self._columns))
+        return to_host(self.forward(self.onehot(codes_BL)))

@@ -3,13 +3,13 @@
 Knows plans, shards and the rejects table; knows nothing of where entries come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cisray.errors import ResultsError
 from cisray.scoring.rejects import count_rejects
-from cisray.scoring.shards import Shard
+from cisray.scoring.shards import BinCount, Shard
 from cisray.store.files import writing_to
 from cisray.store.keyed_plan import KeyedPlan, KeyedPlanWriter
 from cisray.store.links import Origin
@@ -49,8 +49,8 @@ class Planned:
     and `origins` are the runs that they lead to, by their ids.
 
     `windows` are opened and `alternates` are scored, each as often as there are shards that do so:
-    once, but for a window with more rows than a shard may have. `sites` are counted where rows are
-    at sites.
+    once, but for a window with more rows than a shard may have. `sites`, and `bins` that are
+    computed, are counted where rows are at sites.
     """
 
     plan: KeyedPlan
@@ -59,6 +59,7 @@ class Planned:
     rejected: Mapping[Reason, int]
     windows: int
     alternates: int
+    bins: BinCount | None = None
     sites: SiteCount | None = None
     links: KeyedPlan | None = None
     origins: Mapping[str, Origin] = field(default_factory=dict)
@@ -90,12 +91,15 @@ def write_plan(
     and the plan has as many `rows` as are owed: one for each entry that it has, unless told.
     """
     windows = alternates = 0
+    bins: list[BinCount] = []
     with KeyedPlanWriter(files.plan, *tables) as writer:
         for shard in shards:
             with writing_to(files.plan):
                 writer.add_shard(shard.rows)
             windows += shard.windows
             alternates += shard.alternates
+            if shard.bins is not None:
+                bins.append(shard.bins)
         plan = writer.close()
     links = None if files.linked is None else KeyedPlan(stored(files.linked), LINKED, tables[1])
     linked = 0 if links is None else links.rows
@@ -108,4 +112,21 @@ def write_plan(
             f"{rejected.total():,} rejected, in {plan.rows:,} rows of {owed:,}: some were lost or "
             "doubled. This is a fault of cisray; nothing of this plan should be used."
         )
-    return Planned(plan, rejects_sha256, entries, dict(rejected), windows, alternates, links=links)
+    return Planned(
+        plan,
+        rejects_sha256,
+        entries,
+        dict(rejected),
+        windows,
+        alternates,
+        bins=_add_up(bins),
+        links=links,
+    )
+
+
+def _add_up(counts: Sequence[BinCount]) -> BinCount | None:
+    """Put the counts of all shards together; None where none of them has one."""
+    if not counts:
+        return None
+    of_alternates, widest = zip(*counts, strict=True)
+    return BinCount(sum(of_alternates), max(widest))

@@ -29,13 +29,14 @@ def reject_rows(rejects: Sequence[Reject], file: str) -> pa.Table:
 
 
 def count_rejects(path: Path) -> Counter[Reason]:
-    """Count the rows of a file of rejects by their reason."""
+    """Count the rows of a file of rejects by their reason, the most frequent first."""
     counts: Counter[Reason] = Counter()
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(columns=["reason"]):
             for found in pc.value_counts(batch["reason"]).to_pylist():
                 counts[Reason(found["values"])] += found["counts"]
-    return counts
+    ranked = sorted(Reason, key=lambda reason: -counts[reason])
+    return Counter({reason: counts[reason] for reason in ranked if counts[reason]})
 
 
 def refuse_rejects(path: Path, entries: int, unit: str) -> None:
@@ -52,7 +53,7 @@ def refuse_rejects(path: Path, entries: int, unit: str) -> None:
         f"{_place(row, unit)}: {row['reason']} ({row['detail'].rstrip('.')})" for row in first
     )
     more = counts.total() - len(first)
-    by_reason = ", ".join(f"{counts[reason]:,} {reason}" for reason in Reason if counts[reason])
+    by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts.items())
     raise RejectsRefused(
         f"{counts.total():,} of {entries:,} entries cannot be scored ({by_reason}), and --strict "
         f"lets none be left out. {examples}{f'; and {more:,} more' if more else ''}. Mend the "

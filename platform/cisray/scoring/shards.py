@@ -57,15 +57,28 @@ class Cutting:
     together: str | None = None
 
 
+class BinCount(NamedTuple):
+    """How many bins are computed where rows say which of them count.
+
+    In a window that is from the first to the last that count for any of its rows: added up over all
+    alternates, and in the window that has the most.
+    """
+
+    of_alternates: int
+    widest: int
+
+
 class Shard(NamedTuple):
     """The rows of one shard, with `chrom` and `missing_bp`, and the work that they are.
 
-    `alternates` are distinct: rows of one allele are scored once.
+    `alternates` are distinct: rows of one allele are scored once. `bins` are counted where rows
+    have a `first_bin` and so many `bins`.
     """
 
     rows: pa.Table
     windows: int
     alternates: int
+    bins: BinCount | None = None
 
 
 def check_positions(cutting: Cutting) -> None:
@@ -90,7 +103,7 @@ def cut(batches: Iterable[pa.Table], cutting: Cutting) -> Iterator[Shard]:
     for rank, parts in groupby(one_chromosome_each(batches), key=itemgetter(0)):
         for block, first, end in _cut_chromosome((rows for _, rows in parts), cutting):
             rows = located(block.rows.slice(first, end - first), places[rank], cutting)
-            yield Shard(rows, *block.work(first, end)[:2])
+            yield Shard(rows, *block.work(first, end)[:2], block.bins(first, end))
 
 
 def located(rows: pa.Table, place: tuple[str, int], cutting: Cutting) -> pa.Table:
@@ -162,6 +175,20 @@ class _Block:
         """Count windows, distinct alternates and covered bases of the rows `first` .. `end`."""
         windows, alternates, covered = (self.totals[end] - self.totals[first + 1]).tolist()
         return windows + 1, alternates + 1, covered + self.cutting.spec.input_bp
+
+    def bins(self, first: int, end: int) -> BinCount | None:
+        """Count the bins that are computed for the rows `first` .. `end`."""
+        if "first_bin" not in self.rows.column_names:
+            return None
+        rows, inputs = self.rows.slice(first, end - first), self.inputs[first:end]
+        lows, counts = (rows[name].to_numpy().astype(np.int64) for name in ("first_bin", "bins"))
+        windows = np.flatnonzero(np.diff(inputs, prepend=inputs[0] - 1))
+        is_new = np.diff(self.totals[first : end + 1, 1])
+        is_new[0] = 1
+        highest = np.maximum.reduceat(lows + counts, windows)
+        widths = highest - np.minimum.reduceat(lows, windows)
+        alternates = np.add.reduceat(is_new, windows)
+        return BinCount(int((widths * alternates).sum()), int(widths.max()))
 
     def ends(self, *, spare: int) -> Iterator[int]:
         """Give the ends of shards, one after the other, until at most `spare` rows are left."""

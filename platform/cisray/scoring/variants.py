@@ -109,6 +109,47 @@ class EffectArrays:
 Watch = Callable[[int, EffectArrays], None]
 
 
+def sequence_bytes(spec: WindowSpec, tracks: int, bins: int) -> int:
+    """Count the bytes of a sequence in a call: its differences in so many tracks and bins.
+
+    And itself, as it is lined up, as part of a stack, and as what differs in it.
+    """
+    return 4 * bins * tracks + 3 * spec.input_bp
+
+
+def sequences_per_call(each: int, carried: int) -> int:
+    """Choose how many sequences of `each` bytes go to a predictor that carries some at a time."""
+    return max(1, CALL_BYTES // each // carried) * carried
+
+
+def mean_bytes(options: EffectOptions, tracks: int, *, arrays: int, bins: int, rows: int) -> int:
+    """Count the float64 means of so many arrays of bins and tracks.
+
+    And, for spreads, two numbers for each statistic of each row.
+    """
+    values = arrays * bins
+    if options.spread:
+        values += 2 * rows * len(options.stats)
+    return 8 * values * tracks
+
+
+def scorer_bytes(
+    options: EffectOptions, spec: WindowSpec, *, tracks: int, bins: int, rows: int, carried: int
+) -> int:
+    """Estimate what a scorer of so many rows holds at its fullest beside what its predictor does.
+
+    The differences of a call, and the means of an ensemble; as if every row had a window of its own
+    and were two sequences, up to what both are held to.
+    """
+    each = sequence_bytes(spec, tracks, bins)
+    sequences = min(2 * rows, sequences_per_call(each, carried))
+    if len(options.ensemble.members) == 1:
+        return sequences * each
+    every = mean_bytes(options, tracks, arrays=2 * rows, bins=bins, rows=rows)
+    batch = mean_bytes(options, tracks, arrays=1 + sequences, bins=bins, rows=sequences)
+    return sequences * each + min(every, max(HELD_BYTES, batch))
+
+
 class VariantScorer:
     """Score the variants of a shard, stretch by stretch and window by window.
 
@@ -166,10 +207,9 @@ class VariantScorer:
     def _lanes_at_once(self, bins: range) -> int:
         if self._alternates_at_once is not None:
             return self._alternates_at_once
-        # A sequence is held as it is lined up, as part of a stack, and as what differs in it.
-        lane_bytes = 4 * len(bins) * len(self.predictor.tracks) + 3 * self.predictor.spec.input_bp
-        carried = self.predictor.batch_size
-        return max(1, CALL_BYTES // lane_bytes // carried) * carried
+        predictor = self.predictor
+        each = sequence_bytes(predictor.spec, len(predictor.tracks), len(bins))
+        return sequences_per_call(each, predictor.batch_size)
 
     def _lanes_of(self, variant: Variant) -> int:
         moves = len(variant.ref) != len(variant.alt)
@@ -190,13 +230,14 @@ class VariantScorer:
         return parts(stretch, most=HELD_BYTES, size_of=self._held_bytes)
 
     def _held_bytes(self, site: Site, batch: Batch) -> int:
-        """Count the float64 means of a batch and, for spreads, two numbers for each statistic."""
-        tracks = len(self.predictor.tracks)
-        values = (1 + len(batch.variants)) * len(site.bins) * tracks
-        if self.options.spread:
-            rows = sum(len(cut.rows) for cut in batch.cuts)
-            values += 2 * rows * tracks * len(self.options.stats)
-        return 8 * values
+        """Count the means of a batch: of its variants, and of their reference."""
+        return mean_bytes(
+            self.options,
+            len(self.predictor.tracks),
+            arrays=1 + len(batch.variants),
+            bins=len(site.bins),
+            rows=sum(len(cut.rows) for cut in batch.cuts),
+        )
 
     def _score_along(self, sites: Sequence[Site], sheet: "_Sheet") -> None:
         """Read the windows of a stretch as one member of the ensemble after another does."""

@@ -1,8 +1,10 @@
 """Run directories: predictions written shard by shard, sealed, and queried.
 
-Knows Arrow, Parquet, Polars and local disks; knows nothing of DNA, models, torch or Ray.
-`manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it; `kinds`
-says in what runs of bins and of variants differ.
+Knows Arrow, Parquet, Polars, local disks and object stores; knows nothing of DNA, models, torch or
+Ray. `manifest` and `plan` say what a run is, `run` writes it, `seal` ends it, `scan` reads it,
+`queries` join, rank and sum what it reads, `compact` joins its files, `summarise` keeps the
+strongest tracks of its rows; `kinds` says in what runs of bins and of variants differ, `folder`
+what all of them ask of the place that they lie in.
 
     RUN/
       run.json           what the run is made from; written last at the start
@@ -13,10 +15,16 @@ says in what runs of bins and of variants differ.
       linked.parquet     of variants scored --since other runs: what those have scored
       data/tracks/block=B/chrom=C/C_START_END.ATTEMPT.parquet, of bins
       data/effects/block=B/C_START_END_SHARD.ATTEMPT.parquet, of variants
-      _commits/          one record per finished shard: what it does not name is not in the run
-      _failed/           one record per shard given up, until it is committed after all
-      _staging/          files on their way; without this folder nothing can be published
+      _commits/          SHARD.BEGUN.json, a record of each finished shard: what none names is not
+                         in the run
+      _failed/           the same of each shard given up, until it is committed after all
+      _staging/          BEGUN: files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
-      _SUCCESS           empty; the run is sealed
+      summary.json       how long it took, and on what, once sealed
+      _history.jsonl     the records of a run that was compacted, in the place of _commits/
+      summary/           groups.json and the table that it names: what was summarised
+      _SUCCESS           BEGUN; the run is sealed
       _lock              locked by the driver
+
+BEGUN is the beginning that the run goes back to, another one after each restart.
 """

@@ -19,9 +19,9 @@ from cisray.store.folder import StoredFile
 from cisray.store.kinds import PLAN_TABLES, kind_of
 from cisray.store.layout import RunLayout, table_file
 from cisray.store.manifest import RUN_FAMILY, RunManifest, manifest_differences
-from cisray.store.plan import Plan
+from cisray.store.plan import Plan, ShardSpan
 from cisray.tracks import TrackSet
-from cisray_schemas.runs import RUN_TRACKS
+from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 
@@ -29,7 +29,8 @@ Blocks = Mapping[str, list[int]]
 _ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
 _BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
 _OURS = _ANY_TIME | {
-    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_SUCCESS",
+    "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_history.jsonl",
+    "summary", "summary.json", "_SUCCESS",
 }  # fmt: skip
 
 _WAY_OUT = "Bring the file back from a copy, or start again with --restart."
@@ -103,9 +104,10 @@ def clear(layout: RunLayout) -> None:
     tables = _tables_there(layout)
     folder = layout.folder
     folder.remove(layout.success)
-    folder.remove(layout.files)
+    folder.remove(layout.summary, layout.files)
+    folder.remove(layout.history)
     folder.shut_out()
-    for tree in (layout.commits, layout.failures, layout.data):
+    for tree in (layout.summaries, layout.commits, layout.failures, layout.data):
         folder.remove_tree(tree)
     folder.sweep()
     for name in (layout.run_json, layout.tracks, *map(layout.table, tables)):
@@ -127,7 +129,7 @@ def require_same(layout: RunLayout, old: RunManifest, new: RunManifest) -> None:
 
 def require_complete(layout: RunLayout) -> None:
     """Check that a sealed run still has every file, with its size. Raises StorageError."""
-    rows = read_table(layout.file(layout.files)).to_pylist()
+    rows = read_files(layout).to_pylist()
     sizes = layout.folder.sizes_of(row["path"] for row in rows)
     for row in rows:
         if sizes.get(row["path"]) != row["bytes"]:
@@ -205,6 +207,22 @@ def read_table(file: StoredFile) -> pa.Table:
         ) from error
 
 
+def read_files(layout: RunLayout) -> pa.Table:
+    """Read the list of data files of a sealed run.
+
+    In lists of before there was compaction a file holds one shard. Raises StorageError.
+    """
+    table = read_table(layout.file(layout.files))
+    if "last_shard" not in table.column_names:
+        table = table.append_column("last_shard", table["shard"])
+    try:
+        return table.cast(RUN_FILES.schema)
+    except (ValueError, pa.ArrowInvalid) as error:
+        raise StorageError(
+            f"{layout.tell(layout.files)} is not a list of files ({error}). {_WAY_OUT}"
+        ) from error
+
+
 def run_metadata(manifest: RunManifest, table: Table) -> dict[str, str]:
     """List what every Parquet file of a run says about where it comes from."""
     return {
@@ -213,11 +231,25 @@ def run_metadata(manifest: RunManifest, table: Table) -> dict[str, str]:
         "cisray.manifest_sha256": manifest.digest,
         "cisray.bin": str(manifest.bin_bp),
         "cisray.mantissa_bits": str(manifest.mantissa_bits),
+        "cisray.max_relative_error": str(manifest.max_relative_error),
         "cisray.model_sha256": manifest.model_sha256,
         "cisray.genome": manifest.genome,
         "cisray.genome_sha256": manifest.genome_sha256,
         "cisray.tracks_sha256": manifest.tracks_sha256,
         "cisray.version": manifest.code_version,
+    }
+
+
+def data_metadata(manifest: RunManifest, block: str, span: ShardSpan) -> dict[str, str]:
+    """List what a data file says besides: the block and the shard that it holds."""
+    kind = kind_of(manifest)
+    statistics = kind.statistics(manifest)
+    return run_metadata(manifest, kind.data) | {
+        "cisray.block": block,
+        "cisray.chrom": span.chrom,
+        "cisray.start": str(span.start),
+        "cisray.end": str(span.end),
+        **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
     }
 
 
@@ -256,7 +288,8 @@ def _foreign_names(layout: RunLayout) -> list[str]:
         (layout.failures, ".json"),
     ):
         foreign += layout.folder.foreign_below(tree, ending)
-    return sorted(foreign)
+    others = layout.folder.foreign_below(layout.summaries, ".parquet")
+    return sorted({*foreign, *others} - {layout.summary_record})
 
 
 def _require_digest(file: StoredFile, found: str, recorded: str) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cisray.errors import RunConflict
-from cisray.store.folder import RunPlace
 from cisray.store.keyed_plan import KeyedPlan, as_keyed
 from cisray.store.links import Origin, is_same_place
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest, settings_differences
+from cisray.store.place import RunPlace
 from cisray.store.scan import Run, open_run
 from cisray_schemas.variants import VARIANT_SCORES
 

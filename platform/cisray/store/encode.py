@@ -7,7 +7,7 @@ encoding of the same values takes 2.24. In pages of 4,096 rows effects take 13 %
 and one row of 1,000 columns is read in a third of the time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,17 +25,33 @@ PAGE_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Pages:
-    """How rows are cut, and which columns say their least and largest value in the footer."""
+    """How rows are cut, and which columns say their least and largest value in the footer.
+
+    `file_rows` is how many rows small shards are filled up to when they are compacted.
+    """
 
     group_rows: int
     page_rows: int
+    file_rows: int
     statistics: tuple[str, ...]
 
 
-# A shard of tiles is one page per column, and read along the genome.
-TRACK_PAGES = Pages(group_rows=1 << 30, page_rows=1 << 30, statistics=("start",))
+# A shard of tiles is one page per column, and read along the genome. At 57,344 rows, 64 tiles of
+# Enformer, a column is long enough for zstd to code byte planes apart, and longer ones gain little.
+TRACK_PAGES = Pages(group_rows=1 << 30, page_rows=1 << 30, file_rows=57_344, statistics=("start",))
 # Effects are also looked up variant by variant, which wants smaller pages.
-EFFECT_PAGES = Pages(group_rows=65_536, page_rows=4_096, statistics=("chrom", "pos"))
+EFFECT_PAGES = Pages(
+    group_rows=65_536, page_rows=4_096, file_rows=262_144, statistics=("chrom", "pos")
+)
+
+
+def max_relative_error(bits: int) -> float:
+    """Give the bound of the relative error that keeping so many mantissa bits makes.
+
+    >>> max_relative_error(10), max_relative_error(23)
+    (0.00048828125, 0.0)
+    """
+    return 0.0 if bits == FLOAT32_MANTISSA_BITS else 2.0 ** -(bits + 1)
 
 
 def round_mantissa(values: npt.NDArray[np.float32], bits: int) -> npt.NDArray[np.float32]:
@@ -80,16 +96,29 @@ def encode_data(table: pa.Table, pages: Pages, metadata: Mapping[str, str]) -> p
     Whole numbers are stored as differences, text through a dictionary, values by byte planes.
     `metadata` becomes the file's key-value metadata.
     """
-    rows = max(table.num_rows, 1)
-    group, page = (min(rows, most) for most in (pages.group_rows, pages.page_rows))
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    return encode_pieces(iter([table]), table.schema, table.num_rows, pages, metadata)
+
+
+def encode_pieces(
+    pieces: Iterable[pa.Table],
+    schema: pa.Schema,
+    rows: int,
+    pages: Pages,
+    metadata: Mapping[str, str],
+) -> pa.Buffer:
+    """Encode so many rows that come in pieces of any size, to the bytes that the whole would give.
+
+    A row group of them is held at a time.
+    """
+    group, page = (min(max(rows, 1), most) for most in (pages.group_rows, pages.page_rows))
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
     sink = pa.BufferOutputStream()
     # A page closes at whichever of its three limits comes first, so that all three are set.
     # The Arrow schema would double the footer; without it the writer drops the schema's
     # metadata, so that it is added to the open file.
     with pq.ParquetWriter(
         sink,
-        table.schema,
+        schema,
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=texts or False,
@@ -97,7 +126,7 @@ def encode_data(table: pa.Table, pages: Pages, metadata: Mapping[str, str]) -> p
             field.name: "BYTE_STREAM_SPLIT"
             if pa.types.is_floating(field.type)
             else "DELTA_BINARY_PACKED"
-            for field in table.schema
+            for field in schema
             if field.name not in texts
         },
         write_statistics=list(pages.statistics),
@@ -108,9 +137,22 @@ def encode_data(table: pa.Table, pages: Pages, metadata: Mapping[str, str]) -> p
         write_batch_size=page,
         data_page_size=PAGE_BYTES,
     ) as writer:
-        writer.write_table(table, row_group_size=group)
+        for part in _in_groups(pieces, schema, group):
+            writer.write_table(part, row_group_size=group)
         writer.add_key_value_metadata(dict(metadata))
     return sink.getvalue()
+
+
+def _in_groups(pieces: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
+    """Cut pieces anew, into tables of so many rows and a last one of fewer, or none."""
+    held = schema.empty_table()
+    for piece in pieces:
+        held = pa.concat_tables([held, piece])
+        while held.num_rows > rows:
+            yield held.slice(0, rows).combine_chunks()
+            held = held.slice(rows)
+    # Pages are cut at the ends of chunks too.
+    yield held.combine_chunks()
 
 
 def encode_small(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:

@@ -7,18 +7,21 @@ of what files hold. `local_folder` is such a place on a disk, and `locate` choos
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 import polars as pl
 
-RunPlace = Path | str
+from cisray.store.place import RunPlace
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class DriverLock(Protocol):
     """The right to begin, restart and seal a run, which one process has at a time."""
+
+    def check(self) -> None:
+        """Be sure that it still is this process's. Raises RunConflict where it was taken over."""
 
     def release(self) -> None:
         """Let the next driver in; releasing twice is no error."""
@@ -78,7 +81,10 @@ class Folder(Protocol):
         of this very call; otherwise it is replaced.
         """
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def replace(self, name: str, old: bytes, data: bytes, *, begun: str) -> bool:
+        """Write a file as `publish` does, if it still holds what it was seen to; tell whether."""
+
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Write a file as `publish` does under a name that nobody else would choose."""
 
     def publish_file(self, name: str, source: "StoredFile", *, begun: str) -> None:

@@ -7,10 +7,10 @@ not see stays outside of `data/`.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from urllib.parse import quote
 
-from cisray.store.folder import Folder, RunPlace, StoredFile
+from cisray.store.folder import Folder, StoredFile
+from cisray.store.place import RunPlace
 from cisray.store.plan import ShardSpan
 from cisray.tracks import TrackSet
 from cisray_schemas.table import Table
@@ -21,14 +21,6 @@ MAX_BLOCK_TRACKS = 700
 SPLIT_BLOCK_TRACKS = 512
 _BLOCK_OF_ASSAY = {"CAGE": "cage", "DNASE": "dnase_atac", "ATAC": "dnase_atac", "CHIP": "chip"}
 _BLOCK_ORDER = ("cage", "dnase_atac", "chip", "other")
-
-
-def run_root(path: str | Path) -> Path:
-    """Give a run's folder as an absolute path, `~` resolved.
-
-    pyarrow reads a leading `~` as the home folder and Python does not: one path, one meaning.
-    """
-    return Path(path).expanduser().absolute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +68,26 @@ class RunLayout:
     def files(self) -> str:
         """The list of data files of a sealed run."""
         return "_manifest.parquet"
+
+    @property
+    def summary(self) -> str:
+        """How long the run took, once sealed."""
+        return "summary.json"
+
+    @property
+    def history(self) -> str:
+        """The receipts of a run whose files were compacted since, which name what was there."""
+        return "_history.jsonl"
+
+    @property
+    def summaries(self) -> str:
+        """What was summarised of a sealed run: a table and its record, which names it."""
+        return "summary"
+
+    @property
+    def summary_record(self) -> str:
+        """The record of the table of summaries; without it there is none."""
+        return f"{self.summaries}/groups.json"
 
     @property
     def success(self) -> str:

@@ -14,8 +14,8 @@ from typing import Protocol, TypeVar
 from pydantic import JsonValue
 
 from cisray.errors import CisrayError, RunNotFound, StorageError
-from cisray.store.folder import RunPlace
 from cisray.store.manifest import KeyedConfig, RunManifest
+from cisray.store.place import RunPlace
 
 _KEY = "since"  # in the provenance of a manifest
 _SCHEME = "://"

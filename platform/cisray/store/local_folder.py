@@ -120,7 +120,11 @@ class LocalFolder:
         staging = self._staging(begun)
         return files.publish(data, self.root / name, staging=staging, exclusive=exclusive)
 
-    def publish_new(self, name: str, data: memoryview, *, begun: str) -> None:
+    def replace(self, name: str, old: bytes, data: bytes, *, begun: str) -> bool:
+        """Compare and rename: a disk does not do both at once."""
+        return self.read(name) == old and self.publish(name, data, exclusive=False, begun=begun)
+
+    def publish_new(self, name: str, data: memoryview, *, begun: str | None) -> None:
         """Publish as any other file."""
         self.publish(name, data, exclusive=True, begun=begun)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-from cisray.store.encode import FLOAT32_MANTISSA_BITS
+from cisray.store.encode import FLOAT32_MANTISSA_BITS, max_relative_error
 
 RUN_FAMILY = "cisray.run/"
 RUN_FORMAT = f"{RUN_FAMILY}1"
@@ -73,6 +73,11 @@ class RunManifest(BaseModel):
         return hashlib.sha256(canonical_json(self.identity)).hexdigest()
 
     @property
+    def max_relative_error(self) -> float:
+        """The bound of the relative error that rounding has made in stored values."""
+        return max_relative_error(self.mantissa_bits)
+
+    @property
     def run_id(self) -> str:
         """A short name for the run, the same whenever and wherever it is repeated."""
         return f"{self.job}-{self.digest[:12]}"
@@ -133,22 +138,30 @@ def manifest_differences(old: RunManifest, new: RunManifest) -> list[str]:
 
     Entries of `config` are told one by one.
     """
-    return _differences(old.identity, new.identity)
+    return _told(identity_differences(old, new))
 
 
 def settings_differences(old: RunManifest, new: RunManifest) -> list[str]:
     """Describe each of the `settings` in which two runs differ, as `manifest_differences` does."""
-    return _differences(old.settings, new.settings)
+    return _told(_differences(old.settings, new.settings))
 
 
-def _differences(old: dict[str, JsonValue], new: dict[str, JsonValue]) -> list[str]:
-    before, after = _flat(old), _flat(new)
-    absent = "(absent)"
-    return [
-        f"{key}: {before.get(key, absent)} there, {after.get(key, absent)} now"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent)
-    ]
+def identity_differences(a: RunManifest, b: RunManifest) -> list[tuple[str, str, str]]:
+    """List each field of the identity in which two runs differ, and what it is in both, as JSON."""
+    return _differences(a.identity, b.identity)
+
+
+def _told(differences: list[tuple[str, str, str]]) -> list[str]:
+    return [f"{field}: {before} there, {after} now" for field, before, after in differences]
+
+
+def _differences(a: dict[str, JsonValue], b: dict[str, JsonValue]) -> list[tuple[str, str, str]]:
+    in_a, in_b = _flat(a), _flat(b)
+    pairs = (
+        (field, in_a.get(field, "(absent)"), in_b.get(field, "(absent)"))
+        for field in sorted(in_a.keys() | in_b.keys())
+    )
+    return [(field, here, there) for field, here, there in pairs if here != there]
 
 
 def _flat(value: dict[str, JsonValue], prefix: str = "") -> dict[str, str]:

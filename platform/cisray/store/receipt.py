@@ -9,6 +9,7 @@ from functools import partial
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from cisray.errors import StorageError
 from cisray.store.folder import each
 from cisray.store.layout import RunLayout
 
@@ -79,6 +80,32 @@ def read_all_committed(layout: RunLayout, shards: Iterable[int]) -> list[Receipt
     receipts = [receipt for receipt in each(layout.folder, read, wanted) if receipt is not None]
     sizes = layout.folder.sizes_of(file.path for receipt in receipts for file in receipt.files)
     return [receipt for receipt in receipts if _is_intact(receipt, sizes)]
+
+
+def read_receipts(layout: RunLayout, shards: Iterable[int], *, sealed: bool) -> list[Receipt]:
+    """Read the receipts of so many shards that count, in their order.
+
+    Of a sealed run that was compacted they tell of files that are no longer there. Raises
+    StorageError.
+    """
+    history = layout.folder.read(layout.history) if sealed else None
+    if history is None:
+        return read_all_committed(layout, shards)
+    try:
+        told = [Receipt.model_validate_json(line) for line in history.splitlines()]
+    except ValidationError as error:
+        raise StorageError(
+            f"{layout.tell(layout.history)} is damaged ({error.errors()[0]['msg']}). No value of "
+            f"the run depends on it: bring it back from a copy, or remove it, and nothing tells "
+            f"how the run was scored any more."
+        ) from error
+    of_shard = {receipt.shard: receipt for receipt in told if receipt.begun == layout.begun}
+    return [of_shard[shard] for shard in shards if shard in of_shard]
+
+
+def write_history(receipts: Iterable[Receipt]) -> bytes:
+    """Put receipts into one file, a line each, for `read_receipts`."""
+    return b"".join(receipt.model_dump_json().encode() + b"\n" for receipt in receipts)
 
 
 def _read(layout: RunLayout, shard: int) -> Receipt | None:

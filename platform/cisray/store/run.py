@@ -24,13 +24,13 @@ from cisray.store.directory import (
     check_free,
     clear,
     create,
+    data_metadata,
     has_run,
     read_manifest,
     read_plan,
     read_tracks,
     require_complete,
     require_same,
-    run_metadata,
 )
 from cisray.store.encode import encode_data
 from cisray.store.failure import FailureKind, ShardFailureRecord
@@ -39,8 +39,8 @@ from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest, canonical_json
-from cisray.store.plan import Plan, ShardSpan
-from cisray.store.receipt import Receipt, WrittenFile, read_all_committed, read_committed
+from cisray.store.plan import Plan
+from cisray.store.receipt import Receipt, WrittenFile, read_committed, read_receipts
 from cisray.store.rows import Owed, Piece, checked_rows
 from cisray.store.seal import RunSummary, is_sealed, seal_run
 from cisray.tracks import TrackSet
@@ -149,8 +149,11 @@ class ShardSink:
         return [shard for shard in self.plan.spans if shard not in committed]
 
     def receipts(self) -> list[Receipt]:
-        """List the receipts of the shards that are committed, in the order of the plan."""
-        return read_all_committed(self.layout, self.plan.spans)
+        """List the receipts of the shards that are committed, in the order of the plan.
+
+        Those of a compacted run tell how it was scored; their files are no longer there.
+        """
+        return read_receipts(self.layout, self.plan.spans, sealed=is_sealed(self.layout))
 
     def write(
         self,
@@ -209,6 +212,7 @@ class ShardSink:
         """
         if self._lock is None:
             raise ValueError("only the driver that began a run can seal it")
+        self._lock.check()
         return seal_run(self.layout, self.manifest, self.plan, self.schemas)
 
     def close(self) -> None:
@@ -263,7 +267,8 @@ class ShardSink:
     def _store(self, piece: Piece, owed: Owed, attempt: str, files: list[WrittenFile]) -> None:
         span = self.plan.spans[owed.shard]
         table = checked_rows(piece, owed, self.manifest.mantissa_bits)
-        data = memoryview(encode_data(table, self._kind.pages, self._metadata(piece.block, span)))
+        notes = data_metadata(self.manifest, piece.block, span)
+        data = memoryview(encode_data(table, self._kind.pages, notes))
         file = WrittenFile(
             table=self._kind.data.name,
             block=piece.block,
@@ -279,27 +284,22 @@ class ShardSink:
         files.append(file)
         self.layout.folder.publish_new(file.path, data, begun=self.layout.begun)
 
-    def _metadata(self, block: str, span: ShardSpan) -> dict[str, str]:
-        statistics = self._kind.statistics(self.manifest)
-        return run_metadata(self.manifest, self._kind.data) | {
-            "cisray.block": block,
-            "cisray.chrom": span.chrom,
-            "cisray.start": str(span.start),
-            "cisray.end": str(span.end),
-            **({} if statistics is None else {"cisray.statistics": ",".join(statistics)}),
-        }
-
     def _commit(self, receipt: Receipt) -> Receipt:
         """Create the commit record, or return the one that was there first."""
         name, text = self.layout.commit(receipt.shard), receipt.model_dump_json().encode()
-        if self._publish(name, text, exclusive=True):
-            return receipt
-        first = self._committed(receipt.shard)
-        if first is not None:
-            return first
-        # The record that is there is damaged, or describes files that are gone: it proves nothing.
-        self._publish(name, text)
+        while not self._publish(name, text, exclusive=True):
+            there = self.layout.folder.read(name)
+            first = self._committed(receipt.shard)
+            if first is not None:
+                return first
+            # The record that is there is damaged, or describes files that are gone: it proves
+            # nothing. Someone else may be mending it as well.
+            if there is not None and self._replace(name, there, text):
+                break
         return receipt
+
+    def _replace(self, name: str, old: bytes, text: bytes) -> bool:
+        return self.layout.folder.replace(name, old, text, begun=self.layout.begun)
 
     def _publish(self, name: str, text: bytes, *, exclusive: bool = False) -> bool:
         folder = self.layout.folder

@@ -5,27 +5,16 @@ run names are opened, never what happens to lie in a folder, and of those only t
 query can need.
 """
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import polars as pl
 
-from cisray.errors import (
-    CoordinateError,
-    RunNotFound,
-    StatisticError,
-    StorageError,
-    UnknownChromosome,
-    WrongRun,
-    near_matches,
-)
-from cisray.locus import match_chromosome, parse_locus
-from cisray.store.directory import read_manifest, read_plan, read_table, read_tracks
-from cisray.store.folder import RunPlace
+from cisray.errors import RunNotFound, StorageError
+from cisray.store.directory import read_files, read_manifest, read_plan, read_tracks
+from cisray.store.group_summary import require_summary
 from cisray.store.keyed_plan import KeyedPlan, as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
@@ -33,33 +22,20 @@ from cisray.store.linked_rows import LinkedRows, Place, check_links
 from cisray.store.links import find_origins
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
+from cisray.store.queries.frames import AnyFrame
+from cisray.store.queries.join import KEY, join_variants
+from cisray.store.queries.sums import How, sum_over
+from cisray.store.queries.top import Sign, top_variants
 from cisray.store.query import Bounds, RowQuery
 from cisray.store.receipt import read_all_committed
 from cisray.store.seal import is_sealed, list_files
+from cisray.store.selection import Region, TrackQuery, resolve_region, select_statistics
 from cisray.store.tile_plan import as_tiles
+from cisray.store.verify import require_sound
 from cisray.tracks import TrackSet
 from cisray_schemas.linked import LINKED
-
-
-class HasInterval(Protocol):
-    """Anything with a chromosome and 0-based half-open bounds, such as an Interval."""
-
-    @property
-    def chrom(self) -> str:
-        """Name of the chromosome."""
-
-    @property
-    def start(self) -> int:
-        """First base, 0-based."""
-
-    @property
-    def end(self) -> int | None:
-        """Base after the last one; None reaches to the end of the chromosome."""
-
-
-Region = str | tuple[str, int, int | None] | HasInterval
-TrackQuery = str | int | Sequence[str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +43,8 @@ class Run:
     """A run on the disk, ready to be queried: bins along the genome, or variants.
 
     `files` are the data files that are part of the run; of a run that is not sealed, those
-    committed when it was opened. `since` are places where runs that it links to may lie now.
+    committed when it was opened. A file holds its `shard`, or all that owe rows up to `last_shard`.
+    `since` are places where runs that it links to may lie now.
     """
 
     layout: RunLayout
@@ -88,6 +65,13 @@ class Run:
     def chromosomes(self) -> list[str]:
         """The chromosomes that the run covers, with its links, in the order of the genome."""
         return self._query.chromosomes
+
+    @property
+    def shards(self) -> list[int]:
+        """The shards whose rows are part of the run, in the order of its plan."""
+        if self.sealed:
+            return list(self.plan.spans)
+        return self.files["shard"].unique().sort().to_list()
 
     @property
     def statistics(self) -> list[str] | None:
@@ -122,6 +106,12 @@ class Run:
         return self._plan_frame(linked)
 
     @property
+    def links(self) -> KeyedPlan | None:
+        """The plan of rows that are linked to other runs; None where there are none."""
+        linked = self.plan.linked if isinstance(self.plan, KeyedPlan) else None
+        return linked if linked is not None and linked.rows else None
+
+    @property
     def rejects(self) -> pl.LazyFrame:
         """What was read and is not scored, each with its reason, as the input states it.
 
@@ -136,7 +126,7 @@ class Run:
         relative to it, and absolute. Raises RunNotFound where one is in none of them, StorageError
         where another run is there.
         """
-        return find_origins(self, open_run) if self._links else {}
+        return find_origins(self, open_run) if self.links else {}
 
     def scan(
         self,
@@ -171,10 +161,10 @@ class Run:
         needs is missing or not of the recorded size, and what `linked_runs` raises.
         """
         selected = self.tracks if tracks is None else self.tracks.select(tracks)
-        statistics = self._select_statistics(stats)
-        place = None if region is None else self._resolve(region)
+        statistics = select_statistics(self.statistics, stats, self.path)
+        place = None if region is None else resolve_region(region, self.chromosomes, self.path)
         own = partial(self._own_rows, selected, statistics)
-        links = self._links
+        links = self.links
         if links is None or not linked:
             return own(place)
         rows = LinkedRows(
@@ -210,16 +200,100 @@ class Run:
         frame = parts[0] if len(parts) == 1 else pl.concat(parts, how="horizontal")
         return frame.select(*query.keys, *columns)
 
-    def verify(self) -> int:
-        """Read every data file again, compare it with its recorded digest, and count the files.
+    def summary(self) -> pl.LazyFrame:
+        """Query the strongest tracks of groups, as `cisray runs summarise` has found them.
 
-        So are the plan and what else the manifest has a digest of, and the runs that it links to.
-        Queries do not: Polars does not check the checksums of pages. Raises StorageError for the
-        first file that is missing or not as it was written.
+        A row for each of the run, in its order: its keys, and for each statistic and group the
+        value whose size is largest, with its sign (`SAD_CAGE`), and the index of the track that has
+        it (`SAD_CAGE_track`). Raises WrongRun for a run along the genome, ConfigError where nothing
+        was summarised, and StorageError.
         """
-        files = self._verify_own()
+        as_keyed(self.plan)
+        kept = require_summary(self.layout, sealed=self.sealed)
+        return kept.scan(self.layout, pl.Enum(self.chromosomes))
+
+    def join_variants(
+        self,
+        frame: AnyFrame,
+        on: Sequence[str] = KEY,
+        tracks: TrackQuery | None = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Set scores beside a frame of variants; each of its rows comes back, in its order.
+
+        `on` names the frame's columns of chromosome (in any spelling), position (1-based),
+        reference and alternative allele. A row means the variant that the run scored under these
+        alleles, or was given under them: they need not be normalised if they are as the run's
+        input had them. The result has the frame's columns, `status`, `variant` (and what else
+        tells rows of a variant apart, such as `site`), and the values of `tracks` and `stats`.
+
+        `status` is `scored`; of rows without values it says why: `rejected: REASON`, `not in run`,
+        or, of a run that is not sealed, `not scored yet`. A row comes once for each row of the run
+        that it means: of a variant that the input had twice, or at two sites, two.
+
+        The keys are looked up when this is called, and only files and pages of scores at their
+        places are read. Raises WrongRun for a run along the genome, FrameError for a frame without
+        these columns or with columns of the result, and what `scan` raises.
+        """
+        return join_variants(self, frame, on=on, tracks=tracks, stats=stats)
+
+    def top(
+        self,
+        k: int,
+        by: str = "SAD",
+        tracks: TrackQuery | Mapping[str, TrackQuery] | None = None,
+        sign: Sign = "abs",
+        region: Region | None = None,
+    ) -> pl.DataFrame:
+        """Rank the variants by a statistic: the `k` strongest of each track, or group of tracks.
+
+        `tracks` are ranked one by one. A mapping of names to tracks makes groups, of which each
+        ranks a variant by its strongest track. `sign` is `abs`, or `positive` and `negative`, which
+        rank values of that sign alone, so that fewer than `k` may be there. Rows of one value are
+        in the order of chromosome, pos, ref, alt and variant; of equal tracks the first one counts.
+
+        The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
+        value under the name of the statistic, and the key columns of the variant. The run is read
+        once, a file or some 130,000 rows at a time; of groups that were summarised, their summary.
+        Raises WrongRun for a run along the genome or with links, ConfigError for a `k` or `sign`
+        that cannot be, and what `scan` raises.
+        """
+        return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
+
+    def sum_over(
+        self,
+        intervals: AnyFrame,
+        tracks: TrackQuery | None = None,
+        how: How = "sum",
+        by: str | None = None,
+    ) -> pl.DataFrame:
+        """Sum tracks over intervals, or average them: one row for each, in the order given.
+
+        `intervals` has `chrom` (in any spelling), `start` and `end`, 0-based half-open as in BED.
+        An interval takes every bin of which it holds a base, whole. `by` names a column, such as
+        that of genes: intervals with the same text there on a chromosome, such as exons, are one
+        row, and a bin that several of them hold counts once.
+
+        The result has the columns of `intervals` (with `by`, the first start, the last end and
+        that column), `bins` (how many were there), `bins_missing` (how many the run does not have:
+        not planned, without any A, C, G or T, or beyond the end of the chromosome), and a Float64
+        column per track: the sum of the bins that were there, or their mean, null where none was.
+
+        Raises WrongRun for a run of variants, FrameError for a frame without these columns,
+        CoordinateError for an interval without bases, and what `scan` raises.
+        """
+        return sum_over(self, intervals, tracks=tracks, how=how, by=by)
+
+    def verify(self) -> int:
+        """Read every file again, hold it against what was recorded and owed, and count data files.
+
+        So are the runs that it links to, and whether links lead to the same alleles. Queries do
+        not: Polars does not check the checksums of pages. Raises StorageError for the first thing
+        that is wrong; `cisray.store.verify` lists all of them but those of links.
+        """
+        files = require_sound(self.path, allow_unsealed=not self.sealed)
         for run_id, run in self.linked_runs().items():
-            files += run._verify_own()
+            files += require_sound(run.path)
             check_links(self.linked, run_id, run.variants, run.path)
         return files
 
@@ -227,54 +301,13 @@ class Run:
         """Check that every data file is there, with its recorded size. Raises StorageError."""
         self._check_sizes(self.files)
 
-    def _verify_own(self) -> int:
-        self.plan.check(self.manifest)
-        self.check_files()
-        for name, recorded in self.files.select("path", "sha256").iter_rows():
-            digest = hashlib.sha256()
-            for chunk in self.layout.folder.chunks(name):
-                digest.update(chunk)
-            if digest.hexdigest() != recorded:
-                raise StorageError(
-                    f"{self.layout.tell(name)} is damaged: its sha256 is {digest.hexdigest()}, the "
-                    f"run recorded {recorded}. Bring it back from a copy, or score again into "
-                    f"another --out."
-                )
-        return self.files.height
-
     @property
     def _query(self) -> RowQuery:
         return kind_of(self.manifest).query(self.plan, self.manifest)
 
-    @property
-    def _links(self) -> KeyedPlan | None:
-        """The plan of links; None where there are none."""
-        linked = self.plan.linked if isinstance(self.plan, KeyedPlan) else None
-        return linked if linked is not None and linked.rows else None
-
     def _plan_frame(self, plan: KeyedPlan) -> pl.LazyFrame:
         chroms = pl.col("chrom").cast(pl.Enum(self.chromosomes))
         return plan.file.scan().with_columns(chroms)
-
-    def _select_statistics(self, stats: str | Sequence[str] | None) -> list[str] | None:
-        known = self.statistics
-        if stats is None:
-            return known
-        if known is None:
-            raise WrongRun(
-                f"the run in {self.path} has no statistics: it holds predictions along the genome, "
-                f"one column per track. Leave stats out."
-            )
-        asked = [stats] if isinstance(stats, str) else list(stats)
-        for name in asked:
-            if name not in known:
-                raise StatisticError(
-                    f"the run in {self.path} has no statistic {name!r}.{near_matches(name, known)} "
-                    f"It holds {', '.join(known)}."
-                )
-        if not asked:
-            raise StatisticError(f"no statistic is chosen; the run holds {', '.join(known)}.")
-        return [name for name in known if name in asked]
 
     def _files_of(self, place: Place | None) -> pl.DataFrame:
         """List the files that can hold rows of a place."""
@@ -301,34 +334,20 @@ class Run:
         for name, recorded in files.select("path", "bytes").iter_rows():
             size = sizes.get(name)
             if size != recorded:
+                self._check_list()
                 found = "is missing" if size is None else f"has {size:,} bytes"
                 raise StorageError(
                     f"{self.layout.tell(name)} {found}, the run recorded {recorded:,} bytes. Bring "
                     f"it back from a copy, or score again into another --out."
                 )
 
-    def _resolve(self, region: Region) -> Place:
-        known = self.chromosomes
-        if isinstance(region, str):
-            # Names of HLA contigs look like loci: the name of a chromosome is one, whole.
-            region = (region, 0, None) if region in known else parse_locus(region)
-        if isinstance(region, tuple):
-            name, start, end = region
-        else:
-            name, start, end = region.chrom, region.start, region.end
-        if end is not None and end <= start:
-            raise CoordinateError(
-                f"region {name} {start}-{end} (0-based half-open) is empty; its end must lie after "
-                f"its start"
+    def _check_list(self) -> None:
+        """Raise StorageError if the list of files is not the one that the run was opened with."""
+        if self.sealed and not pl.DataFrame(read_files(self.layout)).equals(self.files):
+            raise StorageError(
+                f"the run in {self.path} was compacted, or scored anew, after it was opened here: "
+                f"its files are others now. Open it again."
             )
-        chrom = match_chromosome(name, known)
-        if chrom is None:
-            more = ", ..." if len(known) > 30 else ""
-            raise UnknownChromosome(
-                f"the run in {self.path} has no chromosome {name!r}.{near_matches(name, known)} It "
-                f"covers {', '.join(known[:30])}{more}."
-            )
-        return chrom, start, end
 
 
 def _rows_at(
@@ -350,7 +369,13 @@ def open_run(
     Raises RunNotFound where there is no run, or one that is not sealed unless `allow_unsealed`;
     StorageError when its parts are damaged.
     """
-    layout = RunLayout(locate(path))
+    return open_layout(RunLayout(locate(path)), allow_unsealed=allow_unsealed, since=since)
+
+
+def open_layout(
+    layout: RunLayout, *, allow_unsealed: bool = False, since: Iterable[RunPlace] = ()
+) -> Run:
+    """Open the run in a folder, as `open_run` does."""
     manifest = read_manifest(layout)
     layout = layout.of(manifest.begun)
     sealed = is_sealed(layout)
@@ -362,10 +387,7 @@ def open_run(
         )
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
-    if sealed:
-        files = read_table(layout.file(layout.files))
-    else:
-        files = list_files(read_all_committed(layout, plan.spans))
+    files = read_files(layout) if sealed else list_files(read_all_committed(layout, plan.spans))
     return Run(
         layout=layout,
         manifest=manifest,

@@ -12,14 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cisray.errors import RunIncomplete, StorageError
-from cisray.store.directory import read_table, run_metadata
+from cisray.store.directory import read_files, run_metadata
 from cisray.store.encode import encode_small
 from cisray.store.failure import read_failures
-from cisray.store.folder import RunPlace, StoredFile, each
+from cisray.store.folder import StoredFile, each
 from cisray.store.layout import RunLayout
 from cisray.store.manifest import RunManifest
+from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_all_committed
+from cisray.store.summary import RunTimes
 from cisray_schemas.runs import RUN_FILES
 
 NAMED_SHARDS = 20
@@ -47,7 +49,7 @@ def seal_run(
     folder = layout.folder
     if is_sealed(layout):
         folder.sweep()
-        return _summary(layout, plan, read_table(layout.file(layout.files)))
+        return _summary(layout, plan, read_files(layout))
     plan.check(manifest)
     receipts = _committed(layout, plan)
 
@@ -58,9 +60,13 @@ def seal_run(
         pass
     files = list_files(receipts)
     folder.shut_out()
-    _remove_orphans(layout, set(files["path"].to_pylist()))
-    data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
-    folder.publish(layout.files, data, exclusive=False, begun=None)
+    remove_orphans(layout, files)
+    # Of a sealed run that is being discarded, when its --restart was killed.
+    folder.remove(layout.history)
+    folder.remove_tree(layout.summaries)
+    publish_files(layout, manifest, files)
+    times = RunTimes.of(manifest, receipts).model_dump_json(indent=2).encode() + b"\n"
+    folder.publish(layout.summary, times, exclusive=False, begun=None)
     folder.remove_tree(layout.failures)
     folder.publish(layout.success, layout.begun.encode(), exclusive=False, begun=None)
     folder.sweep()
@@ -75,12 +81,37 @@ def is_sealed(layout: RunLayout) -> bool:
 def list_files(receipts: list[Receipt]) -> pa.Table:
     """Tabulate the files of shards, by block and then in the order of the plan."""
     rows = [
-        {**file.model_dump(), "attempt": receipt.attempt, "shard": receipt.shard}
+        {
+            **file.model_dump(),
+            "attempt": receipt.attempt,
+            "shard": receipt.shard,
+            "last_shard": receipt.shard,
+        }
         for receipt in receipts
         for file in receipt.files
     ]
     rows.sort(key=lambda row: (row["table"], row["block"], row["shard"]))
     return pa.Table.from_pylist(rows, schema=RUN_FILES.schema)
+
+
+def publish_files(layout: RunLayout, manifest: RunManifest, files: pa.Table) -> None:
+    """Write the list of data files, or replace it: readers of a sealed run open what it names."""
+    data = memoryview(encode_small(files, run_metadata(manifest, RUN_FILES)))
+    layout.folder.publish(layout.files, data, exclusive=False, begun=None)
+
+
+def remove_orphans(layout: RunLayout, files: pa.Table) -> int:
+    """Delete data files that are not in the list, and records of other beginnings; count the files.
+
+    Those are of killed and of beaten attempts, of writers of a run that was discarded, and of
+    compactions.
+    """
+    folder = layout.folder
+    data = folder.below(layout.data).keys() - set(files["path"].to_pylist())
+    orphans = [name for name in data if name.endswith(".parquet")]
+    strange = [name for name in folder.below(layout.commits) if not layout.owns(name)]
+    folder.remove(*orphans, *strange)
+    return len(orphans)
 
 
 def _committed(layout: RunLayout, plan: Plan) -> list[Receipt]:
@@ -154,17 +185,6 @@ def _check_file(stored: StoredFile, file: WrittenFile, keys: pa.Table, schema: p
             f"{stored} holds other rows than those that its shard owes. Remove it and run the same "
             f"command again: its shard is scored anew."
         )
-
-
-def _remove_orphans(layout: RunLayout, known: set[str]) -> None:
-    """Delete data files that no receipt names, and records of other beginnings.
-
-    Those are of killed and of beaten attempts, and of writers of a run that was discarded.
-    """
-    folder = layout.folder
-    data = folder.below(layout.data).keys() - known
-    strange = [name for name in folder.below(layout.commits) if not layout.owns(name)]
-    folder.remove(*(name for name in data if name.endswith(".parquet")), *strange)
 
 
 def _summary(layout: RunLayout, plan: Plan, files: pa.Table) -> RunSummary:

@@ -17,7 +17,8 @@ def write_bedgraph(run: GenomeTracks, column: str, path: Path) -> int:
 
     Lines are `chrom start end value` with tabs, 0-based half-open, sorted as by `LC_ALL=C sort
     -k1,1 -k2,2n`; comment lines before them tell the track and where it comes from. Values have
-    as many digits as float32 needs to read back equal. Raises what `chromosome_bins` raises.
+    as many digits as float32 needs to read back equal. Without bins there are the comments alone.
+    Raises what `chromosome_bins` raises.
     """
     written = 0
     with open_text(path) as stream:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pybigtools
 
-from cisray.errors import StorageError
+from cisray.errors import ConfigError, StorageError
 from cisray.store.export.bins import chromosome_bins
 from cisray.store.export.columns import GenomeTracks
 
@@ -24,14 +24,21 @@ Entry = tuple[str, int, int, float]
 def write_bigwig(run: GenomeTracks, column: str, path: Path) -> int:
     """Write one track and return the number of its bins.
 
-    Values are the float32 of the run. Chromosomes without rows are left out. Raises StorageError
-    when what was written is not what the run has, and what `chromosome_bins` raises.
+    Values are the float32 of the run. Chromosomes without rows are left out. Raises ConfigError
+    when no chromosome has any, StorageError when what was written is not what the run has, and
+    what `chromosome_bins` raises.
     """
     entries = _Entries(run, column)
     stream = iter(entries)
     # Errors at the start need not go through the library, nor must a file without any bins.
     first = list(islice(stream, 1))
     entries.reraise()
+    if not first:
+        raise ConfigError(
+            "there are no bins to export, and a bigWig cannot be empty: the region, or the whole "
+            "run, has only tiles without A, C, G and T. Choose another --region, or take --format "
+            "bedgraph, whose files may be."
+        )
     lengths = {chrom: run.lengths[chrom] for chrom in run.chromosomes if chrom in run.lengths}
     try:
         pybigtools.open(str(path), "w").write(lengths, chain(first, stream))

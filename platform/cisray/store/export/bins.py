@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 
 import polars as pl
 
-from cisray.errors import CoordinateError, ResultsError
+from cisray.errors import CoordinateError
 from cisray.store.export.columns import GenomeTracks
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9.+-]+")
@@ -29,20 +29,13 @@ def chromosome_bins(run: GenomeTracks, column: str) -> Iterator[tuple[str, pl.Da
 
     Chromosomes come in the order of `LC_ALL=C sort -k1,1 -k2,2n`, which programs of UCSC ask for,
     one at a time: 24 MB for the longest human one. The last bin ends with the chromosome. Raises
-    CoordinateError where bins lie beyond it, ResultsError when there are no rows at all.
+    CoordinateError where bins lie beyond it.
     """
-    nothing = True
     for chrom in sorted(run.chromosomes, key=str.encode):
         frame = run.bins(chrom, column)
         bins = frame.select("start", "end", pl.col(column).alias("value")).collect()
         if bins.height:
-            nothing = False
             yield chrom, _cut(bins, chrom, run.lengths)
-    if nothing:
-        raise ResultsError(
-            "there are no bins to export: the region has none, or all of its tiles lack A, C, G "
-            "and T."
-        )
 
 
 def _cut(bins: pl.DataFrame, chrom: str, lengths: Mapping[str, int]) -> pl.DataFrame:

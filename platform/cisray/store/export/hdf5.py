@@ -39,7 +39,8 @@ def write_hdf5(scores: Scores, path: Path, *, float16: bool = False, sar: str | 
     """Write one file and return the number of rows: variants, or a variant at each of its sites.
 
     Each statistic lies under cisray's name for it, float32, or float16 as published. `sar` is the
-    statistic that the name SAR is to mean, as a link: the name has meant two.
+    statistic that the name SAR is to mean, as a link: the name has meant two. Without rows every
+    dataset is there, with a length of 0.
 
     Raises ConfigError when float16 cannot hold some values, or `sar` is not among the statistics;
     StorageError when the disk refuses.
@@ -123,9 +124,14 @@ def _make_values(file: h5py.File, stat: str, shape: tuple[int, int], *, float16:
 def _create(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> h5py.Dataset:
-    """Make a dataset in chunks that serve a variant's row and a target's column alike."""
+    """Make a dataset in chunks that serve a variant's row and a target's column alike.
+
+    One without rows has none: HDF5 takes no chunk that is larger than its dataset.
+    """
+    if 0 in shape:
+        return file.create_dataset(name, shape, dtype)
     limits = (CHUNK_ROWS, CHUNK_TARGETS) if len(shape) > 1 else (CHUNK_LINES,)
-    chunk = tuple(max(1, min(size, most)) for size, most in zip(shape, limits, strict=True))
+    chunk = tuple(min(size, most) for size, most in zip(shape, limits, strict=True))
     return file.create_dataset(name, shape, dtype, chunks=chunk, **_COMPRESSION)
 
 

@@ -84,6 +84,11 @@ def choose_region(scores: Scores, wanted: Scores | None = None) -> int:
     regions there are.
     """
     regions = _extents(scores)
+    if regions.height == 0:
+        raise ConfigError(
+            "there is nothing to draw: the run has no rows, since no base of its regions is A, C, "
+            "G or T. Its rejects table lists them."
+        )
     met = _extents(wanted) if wanted is not None else regions
     if met.height == 1:
         return int(met["region"][0])

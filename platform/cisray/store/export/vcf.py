@@ -39,7 +39,8 @@ def write_vcf(
 
     Every row is a record, duplicates too, and one for each site, with the alleles as scored; `SRC`
     tells those of the input where they differ. Values that are null, and names that are empty, are
-    left out of INFO. `lengths` are the contigs of the FASTA, in its order.
+    left out of INFO. `lengths` are the contigs of the FASTA, in its order. Without rows the file is
+    a header, and has its index.
 
     Raises ConfigError for more INFO fields than `most_columns`, UnknownChromosome for a row on a
     contig that the FASTA lacks, and ResultsError for what VCF has no way to write.
