@@ -21,13 +21,13 @@ $(VENV): $(VENV)/.installed
 demo: $(VENV)
 	$(BIN)/cisray demo --out demo-run
 
-# Two processes, for two cores: what starts Ray, kills processes or runs jobs, and the rest. Of
-# the second one the output comes when the first has ended.
+# Two processes, for two cores, and so a thread each: what starts Ray, kills processes or runs jobs,
+# and the rest. Of the second one the output comes when the first has ended.
 COMMANDS := tests/end_to_end tests/engine tests/faults tests/jobs
 PARTS := $(filter-out $(COMMANDS) tests/support tests/conftest.py,$(wildcard tests/*)) platform jobs schemas
 
 test: $(VENV)
-	@parts=$$(mktemp); \
+	@parts=$$(mktemp); export OMP_NUM_THREADS=1; \
 	$(BIN)/python -m pytest -q $(PARTS) > $$parts 2>&1 & second=$$!; \
 	$(BIN)/python -m pytest -q $(COMMANDS); first=$$?; \
 	wait $$second; rest=$$?; cat $$parts; rm -f $$parts; \

@@ -40,6 +40,7 @@ from cisray.genome.windows import WindowSpec, num_tiles
 from cisray.scoring.plan import plan_tiles
 from cisray.store.run import ShardSink
 from cisray_jobs.models import SIZES
+from cisray_jobs.provenance import now
 from cisray_jobs.score_genome import PreparedGenome, ScoreGenome
 from cisray_jobs.tile_task import TileTask, planned_windows
 from cisray_jobs.worker import peak_rss_bytes
@@ -127,7 +128,7 @@ def measure(config: ScoreGenome, threads: int) -> Shares:
     before = read_before(config.fasta, prepared)
     with prepared.begin(restart=False) as sink, process() as worker:
         shards = sink.pending()
-        fetch, peak = worker.submit(work, prepared.task, shards, threads).result()
+        fetch, peak = worker.submit(work, prepared.task(now()), shards, threads).result()
         receipts = sink.receipts()[1:]
         sealing = timed(sink.seal)
     score = statistics.median(float(str(receipt.info["score_s"])) for receipt in receipts)

@@ -14,9 +14,10 @@ import typer
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
+from cisray_jobs.console import log_to_stderr
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
-from cisray_jobs.score_cli import log_to_stderr, score_app
+from cisray_jobs.score_cli import score_app
 
 INTERRUPTED = 130
 MAX_SEED = 2**63 - 1
@@ -73,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        keeps = arguments[:1] in (["score"], ["demo"])
+        keeps = arguments[:1] in (["score"], ["demo"]) or arguments[:2] == ["runs", "rerun"]
         kept = " What is finished is kept; the same command goes on from there." if keeps else ""
         _complain(f"interrupted.{kept}")
     return code

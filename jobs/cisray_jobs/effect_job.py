@@ -25,9 +25,8 @@ from cisray_jobs.effect_costs import EffectCosts, window_spec_of
 from cisray_jobs.effect_settings import EffectSettings
 from cisray_jobs.plan import Resources, fit_memory, speed
 from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects
-from cisray_jobs.scoring_job import (
-    given,
-)
+from cisray_jobs.provenance import now
+from cisray_jobs.scoring_job import given
 
 SHARD_SECONDS = 60.0
 
@@ -112,8 +111,9 @@ class EffectJob(EffectSettings):
 
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
+        session = now()
         with self.prepared() as prepared:
-            done = self.carry_out(prepared, display, unit=self.checked_unit)
+            done = self.carry_out(prepared, display, unit=self.checked_unit, session=session)
             return ScoredEffects(
                 **asdict(done.sealed),
                 entries=prepared.planned.entries,

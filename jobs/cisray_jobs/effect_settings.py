@@ -110,10 +110,6 @@ class EffectSettings(ScoringJob):
             spread=self.std,
         )
 
-    @abstractmethod
-    def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the inputs for the manifest's provenance."""
-
     def counted_bins(self, bins: range) -> JsonValue:
         """Tell for the manifest in which of a window's bins all rows count."""
         return [bins.start, bins.stop]

@@ -46,7 +46,7 @@ def open_executor(
         shard_timeout_s=shard_timeout_s,
     )
     with (
-        _torch_threads(None if policy.workers else resources.threads),
+        torch_threads(None if policy.workers else resources.threads),
         executor_for(policy, address=address) as executor,
     ):
         yield executor
@@ -83,8 +83,8 @@ def shards_failed(outcome: RunSummary, out: RunPlace) -> ShardsFailed:
 
 
 @contextmanager
-def _torch_threads(wanted: int | None) -> Iterator[None]:
-    """Use so many threads in this process for the length of the block."""
+def torch_threads(wanted: int | None) -> Iterator[None]:
+    """Use so many threads in this process for the length of the block; None changes nothing."""
     before = torch.get_num_threads()
     torch.set_num_threads(wanted or before)
     try:

@@ -25,6 +25,7 @@ from cisray.store.sizes import estimate_bytes
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.plan import Resources
+from cisray_jobs.provenance import told_of_job
 from cisray_jobs.scoring_job import Approach, ScoringJob
 
 
@@ -126,6 +127,7 @@ class Prepared(ABC):
     def manifest(self) -> RunManifest:
         """What the run directory will belong to."""
         checkpoint = self.costs.checkpoint
+        known = {"model": checkpoint.digest, "fasta": self.genome.sha256}
         return RunManifest(
             job=self.config.job,
             table=self.table,
@@ -146,9 +148,12 @@ class Prepared(ABC):
             code_version=__version__,
             genome=self.genome.path.name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            provenance=self.config.history(
-                checkpoint, {"reasons": self.approach.reasons, **self.history()}
-            ),
+            provenance={
+                **told_of_job(self.config, self.config.files, known),
+                "model": dict(checkpoint.provenance),
+                "reasons": self.approach.reasons,
+                **self.history(),
+            },
         )
 
     def begin(self, *, restart: bool) -> ShardSink:

@@ -84,9 +84,8 @@ class PreparedEffects(Prepared):
         return {str(reason): count for reason, count in self.planned.rejected.items()}
 
     def history(self) -> dict[str, JsonValue]:
-        """Tell the inputs, what was rejected, and how much is checked."""
+        """Tell what was rejected, and how much is checked."""
         return {
-            "inputs": self.config.told_inputs(),
             "rejected": dict(self.rejected),
             "self_check": self.config.told_check(self.sample),
         }
@@ -127,11 +126,10 @@ class PreparedEffects(Prepared):
         """Count the rows to check of each shard that has some."""
         return self.sample.by_shard
 
-    @property
-    def task(self) -> RowTask:
-        """What the workers do."""
+    def task(self, session: str) -> RowTask:
+        """What the workers do for a driver that began then."""
         return self.config.task_type(
-            place=self.config.place,
+            place=self.config.place(session),
             method=self.approach.predictor.method,
             precision=self.approach.precision.precision,
             batch_size=self.resources.batch_size,

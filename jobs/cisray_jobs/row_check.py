@@ -48,12 +48,17 @@ class RowSample:
     ) -> Self:
         """Draw from all rows that the plan owes."""
         seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
+        return cls.of(plan, sample_size(wanted, plan.rows), seed, precision)
+
+    @classmethod
+    def of(cls, plan: KeyedPlan, count: int, seed: str, precision: Precision) -> Self:
+        """Draw so many rows, or all where there are not as many."""
         shards = list(plan.spans)
         firsts = [0]
         for shard in shards:
             firsts.append(firsts[-1] + plan.spans[shard].rows)
         drawn: dict[int, set[int]] = {}
-        for row in sample_rows(plan.rows, sample_size(wanted, plan.rows), seed):
+        for row in sample_rows(plan.rows, count, seed):
             place = bisect_right(firsts, row) - 1
             drawn.setdefault(shards[place], set()).add(row - firsts[place])
         return cls({shard: frozenset(rows) for shard, rows in drawn.items()}, seed, precision)

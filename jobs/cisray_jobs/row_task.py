@@ -29,7 +29,7 @@ from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray_jobs.checks import on_record
 from cisray_jobs.row_check import RowSample
-from cisray_jobs.worker import Bench, Place, peak_rss_bytes
+from cisray_jobs.worker import Bench, Place, peak_rss_bytes, shard_times
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +82,12 @@ class RowTask(ABC):
             keys = plan.keys(shard)
             with on_record(sink, shard):
                 values = scoring.score(shard, keys)
+            score_s = time.monotonic() - begun
             facts = {
                 **here,
                 **scoring.taken(),
-                "score_s": round(time.monotonic() - begun, 3),
+                **shard_times(self.place, score_s),
+                "score_s": round(score_s, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
             }
             pieces = row_pieces(values, keys, sink, plan.spans[shard])

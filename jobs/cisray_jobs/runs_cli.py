@@ -1,7 +1,7 @@
-"""The commands `cisray runs`: what is done with finished runs.
+"""The commands `cisray runs`: what is done with runs that are there.
 
-Knows options; what they do is the business of the modules they call. Heavy imports wait until a
-command needs them.
+Knows options and exit codes; what is done is the business of the modules that are called. Heavy
+imports wait until a command needs them.
 """
 
 from pathlib import Path
@@ -9,14 +9,193 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cisray_jobs.options import Json, Plan, Quiet
+from cisray_jobs.console import display_of, log_to_stderr
+from cisray_jobs.options import (
+    Device,
+    Fasta,
+    Json,
+    Model,
+    Plan,
+    Quiet,
+    Threads,
+    Verbose,
+    Workers,
+    given_options,
+)
 
-runs_app = typer.Typer(help="Use finished runs.", no_args_is_help=True, rich_markup_mode=None)
+runs_app = typer.Typer(
+    help="Look at runs, check, compare, repeat and export them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @runs_app.callback()
 def _root() -> None:
-    """Use finished runs."""
+    """Look at runs, check, compare, repeat and export them."""
+
+
+@runs_app.command("list")
+def runs_list(
+    folder: Annotated[str, typer.Argument(help="Folder or URL with runs below it.")] = ".",
+    depth: Annotated[
+        int, typer.Option(min=0, help="How many levels below the folder to look for runs.")
+    ] = 1,
+    as_json: Json = False,
+) -> None:
+    """List the runs in a folder: what each is, how far it is, how large.
+
+    Example: cisray runs list runs
+    """
+    from cisray_jobs import output, run_output
+    from cisray_jobs.run_facts import list_runs
+
+    listed = list_runs(folder, depth)
+    output.as_json(listed) if as_json else run_output.runs(listed, str(folder))
+
+
+@runs_app.command("show")
+def runs_show(
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed or not.")],
+    cost_per_hour: Annotated[
+        float | None,
+        typer.Option(min=0, help="Price of an hour of all that the run was scored on."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say everything about a run: what it is made from, where, how long it took, what failed.
+
+    Example: cisray runs show runs/chr21 --cost-per-hour 3.50
+    """
+    from cisray_jobs import output, run_output
+    from cisray_jobs.run_facts import describe_run
+
+    facts = describe_run(run, cost_per_hour)
+    output.as_json(facts) if as_json else run_output.run(facts)
+
+
+@runs_app.command("verify")
+def runs_verify(
+    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
+    unsealed: Annotated[
+        bool, typer.Option("--unsealed", help="Accept a run that is not sealed: read what is done.")
+    ] = False,
+    rescore: Annotated[
+        int | None,
+        typer.Option(min=1, help="Also compute so many random rows (or tiles) again."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="The model that was scored with, for --rescore.")
+    ] = None,
+    fasta: Annotated[
+        Path | None, typer.Option(help="The genome that was scored, for --rescore.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Which rows --rescore draws.")] = 0,
+    device: Device = None,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read a run again, every byte of it, and list everything that is wrong; exit code 1 then.
+
+    Checksums, footers, rows against the plan (missing, foreign, twice, out of order), values that
+    are not finite or not rounded, records, lists, and files that nothing names.
+
+    Example: cisray runs verify runs/chr21 --rescore 10 --model m.safetensors --fasta hg38.fa
+    """
+    from cisray_jobs import output, run_output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.verify_job import VerifyRun
+
+    given: dict[str, Any] = {
+        "run": run,
+        "unsealed": unsealed or None,
+        "rescore": rescore,
+        "model": model,
+        "fasta": fasta,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+    }
+    job = load_config(VerifyRun, given)
+    with run_output.file_progress(quiet=quiet) as on_file:
+        found = job.verify(on_file)
+    output.as_json(found) if as_json else run_output.verified(found)
+    if found.problems:
+        raise typer.Exit(1)
+
+
+@runs_app.command("diff")
+def runs_diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="Run directory or URL, sealed.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(help="Only these tracks, as for score; repeat to add. All without it."),
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0, help="Values are equal within this share of the larger of both."),
+    ] = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Compare two runs: what they are made from, their rows, and the values of common rows.
+
+    As diff does: exit code 0 if they are equal, 1 if they differ in anything, 2 for bad usage.
+    Rows are matched by bin, or by alleles (and site), whatever the order of the inputs.
+
+    Example: cisray runs diff runs/chr21 runs/chr21-bfloat16 --tolerance 0.01
+    """
+    from cisray.store.compare import compare_runs
+    from cisray.store.scan import open_run
+    from cisray_jobs import output, run_output
+
+    found = compare_runs(open_run(a), open_run(b), tracks=tracks or None, tolerance=tolerance)
+    output.as_json(found) if as_json else run_output.difference(found)
+    if not found.is_equal:
+        raise typer.Exit(1)
+
+
+@runs_app.command("rerun")
+def runs_rerun(
+    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
+    out: Annotated[str, typer.Option(help="Run directory or URL to write or to resume.")],
+    model: Model = None,
+    fasta: Fasta = None,
+    vcf: Annotated[Path | None, typer.Option(help="The variants, where they were moved.")] = None,
+    at: Annotated[Path | None, typer.Option(help="The sites, where they were moved.")] = None,
+    bed: Annotated[Path | None, typer.Option(help="The regions, where they were moved.")] = None,
+    workers: Workers = None,
+    device: Device = None,
+    allow_changed_inputs: Annotated[
+        bool,
+        typer.Option("--allow-changed-inputs", help="Go on where an input is not what it was."),
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Run the command that made a run once more, with its options, into another folder.
+
+    Inputs are looked for where they were, and refused if their digests are others. What depends on
+    the machine and was left open (shards, precision) is taken from the run.
+
+    Example: cisray runs rerun runs/chr21 --out runs/chr21-again
+    """
+    given = given_options(locals())
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.rerun import Rerun
+    from cisray_jobs.score_genome import ScoredGenome
+
+    log_to_stderr(verbose=verbose)
+    summary = load_config(Rerun, given).again(display_of(quiet=quiet))
+    if as_json:
+        output.as_json(summary)
+    elif isinstance(summary, ScoredGenome):
+        output.run(summary)
+    else:
+        output.effects(summary)
 
 
 @runs_app.command("export")

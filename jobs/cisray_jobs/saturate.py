@@ -4,7 +4,6 @@ Knows the options of regions, and the two methods; how rows are computed and sto
 `effect_job`'s business.
 """
 
-import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -170,11 +169,7 @@ class Saturate(EffectJob):
             return [Region(interval) for interval in read_bed(self.bed, genome)]
         return [Region(region_of(text, genome), text) for text in self.region]
 
-    def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the regions, or the file and its digest."""
-        if not self.bed:
-            return {"regions": list(self.region)}
-        return {
-            "bed": self.bed.name,
-            "bed_sha256": hashlib.sha256(self.bed.read_bytes()).hexdigest(),
-        }
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in."""
+        return super().files | ({"bed": self.bed} if self.bed else {})

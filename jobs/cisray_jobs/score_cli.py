@@ -3,7 +3,6 @@
 Knows options; everything else is a job's business. Heavy imports wait until a command needs them.
 """
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cisray_jobs import options as opt
+from cisray_jobs.console import display_of, log_to_stderr
 
 score_app = typer.Typer(
     help="Score sequence with a model and write a run.", no_args_is_help=True, rich_markup_mode=None
@@ -93,7 +93,7 @@ def score_genome(
         told = job.foresee()
         output.as_json(told) if as_json else output.plan(told)
         return
-    summary = job.run(_display(quiet=quiet))
+    summary = job.run(display_of(quiet=quiet))
     output.as_json(summary) if as_json else output.run(summary)
 
 
@@ -194,17 +194,5 @@ def _score_effects(job: Any, given: dict[str, Any], asked: Mapping[str, Any]) ->
         told = loaded.foresee()
         output.as_json(told) if asked["as_json"] else output.effect_plan(told)
         return
-    summary = loaded.run(_display(quiet=asked["quiet"]))
+    summary = loaded.run(display_of(quiet=asked["quiet"]))
     output.as_json(summary) if asked["as_json"] else output.effects(summary)
-
-
-def _display(*, quiet: bool) -> Any:
-    from cisray.engine.progress import Display
-
-    return Display.NONE if quiet else Display.AUTO
-
-
-def log_to_stderr(*, verbose: bool) -> None:
-    """Log warnings, or what happens to workers as well."""
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -5,7 +5,6 @@ in `cisray`, and what other scoring jobs do alike in `scoring_job`. The same con
 again, finishes what an earlier run left.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -37,6 +36,7 @@ from cisray_jobs.checks import SelfCheckSummary
 from cisray_jobs.config import split_names
 from cisray_jobs.plan import fit_memory, speed
 from cisray_jobs.prepared import Forecast, Prepared
+from cisray_jobs.provenance import digest_of, now
 from cisray_jobs.scoring_job import (
     Auto,
     ScoringJob,
@@ -105,6 +105,11 @@ class ScoreGenome(ScoringJob):
             )
         return self
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in."""
+        return super().files | ({"bed": self.bed} if self.bed else {})
+
     def prepare(self) -> "PreparedGenome":
         """Open and check every input, and plan the tiles, before anything is computed."""
         device = self.settled_device()
@@ -138,8 +143,9 @@ class ScoreGenome(ScoringJob):
 
         Raises ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
+        session = now()
         prepared = self.prepare()
-        done = self.carry_out(prepared, display, unit="tile")
+        done = self.carry_out(prepared, display, unit="tile", session=session)
         return ScoredGenome(
             **asdict(done.sealed),
             tiles_scored=prepared.plan.tiles_scored,
@@ -195,7 +201,7 @@ class PreparedGenome(Prepared):
         return {
             "tiles_per_shard": self.tiles_per_shard,
             "chromosomes": list(self.plan.chromosomes),
-            "bed_sha256": hashlib.sha256(bed.read_bytes()).hexdigest() if bed else None,
+            "bed_sha256": digest_of(bed) if bed else None,
         }
 
     def history(self) -> dict[str, JsonValue]:
@@ -217,12 +223,11 @@ class PreparedGenome(Prepared):
         """Count the tiles to check of each shard that has some."""
         return self.sample.by_shard(self.plan)
 
-    @property
-    def task(self) -> TileTask:
-        """What the workers do."""
+    def task(self, session: str) -> TileTask:
+        """What the workers do for a driver that began then."""
         config, approach = self.config, self.costs.approach
         return TileTask(
-            place=config.place,
+            place=config.place(session),
             method=approach.predictor.method,
             precision=approach.precision.precision,
             batch_size=self.resources.batch_size,

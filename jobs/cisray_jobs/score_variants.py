@@ -4,7 +4,6 @@ Knows the options of a file of variants; how effects are computed and stored is 
 business. The same configuration, run again, finishes what an earlier run left.
 """
 
-import hashlib
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -90,12 +89,7 @@ class ScoreVariants(EffectJob):
         """Tell that the plan says which bins count, where it does."""
         return "of the sites" if self.at else super().counted_bins(bins)
 
-    def told_inputs(self) -> dict[str, JsonValue]:
-        """Name the file, and that of the sites, and their digests."""
-        named = {"variants": self.vcf} | ({"sites": self.at} if self.at else {})
-        told: dict[str, JsonValue] = {}
-        for name, path in named.items():
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            told |= {name: path.name, f"{name}_sha256": digest}
-        return told
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files that go in."""
+        return super().files | {"vcf": self.vcf} | ({"at": self.at} if self.at else {})

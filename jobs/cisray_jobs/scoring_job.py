@@ -5,10 +5,9 @@ inputs and options to `ScoringJob`, and a plan of shards.
 """
 
 import logging
-import platform
 import re
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
@@ -109,9 +108,8 @@ class PreparedRun(Protocol):
     def sampled(self) -> Mapping[int, int]:
         """How much of each shard the self-check takes, of those that it takes any of."""
 
-    @property
-    def task(self) -> ShardTask:
-        """What the workers do."""
+    def task(self, session: str) -> ShardTask:
+        """What the workers do for a driver that began then."""
 
     def begin(self, *, restart: bool) -> ShardSink:
         """Start the run directory, or open the one that an earlier try left."""
@@ -124,7 +122,8 @@ class ScoringJob(JobConfig):
     """What to score with, into which run; and how to spread the work.
 
     The first group of fields defines the results and so the identity of the run; the second may
-    differ between a run and its resumption.
+    differ between a run and its resumption. `like` names a run whose choices are taken where ours
+    are left open and depend on the machine: its precision, and how its work is cut into shards.
     """
 
     job: ClassVar[str]  # what it is called in manifests
@@ -148,6 +147,7 @@ class ScoringJob(JobConfig):
     shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     address: str | None = None
     restart: bool = False
+    like: RunLocation | None = None
 
     @field_validator("tracks", mode="before")
     @classmethod
@@ -228,13 +228,15 @@ class ScoringJob(JobConfig):
         return Approach(method, precision, native)
 
     def setting_there(self, name: str) -> JsonValue:
-        """Look up a setting of the run that is being resumed; None where there is none."""
-        if self.restart:
-            return None
-        try:
-            return read_manifest(self.layout).config.get(name)
-        except RunNotFound:
-            return None
+        """Look up a setting of the run that is being resumed, or else of the one to be `like`.
+
+        None where there is none.
+        """
+        for run in (None if self.restart else self.out, self.like):
+            if run is not None:
+                with suppress(RunNotFound):
+                    return read_manifest(RunLayout(locate(run))).config.get(name)
+        return None
 
     def open_executor(self, resources: Resources, shards: int) -> AbstractContextManager[Executor]:
         """Be ready to do so many shards."""
@@ -245,11 +247,13 @@ class ScoringJob(JobConfig):
             shard_timeout_s=self.shard_timeout,
         )
 
-    def carry_out(self, prepared: "PreparedRun", display: Display, *, unit: str) -> Outcome:
+    def carry_out(
+        self, prepared: "PreparedRun", display: Display, *, unit: str, session: str
+    ) -> Outcome:
         """Begin the run or go on with it, score what is pending, and seal it.
 
-        `unit` is what the self-check takes samples of. Raises ShardsFailed naming what could not be
-        scored, and SelfCheckFailed.
+        `unit` is what the self-check takes samples of, `session` when this try began. Raises
+        ShardsFailed naming what could not be scored, and SelfCheckFailed.
         """
         prepared.approach.log()
         with ExitStack() as opened:
@@ -269,7 +273,7 @@ class ScoringJob(JobConfig):
                     executor = engine.enter_context(
                         self.open_executor(prepared.resources, len(pending))
                     )
-                self.score_shards(executor, prepared.task, sink, pending, display)
+                self.score_shards(executor, prepared.task(session), sink, pending, display)
             engine.close()
             sealed = sink.seal()
             found = summarise(sink.receipts(), sink.manifest, prepared.sampled, unit=unit)
@@ -295,13 +299,18 @@ class ScoringJob(JobConfig):
         return RunLayout(locate(self.out))
 
     @property
-    def place(self) -> Place:
+    def files(self) -> dict[str, Path]:
+        """The files that go in, by the option that names each; a job adds its own."""
+        return {"model": self.model, "fasta": self.fasta}
+
+    def place(self, session: str) -> Place:
         """Tell workers where everything is; the device is settled separately."""
         return Place(
             run=self.layout.root,
             model=self.model.absolute(),
             fasta=self.fasta.absolute(),
             device=self.settled_device(),
+            session=session,
         )
 
     def score_shards(
@@ -336,18 +345,6 @@ class ScoringJob(JobConfig):
                 f"but {self.out} has {size(free + reclaimed)} free. Make space, select less with "
                 f"{self.narrowed_by}, lower --mantissa-bits, or write to another disk."
             )
-
-    def history(
-        self, checkpoint: Checkpoint, more: Mapping[str, JsonValue]
-    ) -> dict[str, JsonValue]:
-        """Tell where the results come from, for the manifest's provenance."""
-        return {
-            "command": self.model_dump(mode="json", exclude_defaults=True),
-            "model": dict(checkpoint.provenance),
-            "host": platform.node(),
-            "python": platform.python_version(),
-            **more,
-        }
 
 
 def data_bytes(layout: RunLayout) -> int:

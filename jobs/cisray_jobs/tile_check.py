@@ -42,6 +42,11 @@ class TileSample:
     ) -> Self:
         """Draw from all tiles that the plan scores."""
         seed = hashlib.sha256(f"{plan.sha256} {model_sha256}".encode()).hexdigest()[:16]
+        return cls.of(plan, sample_size(wanted, plan.tiles_scored), seed, TOLERANCES[precision])
+
+    @classmethod
+    def of(cls, plan: TilePlan, count: int, seed: str, tolerance: float) -> Self:
+        """Draw so many tiles, or all where there are not as many."""
         scored = plan.table.filter(plan.table["scored"])
         names = [
             _name(chrom, start)
@@ -49,8 +54,7 @@ class TileSample:
                 scored["chrom"].to_pylist(), scored["start"].to_pylist(), strict=True
             )
         ]
-        count = sample_size(wanted, len(names))
-        return cls(draw(names, count, seed), seed, TOLERANCES[precision])
+        return cls(draw(names, count, seed), seed, tolerance)
 
     def holds(self, window: Window) -> bool:
         """Tell whether a tile is among them."""

@@ -28,7 +28,7 @@ from cisray.store.run import ShardSink
 from cisray.store.tile_plan import as_tiles
 from cisray_jobs.checks import on_record
 from cisray_jobs.tile_check import SelfCheck, TileSample
-from cisray_jobs.worker import Bench, Place, peak_rss_bytes
+from cisray_jobs.worker import Bench, Place, peak_rss_bytes, shard_times
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +73,13 @@ class TileTask:
             scored = time.monotonic()
             with on_record(sink, shard):
                 checked = check.check(shard, windows, scores)
+            ended = time.monotonic()
             facts = {
                 **here,
                 **checked,
+                **shard_times(self.place, ended - begun),
                 "score_s": round(scored - begun, 3),
-                "check_s": round(time.monotonic() - scored, 3),
+                "check_s": round(ended - scored, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
             }
             pieces = block_pieces(scores, sink, plan.spans[shard])

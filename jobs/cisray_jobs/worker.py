@@ -20,16 +20,21 @@ from cisray.model.enformer.network import Enformer
 from cisray.model.registry import load_model
 from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
+from cisray_jobs.provenance import device_name, now
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a worker finds what it needs: the run that has begun, the weights, the genome."""
+    """Where a worker finds what it needs: the run that has begun, the weights, the genome.
+
+    `session` is when the driver that sent it began.
+    """
 
     run: RunPlace
     model: Path
     fasta: Path
     device: str
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ class Bench:
             "host": platform.node(),
             "pid": os.getpid(),
             "device": str(self.device),
+            "device_name": device_name(self.device),
             "batch_size": batch.batch_size,
             "batch_size_reason": batch.reason,
         }
@@ -73,6 +79,14 @@ def _check_same(path: Path, found: str, begun_with: str) -> None:
             f"{path} on {platform.node()} is not what the run began with: its digest is {found}, "
             f"the run has {begun_with}. Put the same file there, or use --restart."
         )
+
+
+def shard_times(place: Place, device_s: float) -> dict[str, JsonValue]:
+    """Tell of a shard that was just computed for how long it kept the device, until when.
+
+    `session` is that of the driver; the keys are those that `cisray.store.summary` adds up.
+    """
+    return {"session": place.session, "computed": now(), "device_s": round(device_s, 3)}
 
 
 def peak_rss_bytes() -> int:

@@ -103,32 +103,36 @@ def test_the_metadata_of_the_wheel(wheel: Path, tree: Path) -> None:
     assert "cisray = cisray_jobs.cli:main" in entries
 
 
+def install(folder: Path, *source: object) -> Path:
+    """Install into a fresh environment; give its folder of commands."""
+    binaries = fresh_environment(folder / "venv")
+    given = ("install", "--no-deps", "--ignore-installed", *source)
+    call(binaries / "python", "-m", "pip", *given, cwd=folder)
+    return binaries
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("installed"), wheel)
+
+
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
-def test_an_installed_command_answers(kind: str, wheel: Path, tree: Path, tmp_path: Path) -> None:
-    binaries = fresh_environment(tmp_path / "venv")
-    source = ["--no-build-isolation", "--editable", tree] if kind == "editable" else [wheel]
+def test_an_installed_command_answers(
+    kind: str, installed: Path, tree: Path, tmp_path: Path
+) -> None:
+    editable = ("--no-build-isolation", "--editable", tree)
+    binaries = install(tmp_path, *editable) if kind == "editable" else installed
     python = binaries / "python"
-    call(python, "-m", "pip", "install", "--no-deps", "--ignore-installed", *source, cwd=tmp_path)
     assert call(binaries / "cisray", "--version", cwd=tmp_path) == f"cisray {__version__}\n"
     assert "score" in call(binaries / "cisray", "--help", cwd=tmp_path)
     asked = "import cisray, cisray_jobs, cisray_schemas as s; print(cisray.__file__, s.__file__)"
     files = [Path(file) for file in call(python, "-c", asked, cwd=tmp_path).split()]
-    home = tree if kind == "editable" else tmp_path / "venv"
+    home = tree if kind == "editable" else binaries.parent
     assert all(file.is_relative_to(home) for file in files), files
 
 
-def test_an_installed_command_makes_a_model(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_command_makes_a_model(installed: Path, tmp_path: Path) -> None:
     """The heavy imports work too, from the installed files alone."""
-    binaries = fresh_environment(tmp_path / "venv")
-    call(
-        binaries / "python",
-        "-m",
-        "pip",
-        "install",
-        "--no-deps",
-        "--ignore-installed",
-        wheel,
-        cwd=tmp_path,
-    )
-    call(binaries / "cisray", "model", "init", "m.safetensors", "--size", "tiny", cwd=tmp_path)
-    assert "human" in call(binaries / "cisray", "model", "info", "m.safetensors", cwd=tmp_path)
+    cisray = installed / "cisray"
+    call(cisray, "model", "init", "m.safetensors", "--size", "tiny", cwd=tmp_path)
+    assert "human" in call(cisray, "model", "info", "m.safetensors", cwd=tmp_path)

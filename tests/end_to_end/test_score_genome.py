@@ -172,6 +172,7 @@ def test_plain_readers_see_the_same_rows(whole: Run) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("embedded_ray")
 def test_a_pool_of_workers_changes_nothing(score, whole: Run, tmp_path: Path) -> None:
     run = score(tmp_path / "run", mantissa_bits=23, tiles_per_shard=4, workers=2)
     assert_frame_equal(run.scan().collect(), whole.scan().collect(), rel_tol=ROUNDING)
@@ -226,7 +227,7 @@ def test_a_worker_that_sees_another_file_refuses(inputs, tmp_path: Path, changed
     job = ScoreGenome(**mine, out=tmp_path / "run", workers=0)
     prepared = job.prepare()
     prepared.begin(restart=False).close()
-    task = prepared.task
+    task = prepared.task("2026-01-01T00:00:00+00:00")
     assert callable(task.open())
     if changed == "model":
         init_model(mine["model"], "tiny", seed=8, randomise_all=True, overwrite=True)

@@ -13,8 +13,8 @@ from cisray.store.scan import open_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
 
-ROWS = 240
-SHARDS = 60
+ROWS = 120
+SHARDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
         pos = dice.randrange(1, 19_990)
         ref = text[pos - 1 : pos + 2 * (number % 10 == 0)]
         records.append(("chr1", pos, f"rs{number}", ref, dice.choice("ACGT".replace(ref[0], ""))))
-    records[100:100] = [("chr1", 5, ".", text[4], "<DEL>"), ("chr9", 5, ".", "A", "C")]
+    records[50:50] = [("chr1", 5, ".", text[4], "<DEL>"), ("chr9", 5, ".", "A", "C")]
     fasta, model = (
         write_genome(folder / "g.fa", {"chr1": text}),
         write_model(folder / "m.safetensors"),

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -107,9 +107,10 @@ def test_other_types_are_as_close_as_they_can_be(
 
 @given(
     bounds=st.tuples(st.integers(0, TOKENS), st.integers(0, TOKENS)).map(sorted),
-    rows=st.integers(2, 300),
+    rows=st.integers(8, 300),
     lanes=st.integers(1, 3),
 )
+@example(bounds=[3, 5], rows=2, lanes=2)
 @settings(max_examples=30, deadline=None)
 def test_any_range_any_block_any_number_of_lanes(
     exact, codes, truth_BKD, bounds: list[int], rows: int, lanes: int
@@ -261,8 +262,9 @@ def test_a_difference_keeps_its_digits_however_small(tiny, exact, codes, factor:
     seed=st.integers(0, 1000),
     bases=st.lists(st.integers(0, BASES - 1), min_size=1, max_size=12),
     lanes=st.integers(1, 4),
-    rows=st.integers(2, 300),
+    rows=st.integers(8, 300),
 )
+@example(seed=3, bases=[2000], lanes=1, rows=2)
 @settings(max_examples=15, deadline=None)
 def test_any_scattered_edits(
     exact, codes, seed: int, bases: list[int], lanes: int, rows: int

@@ -173,10 +173,10 @@ def test_a_failure_that_cannot_be_recorded_is_told(
 
 def test_an_interrupt_keeps_what_is_done(cisray, inputs, tmp_path: Path) -> None:
     """SIGINT in the middle: exit code 130, one sentence, and the same command finishes the run."""
-    # 300,000 bp: 146.5 tiles, 37 shards of 4.
+    # 150,000 bp: 73.2 tiles, 19 shards of 4.
     fasta = tmp_path / "long.fa"
     line = "ACGTTGCAAC" * 6 + "\n"
-    fasta.write_text(">chrA\n" + line * 5_000)
+    fasta.write_text(">chrA\n" + line * 2_500)
     options = inputs.options(tmp_path / "run", "--fasta", fasta, "--tiles-per-shard", 4)
     driver = start(*options)
     commits = tmp_path / "run" / "_commits"
@@ -190,12 +190,12 @@ def test_an_interrupt_keeps_what_is_done(cisray, inputs, tmp_path: Path) -> None
     assert "interrupted" in out
     assert "Traceback" not in out
     done = len(list(commits.glob("*.json")))
-    assert 2 <= done < 37
+    assert 2 <= done < 19
     told = json.loads(cisray(*options, "--plan", "--json").out)
-    assert (told["shards"], told["shards_done"]) == (37, done)
+    assert (told["shards"], told["shards_done"]) == (19, done)
     assert cisray(*options).code == 0
-    # 300,000 / 128 = 2,343.75
-    assert open_run(tmp_path / "run").scan().collect().height == 2_344
+    # 150,000 / 128 = 1,171.9
+    assert open_run(tmp_path / "run").scan().collect().height == 1_172
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def given(text: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[object, 
     fasta = write_genome(folder / "g.fa", {"chr1": text})
     model = write_model(folder / "m.safetensors")
     records = [("chr1", pos, f"rs{pos}", text[pos - 1], "ACGT"["CGTA".index(text[pos - 1])])
-               for pos in range(100, 340, 2)]  # fmt: skip
+               for pos in range(100, 340, 6)]  # fmt: skip
     vcf = write_vcf(folder / "v.vcf", records)
     here = ("--workers", 0, "--threads", 1, "--quiet")
     return ("score", "variants", "--model", model, "--fasta", fasta, "--vcf", vcf, *here)
@@ -78,15 +78,15 @@ def test_a_repeat_that_a_shifted_window_does_not_leave_is_a_reject(
 def test_a_run_keeps_its_shards(cisray, given, tmp_path: Path) -> None:
     """Resumed without saying their size, and with any other that it would choose by itself."""
     options = (*given, "--out", tmp_path / "run")
-    assert cisray(*options, "--rows-per-shard", 30).code == 0
+    assert cisray(*options, "--rows-per-shard", 10).code == 0
     (tmp_path / "run" / "_SUCCESS").unlink()
     (lost,) = (tmp_path / "run" / "_commits").glob("000002.*.json")
     lost.unlink()
     plan = json.loads(cisray(*options, "--plan", "--json", "--threads", 2).out)
-    assert (plan["shards"], plan["shards_done"], plan["rows_left"]) == (4, 3, 30)
+    assert (plan["shards"], plan["shards_done"], plan["rows_left"]) == (4, 3, 10)
     assert cisray(*options).code == 0
     assert lost.exists()
-    other = cisray(*options, "--rows-per-shard", 60)
+    other = cisray(*options, "--rows-per-shard", 20)
     other.assert_one_paragraph("holds another run", "--restart")
 
 
@@ -100,17 +100,17 @@ def test_a_failed_attempt_leaves_nothing_in_the_record_of_checks(
 
     def fail_once(self, alternates_BL):
         calls.append(len(alternates_BL))
-        if len(calls) == 60:
+        if len(calls) == 20:
             raise RuntimeError("a flaky device")
         return whole(self, alternates_BL)
 
     monkeypatch.setattr(DeltaReference, "differences", fail_once)
-    # 120 SNVs, all of them checked.
-    answer = cisray(*given, "--out", tmp_path / "run", "--self-check", 120, "--json")
+    # 40 SNVs, all of them checked.
+    answer = cisray(*given, "--out", tmp_path / "run", "--self-check", 40, "--json")
     assert answer.code == 0, answer.err
-    assert len(calls) > 120
+    assert len(calls) > 40
     told = json.loads(answer.out)["self_check"]
-    assert (told["checked"], told["sampled"], told["unchecked"]) == (120, 120, 0)
+    assert (told["checked"], told["sampled"], told["unchecked"]) == (40, 40, 0)
 
 
 def others(text: str, pos: int) -> list[str]:

@@ -182,9 +182,9 @@ def test_entries_rows_and_sites_are_told(cisray, files: Files, tmp_path: Path) -
     assert "chrA:6,977-9,024" in reject["detail"]
     config = open_run(out).manifest.config
     assert (config["bins"], config["rows"]) == ("of the sites", frame.height)
-    provenance = open_run(out).manifest.provenance["inputs"]
-    assert provenance["sites"] == "sites.bed"
-    assert len(provenance["sites_sha256"]) == 64
+    told = open_run(out).manifest.provenance["files"]
+    assert Path(told["at"]["path"]).name == "sites.bed"
+    assert len(told["at"]["sha256"]) == 64
 
 
 @pytest.mark.parametrize("placement", ["centered", "grid"])

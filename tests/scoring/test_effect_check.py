@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from cisray.genome.reference import Genome
 from cisray.genome.variant import Variant
@@ -36,31 +36,59 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Enformer:
     return load_model(path)
 
 
-@pytest.fixture
-def genome(tmp_path: Path) -> Genome:
-    (tmp_path / "g.fa").write_text(f">chr1\n{TEXT}\n")
-    return Genome.open(tmp_path / "g.fa")
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory: pytest.TempPathFactory) -> Genome:
+    path = tmp_path_factory.mktemp("genome") / "g.fa"
+    path.write_text(f">chr1\n{TEXT}\n")
+    return Genome.open(path)
+
+
+class Remembering(PlainEffects):
+    """Predict no window twice: most checks here are of the same rows."""
+
+    def __init__(self, model: Enformer) -> None:
+        super().__init__(model, model.tracks["human"], device=CPU)
+        self._told: dict[tuple[bytes, range], torch.Tensor] = {}
+
+    def predict(self, codes_L: NDArray[np.uint8], bins: range) -> torch.Tensor:
+        asked = codes_L.tobytes(), bins
+        if asked not in self._told:
+            self._told[asked] = super().predict(codes_L, bins)
+        return self._told[asked].clone()
+
+
+@pytest.fixture(scope="module")
+def plain(tiny: Enformer) -> Remembering:
+    return Remembering(tiny)
 
 
 Distort = Callable[[EffectArrays], EffectArrays]
+Checked = Callable[..., list[EffectDeviation]]
 
 
-def checked(
-    tiny: Enformer,
-    genome: Genome,
-    options: EffectOptions,
-    precision: str = "float32",
-    distort: Distort = lambda seen: seen,
-) -> list[EffectDeviation]:
-    fast = DeltaEffects(tiny, tiny.tracks["human"], device=CPU, precision=precision, batch_size=4)
-    check = EffectCheck(PlainEffects(tiny, tiny.tracks["human"], device=CPU), genome, options)
-    found: dict[int, EffectDeviation] = {}
+@pytest.fixture(scope="module")
+def checked(tiny: Enformer, plain: Remembering, genome: Genome) -> Checked:
+    """Score all rows once for each precision, and check what their statistics are computed from."""
+    scored: dict[object, dict[int, EffectArrays]] = {}
 
-    def watch(row: int, seen: EffectArrays) -> None:
-        found[row] = check.check(ROWS[row], distort(seen))
+    def check(
+        options: EffectOptions,
+        precision: str = "float32",
+        distort: Distort = lambda seen: seen,
+    ) -> list[EffectDeviation]:
+        seen = scored.setdefault((options, precision), {})
+        if not seen:
+            tracks = tiny.tracks["human"]
+            fast = DeltaEffects(tiny, tracks, device=CPU, precision=precision, batch_size=4)
 
-    VariantScorer(fast, genome, options).score(ROWS, watch=watch)
-    return [found[row] for row in range(len(ROWS))]
+            def keep(row: int, arrays: EffectArrays) -> None:
+                seen[row] = copy.deepcopy(arrays)  # they are valid during the call
+
+            VariantScorer(fast, genome, options).score(ROWS, watch=keep)
+        checking = EffectCheck(plain, genome, options)
+        return [checking.check(row, distort(seen[n])) for n, row in enumerate(ROWS)]
+
+    return check
 
 
 def options(**changed) -> EffectOptions:
@@ -75,10 +103,10 @@ def options(**changed) -> EffectOptions:
         options(ensemble=Ensemble(True, (-43, 5)), spread=True),
     ],
 )
-def test_sound_effects_are_within_the_tolerance(how, tiny, genome) -> None:
+def test_sound_effects_are_within_the_tolerance(how, checked) -> None:
     worst: dict[str, float] = {}
     for precision in ("float32", "bfloat16"):
-        found = checked(tiny, genome, how, precision)
+        found = checked(how, precision)
         assert all(deviation.is_within(precision) for deviation in found)
         assert all(deviation.reference.error < 1e-5 for deviation in found)
         worst[precision] = max(deviation.effect.error for deviation in found)
@@ -111,9 +139,9 @@ def another_reference(seen: EffectArrays) -> EffectArrays:
 @pytest.mark.parametrize(
     "distort", [stronger, a_bin_off, one_track_is_another, nothing, another_reference]
 )
-def test_wrong_effects_are_not(distort: Distort, tiny, genome) -> None:
+def test_wrong_effects_are_not(distort: Distort, checked) -> None:
     for precision in ("float32", "bfloat16"):
-        for deviation in checked(tiny, genome, options(), precision, distort):
+        for deviation in checked(options(), precision, distort):
             assert not deviation.is_within(precision)
 
 
@@ -136,8 +164,7 @@ def test_in_float64_the_plain_way_takes_nothing_off(tiny, genome) -> None:
     assert errors[2] < 1e-4
 
 
-def test_another_policy_or_ensemble_is_another_effect(tiny, genome) -> None:
-    plain = PlainEffects(tiny, tiny.tracks["human"], device=CPU)
+def test_another_policy_or_ensemble_is_another_effect(plain, genome) -> None:
     for other, rows in (
         (options(policy=Policy.LEFT), (1, 2)),
         (options(ensemble=Ensemble(True)), range(4)),

@@ -15,12 +15,14 @@ from types import ModuleType
 import pytest
 import store_faults
 import store_runs as bins
+import store_variants as variants
 
 from cisray.errors import RunConflict, RunNotFound, StorageError
 from cisray.store.compact import compact_run
 from cisray.store.files import free_bytes, publish
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.verify import verify_run
 
 pytestmark = pytest.mark.faults
 SCRIPT = Path(store_faults.__file__)
@@ -43,6 +45,8 @@ def check_whole(world: ModuleType, path: Path) -> None:
     assert {str(file) for file in (path / "data").rglob("*") if file.is_file()} == named
     assert not (path / "_staging").exists()
     assert not (path / "_closed").exists()
+    assert (path / "summary.json").exists()
+    assert verify_run(path).problems == ()
 
 
 def check_no_half_rows(world: ModuleType, path: Path) -> None:
@@ -60,6 +64,17 @@ def check_no_half_rows(world: ModuleType, path: Path) -> None:
         assert rows == world.expected_rows()
 
 
+# Both kinds of run are written by the same code: by default each of the two tests that kill at
+# every call has one of them, and the other when it may take long.
+def killed_at_every_call(by_default: str) -> pytest.MarkDecorator:
+    worlds = [
+        pytest.param(world, marks=() if by_default == world.NAME else pytest.mark.slow)
+        for world in (bins, variants)
+    ]
+    return pytest.mark.parametrize("world", worlds, ids=lambda world: world.NAME)
+
+
+@killed_at_every_call("variants")
 def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) -> None:
     run_to_end(world, "whole", tmp_path / "runs")
     killed = sorted((tmp_path / "runs").iterdir())
@@ -72,6 +87,7 @@ def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) 
         check_whole(world, path)
 
 
+@killed_at_every_call("bins")
 def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):

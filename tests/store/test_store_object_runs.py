@@ -86,7 +86,7 @@ def test_a_sealed_run_holds_nothing_but_itself(world, bucket) -> None:
     tops = {name.partition("/")[0] for name in held}
     assert tops == {
         *("_SUCCESS", "_commits", "_lock", "_manifest.parquet", "data", "run.json"),
-        *("tracks.parquet", *world.PLAN_FILES),
+        *("summary.json", "tracks.parquet", *world.PLAN_FILES),
     }
     listed = open_run(bucket).files["path"].to_list()
     assert sorted(listed) == names_below(bucket, "data")

@@ -82,7 +82,7 @@ def test_a_sealed_run_holds_nothing_but_itself(world, tmp_path) -> None:
     world.finish(path)
     assert sorted(os.listdir(path)) == [
         *("_SUCCESS", "_commits", "_lock", "_manifest.parquet", "data"),
-        *sorted([*world.PLAN_FILES, "run.json", "tracks.parquet"]),
+        *sorted([*world.PLAN_FILES, "run.json", "summary.json", "tracks.parquet"]),
     ]
     begun = json.loads((path / "run.json").read_bytes())["begun"]
     assert (path / "_SUCCESS").read_text() == begun

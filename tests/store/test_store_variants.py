@@ -309,7 +309,7 @@ def test_a_restart_leaves_nothing_of_another_kind(tmp_path, first, second) -> No
     assert not {*first.PLAN_FILES} & {file.name for file in path.iterdir()}
     # Killed after the manifest was deleted: what is left of it goes with the next beginning.
     (path / "run.json").unlink()
-    for name in ("_SUCCESS", "_manifest.parquet"):
+    for name in ("_SUCCESS", "_manifest.parquet", "summary.json"):
         (path / name).unlink()
     shutil.rmtree(path / "data")
     shutil.rmtree(path / "_commits")

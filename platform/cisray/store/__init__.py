@@ -19,6 +19,7 @@ what all of them ask of the place that they lie in.
       _failed/           the same of each shard given up, until it is committed after all
       _staging/          BEGUN: files on their way; without this folder nothing can be published
       _manifest.parquet  the data files, once sealed
+      summary.json       how long it took, and on what, once sealed
       _history.jsonl     the records of a run that was compacted, in the place of _commits/
       summary/           groups.json and the table that it names: what was summarised
       _SUCCESS           BEGUN; the run is sealed

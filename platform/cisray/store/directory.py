@@ -30,7 +30,7 @@ _ANY_TIME = {"_lock", "_staging", "tracks.parquet"}
 _BEFORE_RUN_JSON = _ANY_TIME | {table_file(table) for table in PLAN_TABLES}
 _OURS = _ANY_TIME | {
     "run.json", "data", "_commits", "_failed", "_closed", "_manifest.parquet", "_history.jsonl",
-    "summary", "_SUCCESS",
+    "summary", "summary.json", "_SUCCESS",
 }  # fmt: skip
 
 _WAY_OUT = "Bring the file back from a copy, or start again with --restart."
@@ -104,7 +104,7 @@ def clear(layout: RunLayout) -> None:
     tables = _tables_there(layout)
     folder = layout.folder
     folder.remove(layout.success)
-    folder.remove(layout.files)
+    folder.remove(layout.summary, layout.files)
     folder.remove(layout.history)
     folder.shut_out()
     for tree in (layout.summaries, layout.commits, layout.failures, layout.data):

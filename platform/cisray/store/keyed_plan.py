@@ -155,8 +155,7 @@ class KeyedPlan:
     def place(self, shard: int, row: int) -> str:
         """Name a row of a shard as chrom:pos:ref:alt, the position 1-based."""
         entry = self.entries(shard).slice(row, 1).to_pylist()[0]
-        alleles = (_short(entry[name]) for name in ("ref", "alt"))
-        return ":".join((entry["chrom"], str(entry["pos"]), *alleles))
+        return variant_name(*(entry[name] for name in ("chrom", "pos", "ref", "alt")))
 
     def check(self, manifest: RunManifest) -> None:
         """Count entries in against those planned and rejected, and find none of them twice.
@@ -290,6 +289,11 @@ class KeyedPlanWriter:
                 f"shards of a chromosome stand together."
             )
         self._last = last
+
+
+def variant_name(chrom: str, pos: int, ref: str, alt: str) -> str:
+    """Name a variant as people look it up, `pos` 1-based; long alleles are cut."""
+    return ":".join((chrom, str(pos), _short(ref), _short(alt)))
 
 
 def as_keyed(plan: Plan) -> KeyedPlan:

@@ -70,6 +70,11 @@ class RunLayout:
         return "_manifest.parquet"
 
     @property
+    def summary(self) -> str:
+        """How long the run took, once sealed."""
+        return "summary.json"
+
+    @property
     def history(self) -> str:
         """The receipts of a run whose files were compacted since, which name what was there."""
         return "_history.jsonl"

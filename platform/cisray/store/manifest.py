@@ -116,13 +116,20 @@ def manifest_differences(old: RunManifest, new: RunManifest) -> list[str]:
 
     Entries of `config` are told one by one.
     """
-    before, after = _flat(old.identity), _flat(new.identity)
-    absent = "(absent)"
     return [
-        f"{key}: {before.get(key, absent)} there, {after.get(key, absent)} now"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, absent) != after.get(key, absent)
+        f"{field}: {before} there, {after} now"
+        for field, before, after in identity_differences(old, new)
     ]
+
+
+def identity_differences(a: RunManifest, b: RunManifest) -> list[tuple[str, str, str]]:
+    """List each field of the identity in which two runs differ, and what it is in both, as JSON."""
+    in_a, in_b = _flat(a.identity), _flat(b.identity)
+    pairs = (
+        (field, in_a.get(field, "(absent)"), in_b.get(field, "(absent)"))
+        for field in sorted(in_a.keys() | in_b.keys())
+    )
+    return [(field, here, there) for field, here, there in pairs if here != there]
 
 
 def _flat(value: dict[str, JsonValue], prefix: str = "") -> dict[str, str]:

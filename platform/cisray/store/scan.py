@@ -5,7 +5,6 @@ run names are opened, never what happens to lie in a folder, and of those only t
 query can need.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,7 @@ from cisray.store.query import Bounds, RowQuery
 from cisray.store.receipt import read_all_committed
 from cisray.store.seal import is_sealed, list_files
 from cisray.store.tile_plan import as_tiles
+from cisray.store.verify import verify_run
 from cisray.tracks import TrackSet
 
 
@@ -261,25 +261,17 @@ class Run:
         return sum_over(self, intervals, tracks=tracks, how=how, by=by)
 
     def verify(self) -> int:
-        """Read every data file again, compare it with its recorded digest, and count the files.
+        """Read every file again, hold it against what was recorded and owed, and count data files.
 
-        So are the plan and what else the manifest has a digest of. Queries do not: Polars does not
-        check the checksums of pages. Raises StorageError for the first file that is missing or
-        not as it was written.
+        Queries do not: Polars does not check the checksums of pages. Raises StorageError for the
+        first thing that is wrong; `cisray.store.verify` lists all of them.
         """
-        self.plan.check(self.manifest)
-        self._check_sizes(self.files)
-        for name, recorded in self.files.select("path", "sha256").iter_rows():
-            digest = hashlib.sha256()
-            for chunk in self.layout.folder.chunks(name):
-                digest.update(chunk)
-            if digest.hexdigest() != recorded:
-                raise StorageError(
-                    f"{self.layout.tell(name)} is damaged: its sha256 is {digest.hexdigest()}, the "
-                    f"run recorded {recorded}. Bring it back from a copy, or score again into "
-                    f"another --out."
-                )
-        return self.files.height
+        found = verify_run(self.path, allow_unsealed=not self.sealed)
+        if found.problems:
+            first, *others = found.problems
+            more = f" (And {len(others)} more: see cisray runs verify.)" if others else ""
+            raise StorageError(first.message + more)
+        return found.files
 
     def _select_statistics(self, stats: str | Sequence[str] | None) -> list[str] | None:
         known = self.statistics

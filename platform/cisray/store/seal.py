@@ -21,6 +21,7 @@ from cisray.store.manifest import RunManifest
 from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.receipt import Receipt, WrittenFile, read_all_committed
+from cisray.store.summary import RunTimes
 from cisray_schemas.runs import RUN_FILES
 
 NAMED_SHARDS = 20
@@ -64,6 +65,8 @@ def seal_run(
     folder.remove(layout.history)
     folder.remove_tree(layout.summaries)
     publish_files(layout, manifest, files)
+    times = RunTimes.of(manifest, receipts).model_dump_json(indent=2).encode() + b"\n"
+    folder.publish(layout.summary, times, exclusive=False, begun=None)
     folder.remove_tree(layout.failures)
     folder.publish(layout.success, layout.begun.encode(), exclusive=False, begun=None)
     folder.sweep()

@@ -1,0 +1,272 @@
+"""How lists of runs, facts about one, problems and differences look on a terminal.
+
+Knows text; knows nothing of how the results came about.
+"""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import typer
+from pydantic import JsonValue
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from cisray.store.compare import Compared, RunDifference
+from cisray.store.differences import GroupDifference
+from cisray.store.verify import OnFile
+from cisray_jobs import output
+from cisray_jobs.run_facts import ListedRun, RunFacts
+from cisray_jobs.units import counted, duration, size
+from cisray_jobs.verify_job import Verified
+
+_SHOWN_FAILURES = 10
+_SETTINGS_LEFT_OUT = {"statistics", "entries", "scored", "rows", "rejected", "rejects_sha256"}
+
+
+def runs(listed: Sequence[ListedRun], folder: str) -> None:
+    """Print a line for each run."""
+    if not listed:
+        typer.echo(f"No runs in {folder}; --depth looks further down.")
+        return
+    head = ("name", "job", "state", "rows", "size", "created", "model", "genome")
+    lines = [
+        (
+            run.name,
+            run.job,
+            _state_of(run),
+            f"{run.rows:,}",
+            size(run.bytes),
+            run.created,
+            run.model,
+            run.genome,
+        )
+        for run in listed
+    ]
+    _table(head, lines, right={3, 4})
+    for run in listed:
+        if run.damage:
+            typer.echo(_paragraph(f"{run.name}: {run.damage}"))
+
+
+def run(facts: RunFacts) -> None:
+    """Print everything about a run."""
+    lines = {
+        "run": f"{facts.run_id}, {facts.table}",
+        "state": f"{facts.state}: {facts.done:,} of {counted(facts.shards, 'shard')} done",
+        "rows": f"{facts.rows_done:,} of {facts.rows:,}",
+        "files": f"{counted(facts.files, 'file')}, {size(_number(facts.times, 'bytes'))}",
+        "tracks": f"{sum(facts.tracks.values()):,} of head {facts.head}: "
+        + ", ".join(f"{assay} {count:,}" for assay, count in facts.tracks.items()),
+        **({} if facts.statistics is None else {"statistics": ", ".join(facts.statistics)}),
+        **({} if facts.rejected is None else {"rejects": output.rejects(facts.rejected)}),
+        "self-check": f"{facts.self_check.checked:,} checked: {facts.self_check.note}",
+        **_times(facts),
+        **_made_from(facts),
+    }
+    output.facts(facts.path, lines)
+    for failure in facts.failures[:_SHOWN_FAILURES]:
+        attempts = counted(int(str(failure["attempts"])), "attempt")
+        told = f"shard {failure['shard']} failed ({attempts}): {failure['reason']}"
+        typer.echo(_paragraph(told))
+    more = len(facts.failures) - _SHOWN_FAILURES
+    if more > 0:
+        typer.echo(f"  and {counted(more, 'shard')} more failed")
+
+
+def _times(facts: RunFacts) -> dict[str, str]:
+    """Tell times, rate and price, as far as the shards tell of theirs."""
+    sessions = facts.times["sessions"]
+    count = len(sessions) if isinstance(sessions, list) else 0
+    untimed = _number(facts.times, "untimed")
+    missing = f", without those of {counted(int(untimed), 'shard')}" if untimed else ""
+    wall, device, writing = (
+        duration(_number(facts.times, key)) for key in ("wall_s", "device_s", "write_s")
+    )
+    lines = {
+        "time": f"{wall} in {counted(count, 'session')}{missing}",
+        "work": f"devices busy for {device}, writing for {writing}",
+    }
+    if facts.rows_per_second is not None:
+        lines["speed"] = f"{facts.rows_per_second:,.1f} rows a second"
+    if facts.cost is not None and facts.cost_per_million_rows is not None:
+        lines["cost"] = (
+            f"{facts.cost:,.4g} in all, {facts.cost_per_million_rows:,.4g} for a million rows, at "
+            f"{facts.cost_per_hour:g} an hour"
+        )
+    return lines
+
+
+def _made_from(facts: RunFacts) -> dict[str, str]:
+    identity, provenance = facts.identity, facts.provenance
+    config = identity["config"]
+    settings = config if isinstance(config, dict) else {}
+    lines = {
+        "model": str(identity["model_sha256"]),
+        "genome": f"{identity['genome_sha256']} {facts.genome}".rstrip(),
+        **{f"file {name}": path for name, path in _paths(provenance)},
+        "settings": "; ".join(
+            f"{name} {_flat(value)}"
+            for name, value in settings.items()
+            if name not in _SETTINGS_LEFT_OUT and value not in (None, [])
+        ),
+        "mantissa": f"{identity['mantissa_bits']} bits",
+        "created": facts.created,
+    }
+    host, versions = provenance.get("host"), provenance.get("versions")
+    if isinstance(host, dict):
+        memory = host.get("memory_bytes")
+        shown = f", {size(memory)}" if isinstance(memory, int) else ""
+        lines["begun on"] = f"{host.get('name')}: {host.get('cores')} cores of {host.get('cpu')}"
+        lines["begun on"] += f"{shown}{f', {gpus} GPUs' if (gpus := host.get('gpus')) else ''}"
+    if facts.times["hosts"]:
+        hosts, devices = (_flat(facts.times[key]) for key in ("hosts", "devices"))
+        lines["scored on"] = f"{hosts}: {devices}"
+    if isinstance(versions, dict):
+        lines["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items())
+    return lines
+
+
+def _paths(provenance: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
+    files = provenance.get("files")
+    for name, told in files.items() if isinstance(files, dict) else ():
+        if isinstance(told, dict):
+            yield name, str(told.get("path"))
+
+
+@contextmanager
+def file_progress(*, quiet: bool) -> Iterator[OnFile]:
+    """Show on stderr how many files were read, if that is a terminal."""
+    console = Console(stderr=True)
+    shown = Progress(
+        TextColumn("reading files"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=quiet or not console.is_terminal,
+    )
+    with shown:
+        task = shown.add_task("", total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
+def verified(found: Verified) -> None:
+    """Print what was read and everything that is wrong with it."""
+    read = found.read
+    lines = {
+        "run": f"{read.run_id}, {'sealed' if read.sealed else 'not sealed'}",
+        "read": f"{counted(read.files, 'file')} of {counted(read.shards, 'shard')}, "
+        f"{size(read.bytes)}: {read.rows:,} rows, {read.values:,} values",
+    }
+    if found.rescored is not None:
+        again = found.rescored
+        lines["rescored"] = (
+            f"{counted(again.checked, again.unit)} (seed {again.seed}); the largest deviation is "
+            f"{again.worst:.2g} of what is tolerated"
+        )
+    lines["problems"] = f"{len(found.problems):,}" if found.problems else "none"
+    output.facts(f"Verified {read.path}", lines)
+    for number, problem in enumerate(found.problems, start=1):
+        shard = "" if problem.shard is None else f", shard {problem.shard}"
+        told = problem.message.replace(f"{read.path}/", "")
+        typer.echo(_paragraph(f"{number}. {problem.kind}{shard}: {told}"))
+
+
+def difference(found: RunDifference) -> None:
+    """Print in what two runs differ."""
+    typer.echo(f"A  {found.a}")
+    typer.echo(f"B  {found.b}")
+    if found.is_equal:
+        typer.echo("The runs are equal.")
+    elif found.same_values:
+        typer.echo("Rows and values are equal; the runs differ in what they are made from.")
+    for field in found.identity:
+        typer.echo(_paragraph(f"{field.field}: {field.a} in A, {field.b} in B"))
+    _compared("rows", found.rows)
+    _compared("columns", found.columns)
+    if found.groups:
+        head = ("group", "columns", "values", "differing", "missing", "largest", "relative",
+                "correlation")  # fmt: skip
+        _table(head, [_group_line(group) for group in found.groups], right=set(range(1, 8)))
+    for group in found.groups:
+        for one in group.largest:
+            typer.echo(
+                f"  {group.group} {one.place} {one.column}: {_value(one.a)} in A, "
+                f"{_value(one.b)} in B"
+            )
+
+
+def _compared(what: str, found: Compared) -> None:
+    typer.echo(
+        f"{what}: {found.common:,} in both, {found.only_a:,} only in A, {found.only_b:,} only in B"
+    )
+    for side, names, count in (
+        ("A", found.first_only_a, found.only_a),
+        ("B", found.first_only_b, found.only_b),
+    ):
+        if names:
+            more = ", ..." if count > len(names) else ""
+            typer.echo(_paragraph(f"only in {side}: {', '.join(names)}{more}"))
+
+
+def _group_line(group: GroupDifference) -> tuple[str, ...]:
+    lowest = group.lowest_correlation
+    return (
+        group.group,
+        f"{group.columns:,}",
+        f"{group.values:,}",
+        f"{group.differing:,}",
+        f"{group.missing:,}",
+        f"{group.largest_absolute:.3g}",
+        f"{group.largest_relative:.3g}",
+        "" if lowest is None else f"{lowest:.6f} ({group.lowest_in})",
+    )
+
+
+def _state_of(run: ListedRun) -> str:
+    if run.state in ("sealed", "damaged"):
+        return run.state
+    failed = f", {run.failed:,} failed" if run.failed else ""
+    return f"{run.done:,} of {run.shards:,} shards{failed}"
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]], *, right: set[int]) -> None:
+    widths = [max(len(line[at]) for line in (head, *lines)) for at in range(len(head))]
+    for line in (head, *lines):
+        cells = (
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.fill(
+        text,
+        output.WIDTH,
+        initial_indent="  ",
+        subsequent_indent="     ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _value(value: float | None) -> str:
+    return "no value" if value is None else f"{value:.6g}"
+
+
+def _number(told: Mapping[str, JsonValue], key: str) -> float:
+    value = told[key]
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _flat(value: JsonValue) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
