@@ -5,7 +5,7 @@ Knows which options each format takes and how files are named; the writers live 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -220,8 +220,9 @@ class ExportRun(JobConfig):
         final = run_root(self.out)
         with staged_folder(final) as folder:
             rows = _delta().write_delta(run, folder)
-        files = sorted(path for path in final.rglob("*.parquet") if path.is_file())
-        return self._told(run, files, rows, len(run.tracks))
+        written = sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
+        told = self._told(run, sorted(final.iterdir()), rows, len(run.tracks))
+        return replace(told, bytes=written)
 
     def _one_stat(self) -> str:
         if len(self.stats) > 1:

@@ -239,7 +239,8 @@ def test_a_whole_run_as_delta_tables(cisray, run, tmp_path) -> None:
     told = json.loads(cisray(*command, "--json").out)
     assert (told["rows"], told["tracks"], told["format"]) == (95, TRACKS, "delta")
     assert contents(out) == {"sel", "tracks"}
-    assert told["bytes"] == sum(path.stat().st_size for path in out.rglob("*.parquet"))
+    assert told["bytes"] == sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert told["files"] == [str(out / "sel"), str(out / "tracks")]
     found = pl.DataFrame(deltalake.DeltaTable(out / "sel").to_pyarrow_table()).sort(
         "chrom", "start"
     )

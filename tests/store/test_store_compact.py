@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cisray.errors import RunConflict, RunNotFound, StorageError
-from cisray.store import compact
+from cisray.store import compact, directory
 from cisray.store.compact import compact_run, plan_compaction
 from cisray.store.local_folder import LocalFolder
 from cisray.store.rows import Piece
@@ -387,3 +387,17 @@ def test_a_compacted_run_passes_verification_and_damage_of_it_is_named(world, tm
     (path / name).unlink()
     found = verify_run(path).problems
     assert {(problem.kind, problem.file) for problem in found} == {("missing-file", name)}
+
+
+def test_files_from_before_they_told_their_error_are_sound(world, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        told = directory.run_metadata
+        patch.setattr(
+            directory,
+            "run_metadata",
+            lambda *of: {k: v for k, v in told(*of).items() if k != "cisray.max_relative_error"},
+        )
+        world.finish(tmp_path / "run")
+    assert verify_run(tmp_path / "run").problems == ()
+    compact_run(tmp_path / "run")
+    assert verify_run(tmp_path / "run").problems == ()

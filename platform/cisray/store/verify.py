@@ -23,6 +23,7 @@ from cisray.store.directory import (
     read_plan,
     read_tracks,
 )
+from cisray.store.group_summary import read_summary
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout
 from cisray.store.locate import locate
@@ -97,6 +98,7 @@ def verify_run(
                 on_file(checked, len(files))
     problems += _strays(opened, files)
     problems += _summary_problems(opened, receipts or _history(opened, problems))
+    problems += _group_problems(opened)
     return _verification(opened, files, problems)
 
 
@@ -379,6 +381,19 @@ def _summary_problems(opened: _Opened, receipts: Sequence[Receipt]) -> Iterator[
         differs, told = True, f"{path} is damaged ({_first(error)})."
     if differs:
         yield Problem("summary", name, None, f"{told} No value depends on it: remove it.")
+
+
+def _group_problems(opened: _Opened) -> Iterator[Problem]:
+    """Hold the table of summaries of groups of tracks against its record; a run may have none."""
+    layout = opened.layout
+    if not opened.sealed:
+        return
+    try:
+        kept = read_summary(layout)
+        if kept is not None:
+            kept.check(layout)
+    except StorageError as error:
+        yield Problem("summary", layout.summary_record, None, str(error))
 
 
 def _number(name: str) -> int | None:

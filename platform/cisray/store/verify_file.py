@@ -24,6 +24,8 @@ from cisray.store.receipt import WrittenFile
 
 COLUMNS_AT_ONCE = 64
 _ABOUT_THE_RUN = ("cisray.run_id", "cisray.manifest_sha256")
+# Files of before it was told say nothing of it.
+_LATER = {"cisray.max_relative_error"}
 _ABOUT_THE_PLACE = ("cisray.block", "cisray.chrom", "cisray.start", "cisray.end")
 
 
@@ -124,7 +126,8 @@ def _footer(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
         key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for key, value in raw.items()
     }
-    differ = {key for key, value in wanted.notes.items() if found.get(key) != value}
+    asked = wanted.notes.keys() - (_LATER - found.keys())
+    differ = {key for key in asked if found.get(key) != wanted.notes[key]}
     if "cisray.run_id" not in found:
         yield Finding("foreign", "is no data file of a run: its footer does not say of which.")
     elif differ & set(_ABOUT_THE_RUN):

@@ -7,7 +7,7 @@ encoded anew. A table is one block of tracks, committed once.
 import json
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -59,19 +59,25 @@ def _copied(
     run: Run, file: Mapping[str, Any], table: Path, told: tuple[str, ...], partition: list[str]
 ) -> AddAction:
     """Copy a data file, and state it for the log."""
-    source, name = run.layout.file(file["path"]), f"{file['shard']:06d}.parquet"
-    found = digest_copy(source, table / name)
+    source = run.layout.file(file["path"])
+    # The values of a partition stand in the log; Polars takes them from the names of folders.
+    folder = table / PurePosixPath(file["path"]).parent.name if partition else table
+    folder.mkdir(exist_ok=True)
+    copy = folder / f"{file['shard']:06d}.parquet"
+    found = digest_copy(source, copy)
     if found != file["sha256"]:
         raise StorageError(
             f"{source} is damaged: its sha256 is {found}, the run recorded {file['sha256']}. Bring "
             f"it back from a copy, or score again into another --out."
         )
-    return _added(table / name, {key: file[key] for key in partition}, told)
+    return _added(table, copy, {key: file[key] for key in partition}, told)
 
 
-def _added(path: Path, partition: Mapping[str, str], told: tuple[str, ...]) -> AddAction:
+def _added(
+    table: Path, path: Path, partition: Mapping[str, str], told: tuple[str, ...]
+) -> AddAction:
     return AddAction(
-        path=path.name,
+        path=path.relative_to(table).as_posix(),
         size=path.stat().st_size,
         partition_values=dict(partition),
         modification_time=int(time.time() * 1000),
@@ -132,4 +138,4 @@ def _write_tracks(run: Run, table: Path) -> None:
     table.mkdir()
     path = table / f"{TRACKS}.parquet"
     digest_copy(run.layout.file(run.layout.tracks), path)
-    _create(run, table, pq.read_schema(path), [_added(path, {}, ())])
+    _create(run, table, pq.read_schema(path), [_added(table, path, {}, ())])
