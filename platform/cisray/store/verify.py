@@ -23,7 +23,6 @@ from cisray.store.directory import (
     read_plan,
     read_tracks,
 )
-from cisray.store.group_summary import read_summary
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout
 from cisray.store.locate import locate
@@ -33,7 +32,7 @@ from cisray.store.problems import AGAIN, Problem, Verification
 from cisray.store.receipt import Receipt, WrittenFile, read_receipts
 from cisray.store.run import block_schemas
 from cisray.store.seal import is_sealed, list_files
-from cisray.store.summary import RunTimes
+from cisray.store.verify_derived import group_problems, times_problems
 from cisray.store.verify_file import Wanted, check_file
 
 OnFile = Callable[[int, int], None]
@@ -97,8 +96,11 @@ def verify_run(
             if on_file is not None:
                 on_file(checked, len(files))
     problems += _strays(opened, files)
-    problems += _summary_problems(opened, receipts or _history(opened, problems))
-    problems += _group_problems(opened)
+    if opened.sealed and opened.plan is not None:
+        told = receipts or _history(opened, problems)
+        problems += times_problems(layout, manifest, opened.plan, told)
+    if opened.sealed:
+        problems += group_problems(layout)
     return _verification(opened, files, problems)
 
 
@@ -361,39 +363,6 @@ def _history(opened: _Opened, problems: list[Problem]) -> list[Receipt]:
     except StorageError as error:
         problems.append(Problem("record", opened.layout.history, None, str(error)))
         return []
-
-
-def _summary_problems(opened: _Opened, receipts: Sequence[Receipt]) -> Iterator[Problem]:
-    """Compare the summary with what the records add up to; a run may have none.
-
-    Without all records there is nothing to compare it with.
-    """
-    name = opened.layout.summary
-    path, text = opened.layout.tell(name), opened.layout.folder.read(name)
-    complete = opened.plan is not None and len(receipts) == len(opened.plan.spans)
-    if not (opened.sealed and complete) or text is None:
-        return
-    try:
-        kept = RunTimes.model_validate_json(text)
-        differs = kept != RunTimes.of(opened.manifest, receipts)
-        told = f"{path} is not what the records add up to."
-    except ValidationError as error:
-        differs, told = True, f"{path} is damaged ({_first(error)})."
-    if differs:
-        yield Problem("summary", name, None, f"{told} No value depends on it: remove it.")
-
-
-def _group_problems(opened: _Opened) -> Iterator[Problem]:
-    """Hold the table of summaries of groups of tracks against its record; a run may have none."""
-    layout = opened.layout
-    if not opened.sealed:
-        return
-    try:
-        kept = read_summary(layout)
-        if kept is not None:
-            kept.check(layout)
-    except StorageError as error:
-        yield Problem("summary", layout.summary_record, None, str(error))
 
 
 def _number(name: str) -> int | None:
