@@ -5,13 +5,14 @@ Knows which options each format takes and how files are named; the writers live 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import field_validator
 
-from cisray.errors import ConfigError
+from cisray.errors import ConfigError, MissingExtra
 from cisray.genome.reference import Genome
 from cisray.store.export.bedgraph import write_bedgraph
 from cisray.store.export.bigwig import write_bigwig
@@ -21,7 +22,7 @@ from cisray.store.export.figure import Caption, draw_saturation
 from cisray.store.export.hdf5 import write_hdf5
 from cisray.store.export.runs import Format, check_format, genome_tracks_of, scores_of
 from cisray.store.export.saturation import choose_region, saturation_map
-from cisray.store.export.staging import staged
+from cisray.store.export.staging import staged, staged_folder
 from cisray.store.export.text import index_suffix
 from cisray.store.export.vcf import MOST_COLUMNS, write_vcf
 from cisray.store.place import run_root
@@ -38,6 +39,7 @@ _ENDINGS: Mapping[Format, tuple[str, ...]] = {
     "bedgraph": (".bedgraph.gz", ".bedgraph", ".bg.gz", ".bg"),
     "png": (".png",),
     "svg": (".svg",),
+    "delta": (),
 }
 _OPTIONS: Mapping[Format, tuple[str, ...]] = {
     "vcf": ("fasta", "stats"),
@@ -46,8 +48,11 @@ _OPTIONS: Mapping[Format, tuple[str, ...]] = {
     "bedgraph": ("fasta",),
     "png": ("stats",),
     "svg": ("stats",),
+    "delta": (),
 }
 _NOT_FOR_ALL = ("fasta", "stats", "sar", "float16")
+_NOT_FOR_WHOLE_RUNS = ("tracks", "region", "overwrite")
+_DELTA = "cisray.store.export.delta"
 _TRACK_WRITERS: Mapping[Format, Callable[[GenomeTracks, str, Path], int]] = {
     "bigwig": write_bigwig,
     "bedgraph": write_bedgraph,
@@ -103,6 +108,8 @@ class ExportRun(JobConfig):
             return self._export_tracks(run)
         if self.format in ("png", "svg"):
             return self._export_figure(run)
+        if self.format == "delta":
+            return self._export_delta(run)
         return self._export_scores(run)
 
     def _check_options(self) -> None:
@@ -203,6 +210,20 @@ class ExportRun(JobConfig):
             )
         return self._told(run, [final], shown.substitutions, len(scores.labels))
 
+    def _export_delta(self, run: Run) -> Exported:
+        for option in _NOT_FOR_WHOLE_RUNS:
+            if getattr(self, option):
+                raise ConfigError(
+                    f"--{option} means nothing with --format delta: its tables are the files of "
+                    f"the whole run, in a new folder."
+                )
+        final = run_root(self.out)
+        with staged_folder(final) as folder:
+            rows = _delta().write_delta(run, folder)
+        written = sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
+        told = self._told(run, sorted(final.iterdir()), rows, len(run.tracks))
+        return replace(told, bytes=written)
+
     def _one_stat(self) -> str:
         if len(self.stats) > 1:
             raise ConfigError(
@@ -229,6 +250,16 @@ class ExportRun(JobConfig):
             rows=rows,
             tracks=tracks,
         )
+
+
+def _delta() -> Any:
+    """Import what Delta tables need, which nothing else does."""
+    try:
+        return import_module(_DELTA)
+    except ImportError:
+        raise MissingExtra(
+            "--format delta needs the package deltalake: pip install 'cisray[delta]'."
+        ) from None
 
 
 def _with_index(path: Path, lengths: Mapping[str, int]) -> list[Path]:

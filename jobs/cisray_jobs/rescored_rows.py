@@ -172,7 +172,8 @@ def told(run: Run, shard: int, column: str, share: float, text: str) -> Found:
         for block, members in run.blocks.items()
         if track in run.tracks.select(members).columns
     )
-    files = run.files.filter(pl.col("shard") == shard, pl.col("block") == block)
+    holds = pl.lit(shard).is_between(pl.col("shard"), pl.col("last_shard"))
+    files = run.files.filter(holds, pl.col("block") == block)
     place = str(files["path"][0])
     message = f"{run.layout.tell(place)}: {text} {AGAIN}"
     return Found(share, (Problem("rescored", place, shard, message),))

@@ -18,7 +18,7 @@ from cisray.store.failure import ShardFailureRecord, read_failures
 from cisray.store.folder import Folder
 from cisray.store.layout import RunLayout
 from cisray.store.locate import locate
-from cisray.store.receipt import read_all_committed
+from cisray.store.receipt import read_receipts
 from cisray.store.scan import Run, open_run
 from cisray.store.summary import RunTimes
 from cisray_jobs.checks import SelfCheckSummary, summarise
@@ -126,7 +126,7 @@ def _listed(layout: RunLayout) -> ListedRun:
     try:
         run = open_run(path, allow_unsealed=True)
         rows, size = run.plan.rows, int(run.files["bytes"].sum())
-        done, owed = run.files["shard"].n_unique(), len(run.plan.spans)
+        done, owed = len(run.shards), len(run.plan.spans)
         state = _state(run, failures)
         if run.sealed:
             require_complete(layout)
@@ -162,7 +162,7 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
     """
     run = open_run(path, allow_unsealed=True)
     manifest = run.manifest
-    receipts = read_all_committed(run.layout, run.plan.spans)
+    receipts = read_receipts(run.layout, run.plan.spans, sealed=run.sealed)
     failures = read_failures(run.layout)
     times = RunTimes.of(manifest, receipts)
     price = None if cost_per_hour is None else times.cost_per_million_rows(cost_per_hour)

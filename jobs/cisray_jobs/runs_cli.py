@@ -202,15 +202,18 @@ def runs_rerun(
 def runs_export(
     run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
     form: Annotated[
-        Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"],
+        Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg", "delta"],
         typer.Option(
             "--format",
             help="bigwig, bedgraph (genome runs); vcf, hdf5 (variants, saturation); png, svg: "
-            "letters and heat map of one region (saturation).",
+            "letters and heat map of one region (saturation); delta: tables of the whole run.",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="File to write; a folder for bigwig and bedgraph of many tracks.")
+        Path,
+        typer.Option(
+            help="File to write; a folder for delta, and bigwig and bedgraph of many tracks."
+        ),
     ],
     tracks: Annotated[
         list[str] | None,

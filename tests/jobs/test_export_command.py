@@ -3,10 +3,12 @@
 import gzip
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
+import polars as pl
 import pybigtools
 import pysam
 import pytest
@@ -228,3 +230,32 @@ def test_saturation_as_figures(cisray, scored, tmp_path) -> None:
     two = cisray(*command, "svg", "--out", tmp_path / "y.svg", "--stats", "SAD,D2")
     two.assert_one_paragraph("one statistic", "SAD, D2")
     assert not (tmp_path / "y.svg").exists()
+
+
+def test_a_whole_run_as_delta_tables(cisray, run, tmp_path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    out = tmp_path / "tables"
+    command = ("runs", "export", run, "--format", "delta", "--out", out)
+    told = json.loads(cisray(*command, "--json").out)
+    assert (told["rows"], told["tracks"], told["format"]) == (95, TRACKS, "delta")
+    assert contents(out) == {"sel", "tracks"}
+    assert told["bytes"] == sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    assert told["files"] == [str(out / "sel"), str(out / "tracks")]
+    found = pl.DataFrame(deltalake.DeltaTable(out / "sel").to_pyarrow_table()).sort(
+        "chrom", "start"
+    )
+    owed = open_run(run).scan().collect().drop("end").with_columns(pl.col("chrom").cast(pl.String))
+    assert found.select(owed.columns).equals(owed.sort("chrom", "start"))
+    cisray(*command).assert_one_paragraph(str(out), "exists already")
+    for option in (("--tracks", "0"), ("--region", "chrA"), ("--overwrite",)):
+        answer = cisray(*command[:-1], tmp_path / "other", *option)
+        answer.assert_one_paragraph(option[0], "the files of the whole run")
+    assert contents(tmp_path) == {"tables"}
+
+
+def test_delta_needs_its_extra(cisray, run, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "deltalake", None)
+    monkeypatch.delitem(sys.modules, "cisray.store.export.delta", raising=False)
+    answer = cisray("runs", "export", run, "--format", "delta", "--out", tmp_path / "tables")
+    answer.assert_one_paragraph("pip install 'cisray[delta]'")
+    assert contents(tmp_path) == set()

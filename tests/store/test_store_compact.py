@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cisray.errors import RunConflict, RunNotFound, StorageError
-from cisray.store import compact
+from cisray.store import compact, directory
 from cisray.store.compact import compact_run, plan_compaction
 from cisray.store.local_folder import LocalFolder
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
+from cisray.store.verify import verify_run
 from cisray_schemas import RUN_FILES
 
 
@@ -368,3 +369,35 @@ def test_lists_of_files_from_before_compaction_are_read(world, tmp_path) -> None
     compact_run(path)
     assert world.rows_of(path) == world.expected_rows()
     assert pq.read_table(path / "_manifest.parquet").schema.names == RUN_FILES.schema.names
+
+
+def test_a_compacted_run_passes_verification_and_damage_of_it_is_named(world, tmp_path) -> None:
+    path = tmp_path / "run"
+    world.finish(path)
+    compact_run(path)
+    sound = verify_run(path)
+    assert sound.problems == ()
+    assert sound.rows == open_run(path).plan.rows
+    joined = open_run(path).files.filter(pl.col("last_shard") > pl.col("shard"))
+    name = joined["path"][0]
+    whole = (path / name).read_bytes()
+    at = len(whole) // 2
+    (path / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert name in {problem.file for problem in verify_run(path).problems}
+    (path / name).unlink()
+    found = verify_run(path).problems
+    assert {(problem.kind, problem.file) for problem in found} == {("missing-file", name)}
+
+
+def test_files_from_before_they_told_their_error_are_sound(world, tmp_path, monkeypatch) -> None:
+    with monkeypatch.context() as patch:
+        told = directory.run_metadata
+        patch.setattr(
+            directory,
+            "run_metadata",
+            lambda *of: {k: v for k, v in told(*of).items() if k != "cisray.max_relative_error"},
+        )
+        world.finish(tmp_path / "run")
+    assert verify_run(tmp_path / "run").problems == ()
+    compact_run(tmp_path / "run")
+    assert verify_run(tmp_path / "run").problems == ()

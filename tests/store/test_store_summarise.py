@@ -24,6 +24,7 @@ from cisray.store.group_summary import strongest_of_groups
 from cisray.store.queries import top
 from cisray.store.scan import Run, open_run
 from cisray.store.summarise import summarise_run
+from cisray.store.verify import verify_run
 
 # Tracks 3 and 8 are CAGE, 5 is CHIP, 13 DNASE; blocks are 3, 8 and 5, 13.
 ASSAYS = {"CAGE": [3, 8], "CHIP": [5], "DNASE": [13]}
@@ -184,6 +185,12 @@ def test_a_restart_and_a_new_seal_take_it_away(run) -> None:
 
 def test_a_damaged_table_is_told(run) -> None:
     told = summarise_run(run)
+    assert verify_run(run).problems == ()
+    content = bytearray((run / told.file).read_bytes())
+    content[20] ^= 1
+    (run / told.file).write_bytes(content)
+    (problem,) = verify_run(run).problems
+    assert (problem.kind, "its sha256 is" in problem.message) == ("summary", True)
     (run / told.file).write_bytes(b"PAR1")
     with pytest.raises(StorageError, match=r"groups\..*recorded .* cisray runs summarise"):
         open_run(run).summary()

@@ -367,6 +367,7 @@ def test_files_say_where_they_come_from(tmp_path) -> None:
         "cisray.statistics": "SAD,logSAD",
         "cisray.bin": "128",
         "cisray.mantissa_bits": "23",
+        "cisray.max_relative_error": "0.0",
         "cisray.model_sha256": "ab" * 32,
         "cisray.genome": "toy.fa",
         "cisray.genome_sha256": "cd" * 32,

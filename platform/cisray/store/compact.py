@@ -269,9 +269,9 @@ def _rows(
             if found != file["sha256"]:
                 raise pa.ArrowInvalid(f"its sha256 is {found}, the run recorded {file['sha256']}")
             opened = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
-            there = [(field.name, field.type) for field in opened.schema_arrow]
-            if there != [(field.name, field.type) for field in schema]:
-                raise pa.ArrowInvalid(f"its columns are {opened.schema_arrow.names[:9]} ...")
+            there = opened.schema_arrow
+            if (there.names, there.types) != (schema.names, schema.types):
+                raise pa.ArrowInvalid(f"its columns are {there.names[:9]} ...")
             for group in range(opened.num_row_groups):
                 yield opened.read_row_group(group).cast(schema)
         except (OSError, pa.ArrowInvalid) as error:

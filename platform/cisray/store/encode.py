@@ -145,14 +145,18 @@ def encode_pieces(
 
 def _in_groups(pieces: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:
     """Cut pieces anew, into tables of so many rows and a last one of fewer, or none."""
-    held = schema.empty_table()
+    held: list[pa.Table] = [schema.empty_table()]
+    count = 0
     for piece in pieces:
-        held = pa.concat_tables([held, piece])
-        while held.num_rows > rows:
-            yield held.slice(0, rows).combine_chunks()
-            held = held.slice(rows)
+        held.append(piece)
+        count += piece.num_rows
+        # Joined when there is a group of them: each joining handles all pieces of all columns.
+        while count > rows:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, rows).combine_chunks()
+            held, count = [whole.slice(rows)], count - rows
     # Pages are cut at the ends of chunks too.
-    yield held.combine_chunks()
+    yield pa.concat_tables(held).combine_chunks()
 
 
 def encode_small(table: pa.Table, metadata: Mapping[str, str]) -> pa.Buffer:

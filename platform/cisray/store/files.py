@@ -6,6 +6,7 @@ own name: a reader, or a process that starts after a crash, never sees a part of
 """
 
 import errno
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -44,6 +45,22 @@ def publish_copy(source: StoredFile, final: Path, *, staging: Path) -> None:
     if size is None:
         raise StorageError(f"cannot read {source}: there is no such file. Mend that first.")
     _publish(lambda copy: copy.writelines(source.chunks()), size, final, staging, False)
+
+
+def digest_copy(source: StoredFile, copy: Path) -> str:
+    """Copy a file of any size to a new name on the disk, flushed; give its SHA-256, hexadecimal.
+
+    Raises OSError, and what the source raises.
+    """
+    digest = hashlib.sha256()
+
+    def write(stream: BinaryIO) -> None:
+        for chunk in source.chunks():
+            digest.update(chunk)
+            stream.write(chunk)
+
+    _write_flushed(write, copy)
+    return digest.hexdigest()
 
 
 def _publish(

@@ -5,6 +5,7 @@ file, its size and its digest, and replaces the one before in one step: a file t
 counts for nothing, nor does the record of another beginning of the run.
 """
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,12 +45,27 @@ class GroupSummary(BaseModel):
 
     def scan(self, layout: RunLayout, chroms: pl.Enum) -> pl.LazyFrame:
         """Query the table. Raises StorageError when it is missing or not of the recorded size."""
+        self._check_size(layout)
+        return layout.file(self.path).scan().with_columns(pl.col("chrom").cast(chroms))
+
+    def check(self, layout: RunLayout) -> None:
+        """Read the table again. Raises StorageError when it is not as it was recorded."""
+        self._check_size(layout)
+        digest = hashlib.sha256()
+        for chunk in layout.folder.chunks(self.path):
+            digest.update(chunk)
+        if digest.hexdigest() != self.sha256:
+            raise StorageError(
+                f"{layout.tell(self.path)} is damaged: its sha256 is {digest.hexdigest()}, its "
+                f"record says {self.sha256}. {_AGAIN}"
+            )
+
+    def _check_size(self, layout: RunLayout) -> None:
         if layout.folder.sizes_of([self.path]) != {self.path: self.bytes}:
             raise StorageError(
                 f"{layout.tell(self.path)} is missing or is not of the recorded {self.bytes:,} "
                 f"bytes. {_AGAIN}"
             )
-        return layout.file(self.path).scan().with_columns(pl.col("chrom").cast(chroms))
 
 
 def value_column(statistic: str, group: str) -> str:

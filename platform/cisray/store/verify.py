@@ -16,17 +16,23 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from cisray.errors import CisrayError, CoordinateError, RunIncomplete, StorageError
-from cisray.store.directory import data_metadata, read_manifest, read_plan, read_table, read_tracks
+from cisray.store.directory import (
+    data_metadata,
+    read_files,
+    read_manifest,
+    read_plan,
+    read_tracks,
+)
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout
 from cisray.store.locate import locate
 from cisray.store.manifest import RunManifest
 from cisray.store.plan import Plan, ShardSpan
 from cisray.store.problems import AGAIN, Problem, Verification
-from cisray.store.receipt import Receipt, WrittenFile
+from cisray.store.receipt import Receipt, WrittenFile, read_receipts
 from cisray.store.run import block_schemas
 from cisray.store.seal import is_sealed, list_files
-from cisray.store.summary import RunTimes
+from cisray.store.verify_derived import group_problems, times_problems
 from cisray.store.verify_file import Wanted, check_file
 
 OnFile = Callable[[int, int], None]
@@ -36,20 +42,28 @@ _NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A data file that something names: a commit record, or else the list of files."""
+    """A data file that something names: a commit record, or else the list of files.
+
+    It holds the rows of the shards `shard` to `last_shard`: of one, unless it was compacted.
+    """
 
     shard: int
+    last_shard: int
     attempt: str
     file: WrittenFile
 
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """The parts of a run as far as they can be read: None stands for what cannot."""
+    """The parts of a run as far as they can be read: None stands for what cannot.
+
+    Of a run that was `compacted` the list of files alone says what there is.
+    """
 
     layout: RunLayout
     manifest: RunManifest
     sealed: bool
+    compacted: bool
     plan: Plan | None
     schemas: Mapping[str, pa.Schema] | None
 
@@ -74,15 +88,19 @@ def verify_run(
     files = _files(opened, receipts, problems)
     problems += _absent(opened, receipts, files, allow_unsealed=allow_unsealed)
     checked = 0
-    for shard, group in groupby(files, key=lambda entry: entry.shard):
-        keys = _keys(opened, shard, problems)
+    for shards, group in groupby(files, key=lambda entry: (entry.shard, entry.last_shard)):
+        keys = _keys(opened, range(shards[0], shards[1] + 1), problems)
         for entry in group:
             problems += check_file(layout, _wanted(opened, entry, keys))
             checked += 1
             if on_file is not None:
                 on_file(checked, len(files))
     problems += _strays(opened, files)
-    problems += _summary_problems(opened, receipts)
+    if opened.sealed and opened.plan is not None:
+        told = receipts or _history(opened, problems)
+        problems += times_problems(layout, manifest, opened.plan, told)
+    if opened.sealed:
+        problems += group_problems(layout)
     return _verification(opened, files, problems)
 
 
@@ -133,12 +151,16 @@ def _open(layout: RunLayout, manifest: RunManifest, problems: list[Problem]) -> 
         if name not in text:
             text = f"{layout.tell(name)} is damaged: {text} {AGAIN}"
         problems.append(Problem("tracks", name, None, text))
-    return _Opened(layout, manifest, is_sealed(layout), plan, schemas)
+    sealed = is_sealed(layout)
+    return _Opened(layout, manifest, sealed, sealed and layout.has(layout.history), plan, schemas)
 
 
 def _receipts(opened: _Opened, problems: list[Problem]) -> list[Receipt]:
     """Read every commit record, and keep those that are of this run and of the shard they name."""
-    receipts, layout = [], opened.layout
+    receipts: list[Receipt] = []
+    layout = opened.layout
+    if opened.compacted:
+        return receipts  # what they say of files is of before
     for name in sorted(filter(layout.owns, layout.folder.below(layout.commits))):
         try:
             receipt = Receipt.model_validate_json(layout.folder.read(name) or b"")
@@ -201,7 +223,7 @@ def _as_owed(opened: _Opened, span: ShardSpan | None, file: WrittenFile) -> dict
 def _files(opened: _Opened, receipts: Sequence[Receipt], problems: list[Problem]) -> list[Counted]:
     """List every data file that a record names, or the list of files; in the order of shards."""
     files = {
-        (receipt.shard, file.path): Counted(receipt.shard, receipt.attempt, file)
+        (receipt.shard, file.path): Counted(receipt.shard, receipt.shard, receipt.attempt, file)
         for receipt in receipts
         for file in receipt.files
     }
@@ -210,7 +232,7 @@ def _files(opened: _Opened, receipts: Sequence[Receipt], problems: list[Problem]
             file = WrittenFile.model_validate(
                 {name: row[name] for name in WrittenFile.model_fields}
             )
-            entry = Counted(row["shard"], row["attempt"], file)
+            entry = Counted(row["shard"], row["last_shard"], row["attempt"], file)
             files.setdefault((entry.shard, file.path), entry)
     owners = defaultdict(list)
     for shard, path in files:
@@ -230,7 +252,7 @@ def _listed(
     name = opened.layout.files
     path = opened.layout.tell(name)
     try:
-        listed: list[dict[str, Any]] = read_table(opened.layout.file(name)).to_pylist()
+        listed: list[dict[str, Any]] = read_files(opened.layout).to_pylist()
         expected = list_files(list(receipts)).to_pylist()
         by_path = {(row["shard"], row["path"]): row for row in listed}
     except (StorageError, KeyError) as error:
@@ -260,7 +282,9 @@ def _absent(
 ) -> Iterator[Problem]:
     """Name shards without a record, and a run that is not sealed."""
     recorded = {receipt.shard for receipt in receipts}
-    named = {entry.shard for entry in files}
+    named = {shard for entry in files for shard in range(entry.shard, entry.last_shard + 1)}
+    if opened.compacted:
+        recorded = named
     owed = list(opened.plan.spans) if opened.plan is not None else []
     missing = [shard for shard in owed if shard not in recorded]
     root = opened.layout.root
@@ -290,24 +314,30 @@ def _not_sealed(opened: _Opened, missing: Sequence[int]) -> str:
     )
 
 
-def _keys(opened: _Opened, shard: int, problems: list[Problem]) -> pa.Table | None:
-    if opened.plan is None or shard not in opened.plan.spans:
+def _keys(opened: _Opened, shards: range, problems: list[Problem]) -> pa.Table | None:
+    """Read what the shards of a file owe, those between them that owe nothing left out."""
+    plan = opened.plan
+    owing = [shard for shard in shards if plan is not None and shard in plan.spans]
+    if plan is None or not owing:
         return None
     try:
-        return opened.plan.keys(shard)
+        return pa.concat_tables([plan.keys(shard) for shard in owing])
     except StorageError as error:
         name = kind_of(opened.manifest).tables[0].name + ".parquet"
-        problems.append(Problem("plan", name, shard, str(error)))
+        problems.append(Problem("plan", name, shards[0], str(error)))
         return None
 
 
 def _wanted(opened: _Opened, entry: Counted, keys: pa.Table | None) -> Wanted:
     """State what a file must be, as far as the parts of the run can be read."""
     file = entry.file
-    span = opened.plan.spans.get(entry.shard) if opened.plan is not None else None
+    span = None
+    if opened.plan is not None and entry.shard == entry.last_shard:
+        span = opened.plan.spans.get(entry.shard)
     span = span or ShardSpan(entry.shard, file.chrom, file.start, file.end, file.n_rows)
     return Wanted(
         shard=entry.shard,
+        last_shard=entry.last_shard,
         file=file,
         notes=data_metadata(opened.manifest, file.block, span),
         schema=(opened.schemas or {}).get(file.block),
@@ -334,24 +364,15 @@ def _strays(opened: _Opened, files: Iterable[Counted]) -> Iterator[Problem]:
             yield Problem("stray", name, _number(name), text)
 
 
-def _summary_problems(opened: _Opened, receipts: Sequence[Receipt]) -> Iterator[Problem]:
-    """Compare the summary with what the records add up to; a run may have none.
-
-    Without all records there is nothing to compare it with.
-    """
-    name = opened.layout.summary
-    path, text = opened.layout.tell(name), opened.layout.folder.read(name)
-    complete = opened.plan is not None and len(receipts) == len(opened.plan.spans)
-    if not (opened.sealed and complete) or text is None:
-        return
+def _history(opened: _Opened, problems: list[Problem]) -> list[Receipt]:
+    """Read the records of before a compaction, for what they say of times."""
+    if not opened.compacted or opened.plan is None:
+        return []
     try:
-        kept = RunTimes.model_validate_json(text)
-        differs = kept != RunTimes.of(opened.manifest, receipts)
-        told = f"{path} is not what the records add up to."
-    except ValidationError as error:
-        differs, told = True, f"{path} is damaged ({_first(error)})."
-    if differs:
-        yield Problem("summary", name, None, f"{told} No value depends on it: remove it.")
+        return read_receipts(opened.layout, opened.plan.spans, sealed=True)
+    except StorageError as error:
+        problems.append(Problem("record", opened.layout.history, None, str(error)))
+        return []
 
 
 def _number(name: str) -> int | None:

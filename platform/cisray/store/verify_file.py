@@ -24,6 +24,8 @@ from cisray.store.receipt import WrittenFile
 
 COLUMNS_AT_ONCE = 64
 _ABOUT_THE_RUN = ("cisray.run_id", "cisray.manifest_sha256")
+# Files of before it was told say nothing of it.
+_LATER = {"cisray.max_relative_error"}
 _ABOUT_THE_PLACE = ("cisray.block", "cisray.chrom", "cisray.start", "cisray.end")
 
 
@@ -37,6 +39,7 @@ class Wanted:
     """
 
     shard: int
+    last_shard: int
     file: WrittenFile
     notes: Mapping[str, str]
     schema: pa.Schema | None
@@ -44,6 +47,17 @@ class Wanted:
     mantissa_bits: int
     plan: Plan | None
     keys: pa.Table | None
+
+    def place(self, row: int) -> str:
+        """Name a row that is owed; of a compacted file it is one of some shard among several."""
+        plan = self.plan
+        for shard in range(self.shard, self.last_shard + 1):
+            span = plan.spans.get(shard) if plan is not None else None
+            if plan is not None and span is not None:
+                if row < span.rows:
+                    return plan.place(shard, row)
+                row -= span.rows
+        return f"row {row}"
 
 
 def check_file(layout: RunLayout, wanted: Wanted) -> Iterator[Problem]:
@@ -102,7 +116,7 @@ def _contents(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
     if wanted.keys is not None and wanted.plan is not None:
         found = opened.read(wanted.keys.column_names).cast(wanted.keys.schema)
         if not found.equals(wanted.keys):
-            yield from _key_findings(found, wanted.keys, wanted.plan, wanted.shard)
+            yield from _key_findings(found, wanted.keys, wanted)
     yield from _Values(wanted, list(schema)[wanted.key_columns :]).findings(opened)
 
 
@@ -112,7 +126,8 @@ def _footer(opened: pq.ParquetFile, wanted: Wanted) -> Iterator[Finding]:
         key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
         for key, value in raw.items()
     }
-    differ = {key for key, value in wanted.notes.items() if found.get(key) != value}
+    asked = wanted.notes.keys() - (_LATER - found.keys())
+    differ = {key for key in asked if found.get(key) != wanted.notes[key]}
     if "cisray.run_id" not in found:
         yield Finding("foreign", "is no data file of a run: its footer does not say of which.")
     elif differ & set(_ABOUT_THE_RUN):
@@ -170,11 +185,11 @@ def _columns(opened: pq.ParquetFile, schema: pa.Schema, shard: int) -> Iterator[
         )
 
 
-def _key_findings(found: pa.Table, owed: pa.Table, plan: Plan, shard: int) -> Iterator[Finding]:
+def _key_findings(found: pa.Table, owed: pa.Table, wanted: Wanted) -> Iterator[Finding]:
     """Say in which way rows are not those owed: lost, of elsewhere, twice, or out of order."""
-    names = owed.column_names
-    wanted = _counted(owed, "owed").with_row_index("row")
-    counts = wanted.join(_counted(found, "there"), on=names, how="full", coalesce=True)
+    names, shard = owed.column_names, wanted.shard
+    asked = _counted(owed, "owed").with_row_index("row")
+    counts = asked.join(_counted(found, "there"), on=names, how="full", coalesce=True)
     counts = counts.with_columns(pl.col("owed", "there").fill_null(0))
     lost = counts.filter(pl.col("there") < pl.col("owed")).sort("first")
     twice = counts.filter(pl.col("there") > pl.col("owed"), pl.col("owed") > 0).sort("first")
@@ -182,12 +197,12 @@ def _key_findings(found: pa.Table, owed: pa.Table, plan: Plan, shard: int) -> It
     size = f"({found.num_rows:,} rows, {owed.num_rows:,} owed)"
     if lost.height:
         number = int((lost["owed"] - lost["there"]).sum())
-        first = plan.place(shard, lost["first"][0])
+        first = wanted.place(lost["first"][0])
         text = f"lacks {number:,} rows of shard {shard} {size}, the first one at {first}."
         yield Finding("missing-rows", text)
     if twice.height:
         number = int((twice["there"] - twice["owed"]).sum())
-        first = plan.place(shard, twice["first"][0])
+        first = wanted.place(twice["first"][0])
         text = f"holds {number:,} rows of shard {shard} once too often {size}, the first one at "
         yield Finding("duplicate-rows", f"{text}{first}.")
     if others.height:
@@ -198,7 +213,7 @@ def _key_findings(found: pa.Table, owed: pa.Table, plan: Plan, shard: int) -> It
         pairs = enumerate(zip(found.to_pylist(), owed.to_pylist(), strict=True))
         at = next(number for number, (there, wanted_row) in pairs if there != wanted_row)
         text = f"holds the rows of shard {shard} out of order: row {at} is not "
-        yield Finding("row-order", f"{text}{plan.place(shard, at)}.")
+        yield Finding("row-order", f"{text}{wanted.place(at)}.")
 
 
 def _counted(keys: pa.Table, name: str) -> pl.DataFrame:
@@ -240,7 +255,7 @@ class _Values:
         if wanted.plan is None or wanted.keys is None or row >= wanted.keys.num_rows:
             place = f"in row {row}"
         else:
-            place = f"at {wanted.plan.place(wanted.shard, row)}"
+            place = f"at {wanted.place(row)}"
         return (
             f"holds {tally.number:,} values that {what}, the first one in column {tally.column} "
             f"{place} (shard {wanted.shard})."

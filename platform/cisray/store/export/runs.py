@@ -14,12 +14,12 @@ from cisray.store.manifest import RunManifest
 from cisray.store.scan import Run
 from cisray.version import __version__
 
-Format = Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg"]
+Format = Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg", "delta"]
 _FORMATS: Mapping[str, tuple[Format, ...]] = {
-    "cisray.genome_tracks": ("bigwig", "bedgraph"),
-    "cisray.variant_scores": ("vcf", "hdf5"),
-    "cisray.variant_site_scores": ("vcf", "hdf5"),
-    "cisray.saturation_scores": ("png", "svg", "vcf", "hdf5"),
+    "cisray.genome_tracks": ("bigwig", "bedgraph", "delta"),
+    "cisray.variant_scores": ("vcf", "hdf5", "delta"),
+    "cisray.variant_site_scores": ("vcf", "hdf5", "delta"),
+    "cisray.saturation_scores": ("png", "svg", "vcf", "hdf5", "delta"),
 }
 
 

@@ -46,14 +46,51 @@ def staged(finals: Sequence[Path], *, overwrite: bool = False) -> Iterator[Path]
             os.replace(folder / final.name, final)
         flush_folder(home)
     except OSError as error:
-        # Libraries give a text and often no number.
-        reason = " ".join((error.strerror or str(error)).split())
-        raise StorageError(
-            f"cannot finish the export into {home}: {reason}. Mend the cause, often a full disk, "
-            f"and run the same command again."
-        ) from error
+        raise _unfinished(home, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def staged_folder(final: Path) -> Iterator[Path]:
+    """Give a folder to write into; move it to `final`, where nothing may be, at the end.
+
+    After an error, or an interrupt, nothing is left. Raises ConfigError where `final` is there,
+    StorageError when the disk refuses.
+    """
+    home = final.parent
+    _refuse_there(final)
+    with writing_to(home):
+        make_folder(home)
+        hidden = Path(tempfile.mkdtemp(dir=home, prefix=".cisray-export-"))
+    # The hidden folder is for its owner alone; what is moved out of it is as other folders.
+    folder = hidden / final.name
+    try:
+        folder.mkdir()
+        yield folder
+        _refuse_there(final)
+        for path in folder.rglob("*"):
+            flush_folder(path) if path.is_dir() else _flush(path)
+        os.rename(folder, final)
+        flush_folder(home)
+    except OSError as error:
+        raise _unfinished(home, error) from error
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _unfinished(home: Path, error: OSError) -> StorageError:
+    # Libraries give a text and often no number.
+    reason = " ".join((error.strerror or str(error)).split())
+    return StorageError(
+        f"cannot finish the export into {home}: {reason}. Mend the cause, often a full disk, and "
+        f"run the same command again."
+    )
+
+
+def _refuse_there(final: Path) -> None:
+    if final.exists():
+        raise ConfigError(f"{final} exists already: name a folder that does not.")
 
 
 def _flush(path: Path) -> None:
