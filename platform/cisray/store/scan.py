@@ -256,8 +256,8 @@ class Run:
         The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
         value under the name of the statistic, and the key columns of the variant. The run is read
         once, a file or some 130,000 rows at a time; of groups that were summarised, their summary.
-        Raises WrongRun for a run along the genome or with links, ConfigError for a `k` or `sign`
-        that cannot be, and what `scan` raises.
+        Raises WrongRun for a run along the genome, ConfigError for a `k` or `sign` that cannot be,
+        and what `scan` raises.
         """
         return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
 
