@@ -452,6 +452,16 @@ def test_verify_reads_the_runs_that_are_linked_to(
     assert str(data) in problems[0]["message"]
 
 
+def test_show_tells_how_many_rows_other_runs_hold(cisray, old: Run, new: Run) -> None:
+    told = cisray("runs", "show", new.path).out
+    assert f"linked to {old.manifest.run_id}" in told
+    assert "7 rows" in told
+    assert "23 bits: exact" in told
+    assert json.loads(cisray("runs", "show", new.path, "--json").out)["linked"] == {
+        old.manifest.run_id: 7
+    }
+
+
 def test_links_that_lead_to_other_alleles_are_found(cisray, scored: Scored, tmp_path: Path) -> None:
     first = scored(OLD, out=tmp_path / "first")
     second = scored(NEW, first, out=tmp_path / "second")
