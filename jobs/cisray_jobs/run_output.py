@@ -173,6 +173,8 @@ def verified(found: Verified) -> None:
         "read": f"{counted(read.files, 'file')} of {counted(read.shards, 'shard')}, "
         f"{size(read.bytes)}: {read.rows:,} rows, {read.values:,} values",
     }
+    if found.linked:
+        lines["linked"] = f"{found.linked:,} rows of other runs, which were read as well"
     if found.rescored is not None:
         again = found.rescored
         lines["rescored"] = (

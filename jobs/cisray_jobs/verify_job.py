@@ -22,9 +22,13 @@ from cisray_jobs.scoring_job import Auto, at_least_one, given, whole_or_auto
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read, what was computed again (None where nothing was), and all that is wrong."""
+    """What was read, what was computed again (None where nothing was), and all that is wrong.
+
+    `linked` is how many rows of other runs were held against the links to them.
+    """
 
     read: Verification
+    linked: int
     rescored: Rescored | None
 
     @property
@@ -73,11 +77,13 @@ class VerifyRun(JobConfig):
         run.json, and RunConflict for another model or genome.
         """
         read = verify_run(self.run, allow_unsealed=self.unsealed, on_file=on_file)
+        linked = 0
         if read.is_sound:
             run = open_run(self.run, allow_unsealed=self.unsealed, since=self.since)
+            linked = run.links.rows if run.links else 0
             read = replace(read, problems=tuple(link_problems(run, on_file)))
         if self.rescore is None or not read.is_sound or not (self.model and self.fasta):
-            return Verified(read, None)
+            return Verified(read, linked, None)
         with torch_threads(given(self.threads)):
             found = rescore(
                 open_run(self.run),
@@ -87,4 +93,4 @@ class VerifyRun(JobConfig):
                 seed=self.seed,
                 device=self.device,
             )
-        return Verified(read, found)
+        return Verified(read, linked, found)

@@ -431,6 +431,7 @@ def test_verify_reads_the_runs_that_are_linked_to(
     again = ("--rescore", 5, "--model", model, "--fasta", fasta)
     told = json.loads(cisray("runs", "verify", second.path, *again, "--json").out)
     assert (told["read"]["problems"], told["rescored"]["checked"]) == ([], 5)
+    assert told["linked"] == 7
     os.rename(first.path, tmp_path / "moved")
     verify = ("runs", "verify", second.path, "--json")
     answer = cisray(*verify)
