@@ -23,6 +23,6 @@ def make_synthetic(
             individuals=individuals,
         )
     except ValidationError as error:
-        told = "; ".join(problem["msg"] for problem in error.errors())
+        told = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise ConfigError(f"No genome of these sizes can be made up: {told}.") from None
     return write_synthetic(expanded(out), settings)

@@ -186,7 +186,7 @@ def _expect(found: Any, wanted: Any, what: str) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, ValidationError):
-        return "; ".join(problem["msg"] for problem in error.errors())
+        return "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
     if isinstance(error, KeyError):
         return f"it does not say {error}"
     return str(error)

@@ -274,7 +274,7 @@ def _validated(path: Path, **fields: Any) -> Basenji2Config:
     try:
         return Basenji2Config.model_validate(fields)
     except ValidationError as error:
-        told = "; ".join(problem["msg"] for problem in error.errors())
+        told = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
         raise CheckpointError(f"{path} holds no Basenji2 that can be built: {told}.") from error
 
 
