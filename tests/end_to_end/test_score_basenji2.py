@@ -1,5 +1,6 @@
 """A Basenji2 through the commands: whole genomes and variants, the plain way, and saying so."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -82,13 +83,27 @@ def test_variants(given: tuple[Path, Path], texts: dict[str, str], tmp_path: Pat
         np.testing.assert_allclose(stored, expected, rtol=2e-3, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", ["genome", "variants"])
-def test_a_plan_of_its_costs(given: tuple[Path, Path], tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["genome", "variants", "saturation"])
+def test_a_plan_of_its_costs(
+    given: tuple[Path, Path],
+    texts: dict[str, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+) -> None:
     fasta, path = given
-    vcf = write_vcf(tmp_path / "v.vcf", [("chr2", 100, ".", "A", "C")])
-    more = ("--vcf", vcf) if kind == "variants" else ()
+    ref = texts["chr2"][99]
+    vcf = write_vcf(tmp_path / "v.vcf", [("chr2", 100, ".", ref, "A" if ref != "A" else "C")])
+    more = {
+        "genome": (),
+        "variants": ("--vcf", vcf),
+        "saturation": ("--region", "chr2:500-520", "--method", "gradient"),
+    }[kind]
     words = ("score", kind, "--model", path, "--fasta", fasta, "--out", tmp_path / "run")
-    assert cli.run([str(word) for word in (*words, *more, "--plan")]) in (0, 2)
+    code = cli.run([str(word) for word in (*words, *more, "--plan", "--json")])
+    told = capsys.readouterr()
+    assert code == 0, told.err
+    assert json.loads(told.out)["rows"] > 0
 
 
 def test_new_models_of_the_tiny_size(tmp_path: Path) -> None:

@@ -85,6 +85,16 @@ def test_weights_and_configuration_are_read(tmp_path: Path, first: int, bias: bo
         assert torch.equal(read.state[name], tensor), name
 
 
+def test_a_network_without_a_crop(tmp_path: Path) -> None:
+    # The released human model is said to predict all of its tokens.
+    config = CONFIG.model_copy(update={"target_bins": 16, "norm_eps": 1e-3})
+    source = KerasFile(initialise(Basenji2(config), 9)).write(tmp_path / "m.h5")
+    assert open_foreign(source, expected_shapes).config == config
+    trunk = [block for block in PARAMS["trunk"] if block["name"] != "Cropping1D"]
+    (tmp_path / "m_params.json").write_text(json.dumps(PARAMS | {"trunk": trunk}))
+    assert open_foreign(source, expected_shapes).config.target_bins == 16
+
+
 def test_the_head_is_named_by_tracks_parameters_or_size(tmp_path: Path, model: Basenji2) -> None:
     source = KerasFile(model).write(tmp_path / "m.h5")
     told = open_foreign(source, expected_shapes).provenance["head"]
@@ -146,7 +156,7 @@ def _rewire(name: str, source: str) -> Callable[[list[dict[str, Any]]], None]:
         (_set("conv1d_2", kernel_size=[5]), "kernels of several widths"),
         (_drop("gelu_1"), "has Conv1D conv1d_1 where a GELU is due"),
         (_drop("batch_normalization_3"), "where a BatchNormalization is due"),
-        (_drop("cropping1d"), "has Dense dense where a Conv1D is due"),
+        (_drop("add_2"), "wires cropping1d to dropout_2, add_1"),
         (_rewire("add_1", "add_1"), "wires add_1 to"),
         (_rewire("add_1", "max_pooling1d_2"), "wires add_1 to"),
         (_rewire("conv1d_5", "gelu_1"), "wires conv1d_5 to gelu_1, not to gelu_5"),

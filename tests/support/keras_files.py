@@ -108,7 +108,8 @@ class KerasFile:
             )
             self.block(f"{place}.widen", width, 1, dropout=config.residual_dropout)
             self.add("Add", "add", {}, start)
-        self.add("Cropping1D", "cropping1d", {"cropping": [config.crop_bins] * 2})
+        if config.crop_bins:
+            self.add("Cropping1D", "cropping1d", {"cropping": [config.crop_bins] * 2})
         self.block("final", config.final_channels, 1, dropout=config.final_dropout)
         self.add("Custom>GELU", "gelu", {})
         ((head, units),) = config.heads.items()

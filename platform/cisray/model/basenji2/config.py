@@ -108,10 +108,10 @@ class Basenji2Config(ModelConfig):
 def read_params(path: Path) -> Basenji2Config:
     """Read Basenji's parameter file: the whole file, or its `model` section alone.
 
-    The trunk must be Basenji2's: conv_block, conv_tower, dilated_residual, Cropping1D, conv_block,
-    with GELU and batch norm. `target_length` is not read: Basenji's code does not read it either,
-    and the published file says 1,024 where the network crops to 896. Raises CheckpointError for
-    anything that this network does not have.
+    The trunk must be Basenji2's: conv_block, conv_tower, dilated_residual, Cropping1D (or no crop),
+    conv_block, with GELU and batch norm. `target_length` is not read: Basenji's code does not read
+    it either, and the published file says 1,024 where the network crops to 896. Raises
+    CheckpointError for anything that this network does not have.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def read_params(path: Path) -> Basenji2Config:
 
 
 def _translate(model: dict[str, Any]) -> Basenji2Config:
-    stem, tower, residual, cropping, final = _trunk(model)
+    stem, tower, residual, final = _trunk(model)
     _expect(model.get("activation"), "gelu", "activation")
     _expect(model.get("norm_type", "batch"), "batch", "norm_type")
     _expect(model.get("batch_norm", True), True, "batch_norm")
@@ -134,7 +134,7 @@ def _translate(model: dict[str, Any]) -> Basenji2Config:
     for name, block in (("stem", stem), ("tower", tower)):
         _expect(block.get("dropout", 0), 0, f"dropout of the {name}")
     _expect(final.get("kernel_size", 1), 1, "kernel_size of the last block")
-    bins = model["seq_length"] // (2 << len(widths)) - 2 * cropping["cropping"]
+    bins = model["seq_length"] // (2 << len(widths)) - 2 * _crop(model)
     return Basenji2Config(
         stem_channels=stem["filters"],
         stem_kernel=stem["kernel_size"],
@@ -155,6 +155,7 @@ def _translate(model: dict[str, Any]) -> Basenji2Config:
     )
 
 
+_CROP = "Cropping1D"
 _TRUNK = ["conv_block", "conv_tower", "dilated_residual", "Cropping1D", "conv_block"]
 _BLOCK_KEYS = {
     "name", "filters", "kernel_size", "pool_size", "filters_init", "filters_mult", "repeat",
@@ -164,12 +165,18 @@ _BLOCK_KEYS = {
 
 def _trunk(model: dict[str, Any]) -> list[dict[str, Any]]:
     trunk: list[dict[str, Any]] = model["trunk"]
-    _expect([block["name"] for block in trunk], _TRUNK, "trunk")
+    names = [block["name"] for block in trunk]
+    _expect(names, _TRUNK if _CROP in names else [n for n in _TRUNK if n != _CROP], "trunk")
     for block in trunk:
         unknown = sorted(set(block) - _BLOCK_KEYS)
         if unknown:
             raise ValueError(f"its {block['name']} sets {', '.join(unknown)}")
-    return trunk
+    return [block for block in trunk if block["name"] != _CROP]
+
+
+def _crop(model: dict[str, Any]) -> int:
+    """Read how many tokens are cropped on each side; no crop is none."""
+    return sum(block["cropping"] for block in model["trunk"] if block["name"] == _CROP)
 
 
 def _heads(model: dict[str, Any]) -> dict[str, int]:

@@ -123,19 +123,24 @@ def parse_layers(layers: Sequence[Layer], path: Path) -> Network:
     chain = _Chain([layer for layer in layers if layer.kind not in _IDLE], path)
     _check_wiring(layers, chain)
     window = chain.take("InputLayer").settings["batch_input_shape"]
-    pooled, residual = [], []
+    pooled = []
     while (block := chain.block()).pooled:
         pooled.append(block)
-    residual.append((block, chain.block()))
-    while not chain.at("Cropping1D"):
-        residual.append((chain.block(), chain.block()))
-    crop = chain.take("Cropping1D").settings["cropping"]
-    final = chain.block()
+    rest, crop = [block], 0
+    while not chain.at("GELU", "Dense"):
+        if chain.at("Cropping1D"):
+            # What follows is the last block; without a crop it is known by the head after it.
+            crop = chain.crop()
+            rest.append(chain.block())
+            break
+        rest.append(chain.block())
     chain.take("GELU")
     dense = chain.take("Dense", activation="softplus", use_bias=True)
     chain.finish()
-    _check_parts(chain, pooled, residual, crop)
-    return Network(int(window[1]), tuple(pooled), tuple(residual), int(crop[0]), final, dense)
+    *blocks, final = rest
+    residual = tuple(zip(blocks[::2], blocks[1::2], strict=False))
+    _check_parts(chain, pooled, blocks, residual)
+    return Network(int(window[1]), tuple(pooled), residual, crop, final, dense)
 
 
 class _Chain:
@@ -146,9 +151,17 @@ class _Chain:
         self._place = 0
         self._path = path
 
-    def at(self, kind: str) -> bool:
-        """Tell whether the next layer is of a kind."""
-        return self._place < len(self._layers) and self._layers[self._place].kind == kind
+    def at(self, *kinds: str) -> bool:
+        """Tell whether the next layers are of these kinds."""
+        ahead = self._layers[self._place : self._place + len(kinds)]
+        return [layer.kind for layer in ahead] == list(kinds)
+
+    def crop(self) -> int:
+        """Step over a crop, which must take as much on either side."""
+        cropping = self.take("Cropping1D").settings["cropping"]
+        if len(cropping) != 2 or cropping[0] != cropping[1]:
+            raise self.refusal(f"crops {cropping}, not the same on both sides")
+        return int(cropping[0])
 
     def take(self, kind: str, **wanted: Any) -> Layer:
         """Step over a layer of a kind with the settings that are wanted."""
@@ -184,8 +197,8 @@ class _Chain:
         """Phrase what is wrong with the file."""
         return CheckpointError(
             f"{self._path} holds no Basenji2 that cisray knows: it {found}. The layers must be "
-            f"those of Basenji's params: conv_block, conv_tower, dilated_residual, Cropping1D, "
-            f"conv_block, a dense head."
+            f"those of Basenji's params: conv_block, conv_tower, dilated_residual, Cropping1D or "
+            f"none, conv_block, a dense head."
         )
 
 
@@ -228,7 +241,10 @@ def _check_wiring(layers: Sequence[Layer], chain: _Chain) -> None:
 
 
 def _check_parts(
-    chain: _Chain, pooled: Sequence[Block], residual: Sequence[tuple[Block, Block]], crop: Any
+    chain: _Chain,
+    pooled: Sequence[Block],
+    blocks: Sequence[Block],
+    residual: Sequence[tuple[Block, Block]],
 ) -> None:
     if len(pooled) < 2:
         raise chain.refusal("has no tower of convolutions with max pooling")
@@ -236,13 +252,13 @@ def _check_parts(
         raise chain.refusal("has kernels of several widths in its tower")
     if any(block.dropout for block in pooled):
         raise chain.refusal("has dropout before its residual blocks")
+    if not residual or len(blocks) != 2 * len(residual):
+        raise chain.refusal(f"has {len(blocks)} blocks between tower and last block, not pairs")
     for narrow, widen in residual:
         if narrow.added or narrow.dropout or not widen.added or widen.kernel != 1:
             raise chain.refusal(f"has no dilated residual block at {narrow.conv.name}")
     if len({(n.kernel, n.width, w.width, w.dropout) for n, w in residual}) != 1:
         raise chain.refusal("has residual blocks that differ in more than their dilation")
-    if len(crop) != 2 or crop[0] != crop[1]:
-        raise chain.refusal(f"crops {crop}, not the same on both sides")
 
 
 def _configuration(network: Network, head: str, path: Path) -> Basenji2Config:
