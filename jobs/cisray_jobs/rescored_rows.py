@@ -144,7 +144,7 @@ def counted_bins(manifest: RunManifest, bench: Bench) -> range:
     if isinstance(told, list):
         first, end = cast("list[int]", told)
         return range(first, end)
-    return range(bench.model.config.target_bins)
+    return range(bench.model.target_bins)
 
 
 def stored_values(

@@ -9,6 +9,7 @@ from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.summaries import GROUP_SUMMARY
+from cisray_schemas.synthetic import SYNTHETIC_EQTLS, SYNTHETIC_SITES, SYNTHETIC_VARIANTS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.variants import (
@@ -36,6 +37,9 @@ TABLES: dict[str, Table] = {
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
+        SYNTHETIC_SITES,
+        SYNTHETIC_VARIANTS,
+        SYNTHETIC_EQTLS,
     )
 }
 
@@ -48,6 +52,9 @@ __all__ = [
     "RUN_TRACKS",
     "SATURATION_SCORES",
     "SUBSTITUTIONS",
+    "SYNTHETIC_EQTLS",
+    "SYNTHETIC_SITES",
+    "SYNTHETIC_VARIANTS",
     "TABLES",
     "TRACKS",
     "VARIANTS",
