@@ -18,7 +18,7 @@ from cisray.tracks import TrackSet
 from cisray_jobs import cli
 
 SETTINGS = SyntheticSettings(
-    seed=8, chromosomes={"chr1": 40_000, "chr2": 16_009}, individuals=30, variants_per_locus=20
+    seed=8, chromosomes={"chr1": 40_000, "chr2": 18_009}, individuals=30, variants_per_locus=20
 )
 
 

@@ -19,7 +19,12 @@ from cisray.dataset.synthetic.layout import background
 from cisray.dataset.synthetic.variants import Snv, true_effects
 
 SETTINGS = SyntheticSettings(
-    seed=5, chromosomes={"chr1": 64_000, "chrB": 40_007}, individuals=150, variants_per_locus=40
+    seed=5,
+    chromosomes={"chr1": 64_000, "chrB": 40_007},
+    locus_bp=8_000,
+    individuals=150,
+    variants_per_locus=40,
+    depth=2.0,
 )
 
 
@@ -176,14 +181,17 @@ def test_variants_have_the_reference_base_and_one_place_each(data: SyntheticData
 
 
 def test_swapping_the_alleles_negates_the_effect(data: SyntheticData) -> None:
-    number = next(n for n, e in enumerate(data.truth.effect_VT) if e.all())
+    number = int(np.count_nonzero(data.truth.effect_VT, axis=1).argmax())
+    assert np.count_nonzero(data.truth.effect_VT[number]) >= 4
     variant = data.variants[number]
     codes = {chrom: codes_L.copy() for chrom, codes_L in data.genome.codes.items()}
     codes[variant.chrom][variant.start] = variant.alt
     turned = dataclasses.replace(variant, ref=variant.alt, alt=variant.ref)
     genome = dataclasses.replace(data.genome, codes=codes)
     truth = true_effects(genome, Regulation.of(genome), read_occupancy(genome), (turned,))
-    np.testing.assert_allclose(truth.effect_VT[0], -data.truth.effect_VT[number], rtol=1e-9)
+    np.testing.assert_allclose(
+        truth.effect_VT[0], -data.truth.effect_VT[number], rtol=1e-9, atol=1e-9
+    )
 
 
 def squared_correlations(data: SyntheticData, low: int, high: int) -> np.ndarray:
@@ -255,10 +263,10 @@ def test_measured_tracks_are_noisy_counts_of_the_expected(
         mean_S = expected(data.genome, state, assay, "chr1")
         found_S = data.tracks_TS["chr1"][track]
         assert found_S.shape == (4_000,)
-        counts = found_S.astype(float) * 16
+        counts = found_S.astype(float) * 16 * 2  # a depth of 2
         np.testing.assert_array_equal(counts, counts.round())
         # Poisson: the variance of counts is their mean.
-        z = (counts - 16 * mean_S) / np.sqrt(16 * mean_S)
+        z = (counts - 32 * mean_S) / np.sqrt(32 * mean_S)
         assert abs(z.mean()) < 0.08
         assert np.mean(z**2) == pytest.approx(1, rel=0.2)
 
@@ -285,6 +293,8 @@ def test_purposes_have_streams_of_their_own(data: SyntheticData) -> None:
         ({"chromosomes": {"chr1": 9_000}}, "at least two loci"),
         ({"farthest_enhancer_bp": 5_000}, "no room for enhancers"),
         ({"nearest_enhancer_bp": 3_000}, "must be beyond"),
+        ({"sites_per_enhancer": (3, 2)}, "must grow from a positive number"),
+        ({"consensus": (0.8, 1.0)}, "between 0.25 and 1"),
         ({"colour": 1}, "Extra inputs"),
     ],
 )

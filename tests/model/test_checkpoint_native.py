@@ -145,6 +145,7 @@ def test_any_truncation_is_named(tmp_path_factory: pytest.TempPathFactory, place
         ({"format": "other/1"}, "name the format 'other/1'"),
         ({"format": None}, "name the format None"),
         ({"architecture": "borzoi"}, "architecture 'borzoi'"),
+        ({"architecture": ["enformer"]}, "architecture"),
         ({"config": {"channels": -1}}, "metadata of .* are damaged"),
         ({"config": {"chanels": 12}}, "metadata of .* are damaged"),
         ({"tracks": {}}, "metadata of .* are damaged"),

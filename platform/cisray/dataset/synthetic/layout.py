@@ -13,6 +13,7 @@ from cisray.dataset.synthetic.settings import (
     ElementKind,
     Role,
     SiteKind,
+    Span,
     SyntheticSettings,
 )
 from cisray.genome.encode import reverse_complement
@@ -82,7 +83,9 @@ class SyntheticGenome:
 def lay_out(settings: SyntheticSettings) -> SyntheticGenome:
     """Draw motifs, bases, elements, genes and sites from the seed."""
     drawing = settings.generator("motifs")
-    motifs = tuple(Motif.draw(role.name, drawing) for role in ROLES)
+    motifs = tuple(
+        Motif.draw(role.name, drawing, settings.motif_bp, settings.consensus) for role in ROLES
+    )
     draft = _Draft(settings, motifs)
     for chrom, length in settings.chromosomes.items():
         for locus in range(length // settings.locus_bp):
@@ -132,7 +135,7 @@ class _Draft:
         self.sites: list[Site] = []
 
     def add_locus(self, chrom: str, locus: int) -> None:
-        """Add a gene with its promoter and one to three enhancers that overlap nothing."""
+        """Add a gene with its promoter and its enhancers, which overlap nothing."""
         settings = self.settings
         half = settings.farthest_enhancer_bp + settings.enhancer_bp
         first = locus * settings.locus_bp + half
@@ -142,7 +145,7 @@ class _Draft:
         strand = "+-"[int(self.random.integers(2))]
         self.genes.append(Gene(name, chrom, tss, strand, len(self.elements)))
         own = [_element(f"{name}_P", chrom, tss, settings.promoter_bp, "promoter")]
-        for number in range(int(self.random.integers(1, 4))):
+        for number in range(self.count(settings.enhancers_per_locus)):
             for _ in range(_TRIES):
                 middle = tss + self.distance()
                 new = _element(f"{name}_E{number}", chrom, middle, settings.enhancer_bp, "enhancer")
@@ -150,6 +153,10 @@ class _Draft:
                     own.append(new)
                     break
         self.elements.extend(own)
+
+    def count(self, span: Span) -> int:
+        """Draw a number from a range with both ends included."""
+        return int(self.random.integers(*span, endpoint=True))
 
     def distance(self) -> int:
         """Draw the signed distance of an enhancer, uniform in its logarithm."""
@@ -185,7 +192,7 @@ class _Draft:
         cell = int(self.random.integers(3))
         own = [n for n, role in roles if role.in_enhancers and _serves(role, cell)]
         others = [n for n, role in roles if role.in_enhancers and not _serves(role, 2)]
-        chosen = self.random.choice(own, int(self.random.integers(2, 5)))
+        chosen = self.random.choice(own, self.count(self.settings.sites_per_enhancer))
         extra = self.random.choice(others, int(self.random.integers(2)))
         return [int(n) for n in (*chosen, *extra)]
 

@@ -15,9 +15,7 @@ Floats = NDArray[np.float64]
 UNIFORM = 0.25
 # A site counts from this share of the best score on.
 THRESHOLD_SHARE = 0.5
-_WIDTHS = (10, 13)
 _LEAST = 1e-3  # probability that no base falls below
-_CONSENSUS = (0.72, 0.97)  # probability of the likeliest base of a column
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +29,21 @@ class Motif:
     probability_WA: Floats
 
     @classmethod
-    def draw(cls, name: str, generator: np.random.Generator) -> Self:
-        """Make up a degenerate motif: positions differ in how much they insist on their base."""
-        width = int(generator.integers(*_WIDTHS, endpoint=True))
+    def draw(
+        cls,
+        name: str,
+        generator: np.random.Generator,
+        widths: tuple[int, int],
+        consensus: tuple[float, float],
+    ) -> Self:
+        """Make up a degenerate motif: positions differ in how much they insist on their base.
+
+        The width and, for each position, the probability of its likeliest base are uniform in
+        their ranges.
+        """
+        width = int(generator.integers(*widths, endpoint=True))
         consensus_W = generator.integers(0, 4, width)
-        likeliest_W = generator.uniform(*_CONSENSUS, width)
+        likeliest_W = generator.uniform(*consensus, width)
         others_WA = generator.dirichlet([2.0, 2.0, 2.0], width)
         probability_WA = np.empty((width, 4))
         for position, base in enumerate(consensus_W):

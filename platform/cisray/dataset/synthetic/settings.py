@@ -15,10 +15,14 @@ STEP_BP = 16  # bases that share one value of a track
 SiteKind = Literal["active", "decoy"]
 ElementKind = Literal["promoter", "enhancer"]
 Measure = Literal["open", "bound", "start"]
+Span = tuple[int, int]  # both ends included
 
 
 class SyntheticSettings(BaseModel):
-    """The numbers behind a made-up genome; lengths and distances in bases."""
+    """The numbers behind a made-up genome; lengths and distances in bases.
+
+    `consensus` is the range of the probability of a motif position's likeliest base.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,7 +30,7 @@ class SyntheticSettings(BaseModel):
     chromosomes: dict[str, int] = Field(
         default_factory=lambda: {f"chr{i}": 600_000 for i in range(1, 6)}
     )
-    locus_bp: int = Field(default=8_000, ge=6_000)
+    locus_bp: int = Field(default=6_000, ge=1_000)
     gc: float = Field(default=0.40, gt=0, lt=1)
     promoter_gc: float = Field(default=0.62, gt=0, lt=1)
     enhancer_gc: float = Field(default=0.56, gt=0, lt=1)
@@ -34,11 +38,15 @@ class SyntheticSettings(BaseModel):
     enhancer_bp: int = Field(default=300, ge=100)
     nearest_enhancer_bp: int = Field(default=500, ge=400)
     farthest_enhancer_bp: int = Field(default=2_000, ge=1_000)
+    enhancers_per_locus: Span = (2, 4)
+    sites_per_enhancer: Span = (2, 4)
+    motif_bp: Span = (9, 12)
+    consensus: tuple[float, float] = (0.82, 0.98)
     reach_bp: int = Field(default=2_500, ge=1)  # R
     decay_bp: float = Field(default=1_200.0, gt=0)  # λ
     decoys_per_locus: int = Field(default=3, ge=0)
-    depth: float = Field(default=1.0, gt=0)  # counts per base and unit of a track
-    variants_per_locus: int = Field(default=8, ge=1)
+    depth: float = Field(default=4.0, gt=0)  # counts per base and unit of a track
+    variants_per_locus: int = Field(default=6, ge=1)
     individuals: int = Field(default=200, ge=10)
     founders: int = Field(default=24, ge=4)
     block_bp: int = Field(default=4_000, ge=1)
@@ -59,6 +67,12 @@ class SyntheticSettings(BaseModel):
                 f"farthest_enhancer_bp {self.farthest_enhancer_bp} must be beyond "
                 f"nearest_enhancer_bp {self.nearest_enhancer_bp}"
             )
+        for name in ("enhancers_per_locus", "sites_per_enhancer", "motif_bp", "consensus"):
+            least, most = getattr(self, name)
+            if not 0 < least <= most:
+                raise ValueError(f"{name} must grow from a positive number, got {least, most}")
+        if self.consensus[1] >= 1 or self.consensus[0] <= 0.25:
+            raise ValueError(f"consensus must lie between 0.25 and 1, got {self.consensus}")
         half = self.farthest_enhancer_bp + self.enhancer_bp
         if self.locus_bp < 2 * half + self.promoter_bp:
             raise ValueError(
@@ -139,6 +153,6 @@ ASSAYS = (
     Assay("DNASE", "", 0, "open", 3.0, 0.05, 80.0, "mean"),
     Assay("DNASE", "", 1, "open", 3.0, 0.05, 80.0, "mean"),
     Assay("CHIP", "ALFA", 0, "bound", 3.0, 0.05, 80.0, "mean", factor="ALFA"),
-    Assay("CAGE", "", 0, "start", 1.0, 0.01, 24.0, "sum"),
-    Assay("CAGE", "", 1, "start", 1.0, 0.01, 24.0, "sum"),
+    Assay("CAGE", "", 0, "start", 0.15, 0.002, 24.0, "sum"),
+    Assay("CAGE", "", 1, "start", 0.15, 0.002, 24.0, "sum"),
 )

@@ -144,9 +144,10 @@ def _check_format(header: Any, source: Path) -> None:
             f"{source} has the format {name}, and this cisray reads up to {_FAMILY}/{_VERSION}. "
             f"Upgrade cisray to the version that wrote it."
         )
-    if header.get("architecture") not in CONFIGURATIONS:
+    architecture = header.get("architecture")
+    if not isinstance(architecture, str) or architecture not in CONFIGURATIONS:
         raise CheckpointError(
-            f"{source} holds a model of the architecture {header.get('architecture')!r}; "
+            f"{source} holds a model of the architecture {architecture!r}; "
             f"this cisray knows {' and '.join(CONFIGURATIONS)}."
         )
 
