@@ -71,6 +71,13 @@ def dataset_split(
         typer.Option(help="UCSC net of the first genome with the second, plain or gzip."),
     ] = None,
     chain: Annotated[Path | None, typer.Option(help="Chains instead of a net.")] = None,
+    self_chain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEAD=FILE",
+            help="Chains or net of a genome with itself: duplications, and what X and Y share.",
+        ),
+    ] = None,
     levels: Annotated[
         Literal["all", "top"],
         typer.Option(help="Which fills of a net count; top are the outermost, as in Basenji."),
@@ -88,7 +95,11 @@ def dataset_split(
     ] = None,
     chromosomes: Annotated[
         list[str] | None,
-        typer.Option(metavar="HEAD=NAMES", help="Only these chromosomes, as human=chr1,chr2."),
+        typer.Option(
+            metavar="HEAD=NAMES",
+            help="Only these chromosomes, as human=chr1,chr2; otherwise all but alternate "
+            "haplotypes, patches and decoys.",
+        ),
     ] = None,
     valid_chromosomes: Annotated[
         list[str] | None,
@@ -117,6 +128,14 @@ def dataset_split(
     snap_bp: Annotated[
         int | None, typer.Option(help="Sequences start at multiples of it. [128]")
     ] = None,
+    margin_bp: Annotated[
+        int | None,
+        typer.Option(help="Bases free beside another set, for shifts in training. [3]"),
+    ] = None,
+    max_unmappable: Annotated[
+        float | None,
+        typer.Option(help="Share of a sequence not to be mapped from which it is dropped. [0.5]"),
+    ] = None,
     region_bp: Annotated[int | None, typer.Option(help="Longest region. [1000000]")] = None,
     min_alignment: Annotated[
         int | None, typer.Option(help="Bases an alignment must have to count. [100000]")
@@ -138,6 +157,7 @@ def dataset_split(
         "out": out,
         "net": net,
         "chain": chain,
+        "self_chain": tuple(self_chain) if self_chain else None,
         "levels": levels,
         "gaps": tuple(gaps) if gaps else None,
         "blacklist": tuple(blacklist) if blacklist else None,
@@ -152,6 +172,8 @@ def dataset_split(
         "stride": stride,
         "test_stride": test_stride,
         "snap_bp": snap_bp,
+        "margin_bp": margin_bp,
+        "max_unmappable": max_unmappable,
         "region_bp": region_bp,
         "min_alignment": min_alignment,
         "seed": seed,

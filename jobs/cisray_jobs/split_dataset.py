@@ -13,8 +13,10 @@ from pydantic import Field, field_validator, model_validator
 
 from cisray.dataset.assignment import Aims
 from cisray.dataset.homology import Linking, Pair
-from cisray.dataset.split import GenomeParts, SplitOptions, Tiling, find_leaks, make_split
-from cisray.dataset.split_report import SplitReport, report_of, write_split
+from cisray.dataset.leakage import Leak, find_leaks, read_windows
+from cisray.dataset.regions import is_alternate
+from cisray.dataset.split import GenomeParts, SplitOptions, Tiling, make_split
+from cisray.dataset.split_report import SplitReport, report_of, write_beds, write_report
 from cisray.dataset.synteny import read_alignments
 from cisray.errors import ConfigError, ResultsError
 from cisray.genome.interval import Interval
@@ -48,9 +50,9 @@ def split_facts(made: MadeSplit) -> dict[str, str]:
     }
     lines["components"] = f"{made.report.components:,}"
     for name, leak in made.report.leaks.items():
-        lines["alignments"] = (
+        lines[f"alignments of {name}"] = (
             f"{leak.linking:,} of {leak.alignments:,} count, {leak.straddling:,} of these join two "
-            f"sets; {leak.below:,} smaller ones do ({name})"
+            f"sets; {leak.below:,} smaller ones do"
         )
     return lines | {"files": ", ".join(made.files)}
 
@@ -65,6 +67,7 @@ class SplitDataset(JobConfig):
     out: Path
     net: Path | None = None
     chain: Path | None = None
+    self_chain: Given = ()
     levels: Literal["all", "top"] = "all"
     gaps: Given = ()
     blacklist: Given = ()
@@ -79,6 +82,7 @@ class SplitDataset(JobConfig):
     stride: int | None = Field(None, ge=1)
     test_stride: int | None = Field(None, ge=1)
     snap_bp: int = Field(128, ge=1)
+    margin_bp: int = Field(3, ge=0)
     region_bp: int = Field(1_000_000, ge=1)
     min_alignment: int = Field(100_000, ge=1)
     max_unmappable: float = Field(0.5, gt=0, le=1)
@@ -130,21 +134,27 @@ class SplitDataset(JobConfig):
             pairs = self._pairs(genomes)
             parts = [self._parts(head, genome) for head, genome in genomes.items()]
             split = make_split(parts, pairs, options)
-            leaks = {
-                f"{pair.first} and {pair.second}": find_leaks(split, pair, options.linking)
-                for pair in pairs
-            }
-            for name, leak in leaks.items():
-                if leak.straddling:
-                    raise ResultsError(
-                        f"{leak.straddling:,} alignments of {name} join two sets, which must not "
-                        f"be: please report this with the command and its files."
-                    )
+            leaks = self._proven(write_beds(folder, split), pairs)
             settings = self.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
             report = report_of(split, leaks, {**settings, "seed": self.seed})
-            files = write_split(folder, split, report)
-            names = tuple(path.name for path in files)
+            write_report(folder, report)
+            names = tuple(sorted(path.name for path in folder.iterdir()))
         return MadeSplit(str(final), names, report)
+
+    def _proven(self, beds: Mapping[str, Path], pairs: list[Pair]) -> dict[str, Leak]:
+        """Look in the files that were written which alignments join two sets."""
+        windows = {}
+        for head, path in beds.items():
+            with path.open(encoding="utf-8") as lines:
+                windows[head] = read_windows(lines)
+        leaks = {pair.name: find_leaks(windows, pair, self.min_alignment) for pair in pairs}
+        for name, leak in leaks.items():
+            if leak.straddling:
+                raise ResultsError(
+                    f"{leak.straddling:,} alignments of {name} join two sets, which must not be: "
+                    f"please report this with the command and its files."
+                )
+        return leaks
 
     def _options(self) -> SplitOptions:
         stride = self.stride or self.input_bp
@@ -155,6 +165,7 @@ class SplitDataset(JobConfig):
                 train_stride=stride,
                 other_stride=self.test_stride or stride,
                 snap_bp=self.snap_bp,
+                margin_bp=self.margin_bp,
                 max_unmappable=self.max_unmappable,
             ),
             aims=aims,
@@ -164,20 +175,32 @@ class SplitDataset(JobConfig):
         )
 
     def _pairs(self, genomes: Mapping[str, Genome]) -> list[Pair]:
+        pairs = []
         path = self.net or self.chain
-        if path is None:
-            return []
-        (first, second) = genomes
-        alignments = read_alignments(path, genomes[first], genomes[second], levels=self.levels)
-        return [Pair(first, second, alignments)]
+        if path is not None:
+            (first, second) = genomes
+            found = read_alignments(path, genomes[first], genomes[second], levels=self.levels)
+            pairs.append(Pair(first, second, found))
+        for head, own in _by_head(self.self_chain, "self_chain", self._heads).items():
+            found = read_alignments(own, genomes[head], genomes[head], levels=self.levels)
+            pairs.append(Pair(head, head, found))
+        return pairs
 
     def _parts(self, head: str, genome: Genome) -> GenomeParts:
-        chosen = self._chromosomes("chromosomes", head, genome)
-        forced = {
-            name: split
-            for split in ("valid", "test")
-            for name in self._chromosomes(f"{split}_chromosomes", head, genome) or ()
-        }
+        named = self._chromosomes("chromosomes", head, genome)
+        all_but = [name for name in genome.chromosomes if not is_alternate(name)]
+        chosen = all_but if named is None else named
+        forced: dict[str, str] = {}
+        for split in ("valid", "test"):
+            for name in self._chromosomes(f"{split}_chromosomes", head, genome) or ():
+                if name in forced:
+                    raise ConfigError(f"{head} {name} is named for valid and for test: choose one.")
+                if name not in chosen:
+                    raise ConfigError(
+                        f"--{split}-chromosomes names {head} {name}, which is left out: name it in "
+                        f"--chromosomes as well."
+                    )
+                forced[name] = split
         return GenomeParts(
             head=head,
             chromosomes=genome.chromosomes,
@@ -199,7 +222,9 @@ class SplitDataset(JobConfig):
         told = _by_head(getattr(self, option), option, self._heads).get(head)
         if told is None:
             return None
-        return [genome.resolve(name.strip()) for name in str(told).split(",") if name.strip()]
+        asked = (name.strip() for name in str(told).split(","))
+        named = {genome.resolve(name) for name in asked if name}
+        return [name for name in genome.chromosomes if name in named]
 
     @property
     def _heads(self) -> list[str]:

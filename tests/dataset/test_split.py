@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cisray.dataset.alignments import Alignment, Alignments
 from cisray.dataset.assignment import Aims, deal
 from cisray.dataset.homology import Linking, Lookup, Pair, components
-from cisray.dataset.regions import between, cut_genome, halved, merge
-from cisray.dataset.split import GenomeParts, Split, SplitOptions, Tiling, find_leaks, make_split
-from cisray.dataset.synteny import Alignment
+from cisray.dataset.leakage import find_leaks, read_windows
+from cisray.dataset.regions import between, cut_genome, halved, is_alternate, merge
+from cisray.dataset.split import GenomeParts, Split, SplitOptions, Tiling, make_split
 from cisray.errors import ConfigError
 from cisray.genome.interval import Interval
 
@@ -54,6 +55,15 @@ def sets_of_bases(split: Split, head: str) -> dict[tuple[str, int], set[str]]:
     return found
 
 
+def windows(split: Split, head: str):
+    """What is read from the BED file of a split."""
+    tiles = split.genomes[head].sequences
+    return read_windows(
+        f"{one.interval.chrom}\t{one.interval.start}\t{one.interval.end}\t{one.split}\n"
+        for one in tiles
+    )
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     alignments,
@@ -65,7 +75,7 @@ def sets_of_bases(split: Split, head: str) -> dict[tuple[str, int], set[str]]:
 def test_no_alignment_joins_two_sets(found, gaps, bad, seed: int, folds: int | None) -> None:
     """Base by base, from the windows alone; and every base of each genome is in one place."""
     aims = Aims.folds(folds) if folds else Aims.sets(0.2, 0.2)
-    pair = Pair("human", "mouse", found)
+    pair = Pair("human", "mouse", Alignments.of(found))
     try:
         split = make_split(parts(gaps, bad), [pair], options(seed, aims))
     except ConfigError as error:
@@ -74,7 +84,7 @@ def test_no_alignment_joins_two_sets(found, gaps, bad, seed: int, folds: int | N
     held = {head: sets_of_bases(split, head) for head in LENGTHS}
     for sets in held.values():
         assert all(len(names) == 1 for names in sets.values())
-    straddling = below = 0
+    straddling = below = below_bp = 0
     for alignment in found:
         met = {
             name
@@ -85,9 +95,12 @@ def test_no_alignment_joins_two_sets(found, gaps, bad, seed: int, folds: int | N
         is_large = min(alignment.first.width, alignment.second.width) >= LEAST
         straddling += is_large and len(met) > 1
         below += not is_large and len(met) > 1
-    leak = find_leaks(split, pair, Linking(LEAST))
+        below_bp += alignment.size * (not is_large and len(met) > 1)
+    leak = find_leaks({head: windows(split, head) for head in LENGTHS}, pair, LEAST)
     assert straddling == 0
-    assert (leak.straddling, leak.below) == (0, below)
+    assert (leak.straddling, leak.straddling_bp) == (0, 0)
+    assert (leak.below, leak.below_bp) == (below, below_bp)
+    assert sum(leak.below_by_sets.values()) == below
     for head, made in split.genomes.items():
         gap_bases = {(g.chrom, b) for g in gaps[head] for b in range(g.start, g.end)}
         assert made.cut.gap_bp == len(gap_bases)
@@ -95,7 +108,8 @@ def test_no_alignment_joins_two_sets(found, gaps, bad, seed: int, folds: int | N
         tiled = {
             (o.interval.chrom, b) for o in covered for b in range(o.interval.start, o.interval.end)
         }
-        assert made.tiled_bp == len(tiled)
+        assert made.tiled_bp == len(held[head])
+        assert made.dropped_bp == len(tiled - held[head].keys())
         assert not tiled & gap_bases
         regions = sum(one.interval.width for one in made.regions)
         assert regions + made.cut.gap_bp + made.cut.short_bp == made.cut.total_bp
@@ -116,7 +130,9 @@ def test_no_alignment_joins_two_sets(found, gaps, bad, seed: int, folds: int | N
 def test_a_seed_decides_and_the_order_of_alignments_does_not(found, seed: int) -> None:
     nothing = {head: [] for head in LENGTHS}
     made = [
-        make_split(parts(nothing, nothing), [Pair("human", "mouse", held)], options(seed))
+        make_split(
+            parts(nothing, nothing), [Pair("human", "mouse", Alignments.of(held))], options(seed)
+        )
         for held in (found, found[::-1])
     ]
     assert made[0] == made[1]
@@ -134,7 +150,7 @@ def test_components_are_those_of_a_plain_search() -> None:
         Alignment(Interval("chr1", 2_000, 2_100), Interval("a", 1_499, 1_600)),
         Alignment(Interval("chr1", 3_000, 3_059), Interval("a", 0, 500)),  # too small
     ]
-    groups = components(regions, [Pair("human", "mouse", found)], Linking(LEAST))
+    groups = components(regions, [Pair("human", "mouse", Alignments.of(found))], Linking(LEAST))
     assert groups[0] == [("human", 0), ("human", 1), ("human", 4), ("mouse", 2), ("mouse", 3)]
     assert sorted(place for group in groups for place in group) == sorted(
         (head, number) for head, held in regions.items() for number in range(len(held))
@@ -164,7 +180,7 @@ def test_sets_get_about_what_they_are_to_have() -> None:
 
 def test_chromosomes_that_are_named_for_a_set() -> None:
     """Take with them whatever is aligned to them, and no more."""
-    aligned = [Alignment(Interval("chr3", 0, 400), Interval("b", 0, 300))]
+    aligned = Alignments.of([Alignment(Interval("chr3", 0, 400), Interval("b", 0, 300))])
     genomes = [
         GenomeParts("human", LENGTHS["human"], forced={"chr3": "test"}),
         GenomeParts("mouse", LENGTHS["mouse"]),
@@ -225,4 +241,91 @@ def test_short_contigs_and_chromosomes_not_chosen_are_counted() -> None:
         "human", LENGTHS["human"], gaps, chosen=["chr1"], region_bp=1_000, shortest_bp=100
     )
     assert (cut.gap_bp, cut.short_bp, cut.excluded_bp) == (30, 30, 3_400)
+    assert (cut.short_contigs, cut.excluded) == (1, ("chr2", "chr3"))
     assert cut.regions[0].start == 60
+
+
+@settings(deadline=None, max_examples=30)
+@given(alignments)
+def test_swapped_genomes_have_the_same_components(found: list[Alignment]) -> None:
+    regions = {
+        head: cut_genome(
+            head, LENGTHS[head], (), chosen=None, region_bp=REGION_BP, shortest_bp=INPUT_BP
+        ).regions
+        for head in LENGTHS
+    }
+    turned = Alignments.of(Alignment(one.second, one.first) for one in found)
+    pairs = Pair("human", "mouse", Alignments.of(found)), Pair("mouse", "human", turned)
+    made = [
+        {frozenset(group) for group in components(regions, [pair], Linking(LEAST))}
+        for pair in pairs
+    ]
+    assert made[0] == made[1]
+
+
+def test_a_leak_is_found_where_one_base_makes_it() -> None:
+    """Windows of train to base 100, of test from 100 on; the alignment goes one base further."""
+    human = read_windows(["chr1\t0\t100\ttrain\n", "chr1\t100\t200\ttest\n"])
+    mouse = read_windows(["a\t0\t100\ttrain\n"])
+
+    def leak(end: int, least: int):
+        one = Alignment(Interval("chr1", 0, end), Interval("a", 99, 99 + end))
+        pair = Pair("human", "mouse", Alignments.of([one]))
+        return find_leaks({"human": human, "mouse": mouse}, pair, least)
+
+    assert leak(100, 50).straddling == 0
+    assert (leak(101, 101).straddling, leak(101, 101).straddling_bp) == (1, 101)
+    assert (leak(101, 102).straddling, leak(101, 102).below_bp) == (0, 101)
+    assert leak(101, 102).below_by_sets == {"test and train": 1}
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_shifted_windows_stay_in_their_set(seed: int, margin: int) -> None:
+    genomes = [GenomeParts("human", LENGTHS["human"])]
+    tiling = Tiling(INPUT_BP, train_stride=40, other_stride=104, snap_bp=1, margin_bp=margin)
+    made = make_split(genomes, [], SplitOptions(tiling, Aims.folds(3), region_bp=400, seed=seed))
+    held = made.genomes["human"]
+    for one in held.sequences:
+        wide = Interval(one.interval.chrom, one.interval.start - margin, one.interval.end + margin)
+        assert {r.split for r in held.regions if r.interval.overlaps(wide)} == {one.split}
+    # Where nothing else begins, at the ends of chromosomes, no base is given away.
+    assert {0} == {min(o.interval.start for o in held.sequences if o.interval.chrom == "chr1")}
+
+
+def test_alignments_of_a_genome_with_itself_connect() -> None:
+    own = Alignments.of([Alignment(Interval("chr1", 0, 100), Interval("chr2", 2_400, 2_500))])
+    made = make_split(
+        [GenomeParts("human", LENGTHS["human"])], [Pair("human", "human", own)], options()
+    )
+    ends = {
+        one.component
+        for one in made.genomes["human"].regions
+        if one.interval.overlaps(Interval("chr1", 0, 1))
+        or one.interval.overlaps(Interval("chr2", 2_499, 2_500))
+    }
+    assert len(ends) == 1
+
+
+def test_alternate_sequences_by_their_names() -> None:
+    left = [
+        "chr6_GL000250v2_alt",
+        "chr6_mcf_hap5",
+        "chrY_KN196487v1_fix",
+        "chrEBV",
+        "HLA-A*01:01",
+        "hs37d5",
+    ]
+    kept = [
+        "chr1",
+        "X",
+        "chrM",
+        "MT",
+        "chr1_KI270706v1_random",
+        "chrUn_KI270302v1",
+        "GL000192.1",
+        "2L",
+        "HG00096",
+    ]
+    assert all(map(is_alternate, left))
+    assert not any(map(is_alternate, kept))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cisray.dataset.synteny import Alignment, read_alignments
+from cisray.dataset.alignments import Alignment
+from cisray.dataset.synteny import read_alignments
 from cisray.errors import SyntenyError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
@@ -65,22 +66,38 @@ def test_fills_of_a_net(tmp_path: Path, first: Genome, second: Genome) -> None:
     path.write_text(NET)
     nested = alignment("1", 152, 162, "chrB", 5, 14)
     top = [alignment("1", 100, 400, "chrA", 50, 330), alignment("2", 0, 500, "chrB", 0, 400)]
-    assert read_alignments(path, first, second) == [top[0], nested, top[1]]
-    assert read_alignments(path, first, second, levels="top") == top
-    assert top[0].size == 280
+    found = read_alignments(path, first, second)
+    assert list(found) == [top[0], nested, top[1]]
+    assert found.sizes.tolist() == [280, 9, 400]
+    assert list(found.at_least(280)) == top
+    assert list(read_alignments(path, first, second, levels="top")) == top
+    # A fill on a chromosome that the second FASTA lacks, and one of a net that the first lacks.
+    assert found.left_out.chromosomes == {"chrUn_1": 1, "chrUnplaced": 1}
+    assert sorted(found.left_out.sizes.tolist()) == [70, 90]
+
+
+def test_a_name_that_fits_two_chromosomes_is_an_error(tmp_path: Path, second: Genome) -> None:
+    """It is not left out as if it were unknown."""
+    first = write_fasta(tmp_path / "two.fa", {"1": 1000, "Chr1": 1000})
+    path = tmp_path / "net"
+    path.write_text("net chr1 1000\n fill 0 9 chrA + 0 9 id 1\n")
+    with pytest.raises(SyntenyError, match=r"net:1: .*could mean any of 1, Chr1"):
+        read_alignments(path, first, second)
 
 
 def test_a_net_of_windows_and_gzip_is_the_same(tmp_path: Path, first, second) -> None:
     plain, packed = tmp_path / "net", tmp_path / "net.gz"
     plain.write_text(NET)
     packed.write_bytes(gzip.compress(NET.replace("\n", "\r\n").encode()))
-    assert read_alignments(packed, first, second) == read_alignments(plain, first, second)
+    read = [list(read_alignments(one, first, second)) for one in (packed, plain)]
+    assert read[0] == read[1]
+    assert len(read[0]) == 3
 
 
 def test_chains_count_from_the_strand(tmp_path: Path, first: Genome, second: Genome) -> None:
     path = tmp_path / "chain"
     path.write_text(CHAIN)
-    assert read_alignments(path, first, second) == [
+    assert list(read_alignments(path, first, second)) == [
         alignment("1", 100, 400, "chrA", 50, 330),
         alignment("2", 0, 500, "chrB", 0, 370),
     ]
@@ -94,6 +111,8 @@ def test_chains_count_from_the_strand(tmp_path: Path, first: Genome, second: Gen
         ("net chr1 1000\n fill 0 x chrA + 0 9 id 1\n", ":2: invalid literal"),
         ("net chr1 1000\n fill 995 9 chrA + 0 9 id 1\n", ":2: 995 to 1,004"),
         ("net chr1 1000\n fill 0 9 chrA + 895 9 id 1\n", ":2: 895 to 904"),
+        ("net chr1 1000\n fill 0 9 chrA 0 0 9 id 1\n", ":2: '0' stands where a strand must"),
+        ("chain 9 chr1 1000 + 0 9 chrA 900 x 0 9 1\n", ":1: 'x' stands where a strand must"),
         ("net chr1 1000\n", "has no alignment"),
         ("net\n", ":1: 'net' is no line"),
         ("", "begins neither"),
@@ -134,7 +153,7 @@ def test_any_lines_give_alignments_or_one_error(tmp_path_factory, text: list[str
     genomes = Genome.open(folder / "first.fa"), Genome.open(folder / "second.fa")
     told = str(path)
     try:
-        assert read_alignments(path, *genomes)
+        assert len(read_alignments(path, *genomes))
     except SyntenyError as error:
         told = str(error)
     assert str(path) in told

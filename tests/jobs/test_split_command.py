@@ -46,7 +46,7 @@ def test_what_is_written(cisray, inputs, tmp_path: Path) -> None:
     ]
     report = json.loads((out / "report.json").read_text())
     human = report["genomes"]["human"]
-    parts = ("excluded_bp", "gap_bp", "short_bp", "tiled_bp", "left_over_bp")
+    parts = ("excluded_bp", "gap_bp", "short_bp", "tiled_bp", "dropped_bp", "left_over_bp")
     assert sum(human[name] for name in parts) == human["total_bp"] == 15_000
     assert human["gap_bp"] == 100
     leak = report["leaks"]["human and mouse"]
@@ -87,6 +87,15 @@ def test_one_genome_and_folds(cisray, inputs, tmp_path: Path) -> None:
         (("--valid", 0.5, "--test", 0.5), "leave some of them for train"),
         (("--input-bp", 8_960), "no stretch of 8,960 bases"),
         (("--test-chromosomes", "human=chr7"), "chr7"),
+        (
+            ("--test-chromosomes", "human=chr1", "--valid-chromosomes", "human=1"),
+            "human chr1 is named for valid and for test",
+        ),
+        (
+            ("--test-chromosomes", "human=chr1", "--chromosomes", "human=chr2"),
+            "names human chr1, which is left out",
+        ),
+        (("--self-chain", "rat=self.chain"), "--self-chain names rat"),
         (("--test-chromosomes", "human=chr1", "--folds", 2), "--folds has no valid and test"),
     ],
 )

@@ -10,7 +10,7 @@ from typing import Protocol
 
 import networkx
 
-from cisray.dataset.synteny import Alignment
+from cisray.dataset.alignments import Alignments
 from cisray.genome.interval import Interval
 
 Place = tuple[str, int]  # a head, and the number of a region or stretch there
@@ -53,11 +53,16 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Alignments between the genomes of two heads."""
+    """Alignments between the genomes of two heads, or of one with itself."""
 
     first: str
     second: str
-    alignments: Sequence[Alignment]
+    alignments: Alignments
+
+    @property
+    def name(self) -> str:
+        """Say which genomes, for people."""
+        return f"{self.first} and {'itself' if self.first == self.second else self.second}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +75,6 @@ class Linking:
 
     min_alignment_bp: int = 100_000
     min_overlap_bp: int = 1
-
-    def counts(self, alignment: Alignment) -> bool:
-        """Tell whether an alignment connects anything."""
-        return alignment.size >= self.min_alignment_bp
 
 
 def components(
@@ -89,7 +90,7 @@ def components(
     )
     lookups = {head: Lookup(held) for head, held in regions.items()}
     for pair in pairs:
-        for alignment in filter(linking.counts, pair.alignments):
+        for alignment in pair.alignments.at_least(linking.min_alignment_bp):
             met = [
                 (head, number)
                 for head, side in ((pair.first, alignment.first), (pair.second, alignment.second))

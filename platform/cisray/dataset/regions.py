@@ -5,10 +5,15 @@ contig that is too short, or in one region.
 """
 
 import heapq
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cisray.genome.interval import Interval
+
+_ALTERNATE = re.compile(
+    r"_(alt|fix|hap\d+|decoy)$|^(HLA-.*|chrEBV|hs37d5|NC_007605|CHR_(HS|HG|MM|MG).*)$"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,13 @@ class CutGenome:
     regions: tuple[Interval, ...]
     gap_bp: int
     short_bp: int
-    excluded_bp: int
+    short_contigs: int
+    excluded: tuple[str, ...]
+
+    @property
+    def excluded_bp(self) -> int:
+        """Count the bases of chromosomes that were not chosen."""
+        return sum(self.chromosomes[name] for name in self.excluded)
 
     @property
     def total_bp(self) -> int:
@@ -49,17 +60,38 @@ def cut_genome(
     for gap in gaps:
         if gap.chrom in by_chrom:
             by_chrom[gap.chrom].append(gap)
-    gap_bp = short_bp = 0
+    gap_bp = 0
+    short: list[Interval] = []
     regions: list[Interval] = []
     for name in names:
         merged = merge(by_chrom[name])
         gap_bp += sum(gap.width for gap in merged)
         contigs = between(Interval(name, 0, chromosomes[name]), merged)
-        short_bp += sum(contig.width for contig in contigs if contig.width < shortest_bp)
+        short += [contig for contig in contigs if contig.width < shortest_bp]
         long = [contig for contig in contigs if contig.width >= shortest_bp]
         regions += sorted(halved(long, region_bp), key=lambda region: region.start)
-    excluded = sum(size for name, size in chromosomes.items() if name not in by_chrom)
-    return CutGenome(head, dict(chromosomes), tuple(regions), gap_bp, short_bp, excluded)
+    return CutGenome(
+        head,
+        dict(chromosomes),
+        tuple(regions),
+        gap_bp=gap_bp,
+        short_bp=sum(contig.width for contig in short),
+        short_contigs=len(short),
+        excluded=tuple(name for name in chromosomes if name not in by_chrom),
+    )
+
+
+def is_alternate(name: str) -> bool:
+    """Tell whether a chromosome by its name repeats another one, or is not of the genome.
+
+    Alternate haplotypes and patches of assemblies have nearly the sequence of the chromosome that
+    they belong to, and no alignment between two genomes says so. Decoys and EBV are for aligning
+    reads. Names are those of UCSC, of the 1000 Genomes files, and of Ensembl's patches.
+
+    >>> [is_alternate(name) for name in ("chr6_GL000250v2_alt", "chrY_KN196487v1_fix", "chr6")]
+    [True, True, False]
+    """
+    return _ALTERNATE.search(name) is not None
 
 
 def halved(contigs: Iterable[Interval], longest: int) -> list[Interval]:

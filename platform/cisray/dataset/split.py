@@ -5,7 +5,7 @@ stretch of their set, so that what holds for regions holds for every base of an 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cisray.dataset.assignment import Aims, deal
@@ -36,13 +36,15 @@ class Tiling:
 
     They begin at multiples of `snap_bp`, so that bins of all sequences lie on one grid, which is
     that of `cisray score genome`. One of which at least the share `max_unmappable` cannot be mapped
-    is dropped.
+    is dropped. `margin_bp` are kept free where another set begins: training shifts an input by so
+    many bases at most.
     """
 
     input_bp: int
     train_stride: int
     other_stride: int
     snap_bp: int = 128
+    margin_bp: int = 0
     max_unmappable: float = 0.5
 
     def windows(self, stretch: Interval, split: str) -> Iterator[Interval]:
@@ -72,30 +74,20 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class GenomeSplit:
-    """What became of one genome; bases of windows that were dropped are among `tiled_bp`."""
+    """What became of one genome: `tiled_bp` in sequences, `dropped_bp` in dropped windows alone."""
 
     cut: CutGenome
     regions: tuple[Region, ...]
     sequences: tuple[Tile, ...]
     dropped: tuple[Tile, ...]
     tiled_bp: int
+    dropped_bp: int
 
     @property
     def left_over_bp(self) -> int:
         """Count the bases of regions that no window covers, at the ends of stretches."""
-        return sum(region.interval.width for region in self.regions) - self.tiled_bp
-
-
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """Alignments that join sequences of two sets, above and below the size that was asked for."""
-
-    alignments: int
-    linking: int
-    straddling: int
-    below: int
-    below_bp: int
-    below_by_sets: Mapping[str, int]
+        whole = sum(region.interval.width for region in self.regions)
+        return whole - self.tiled_bp - self.dropped_bp
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,39 +149,6 @@ def make_split(
     return Split(made, tuple(sizes), tuple(options.aims.shares))
 
 
-def find_leaks(split: Split, pair: Pair, linking: Linking) -> Leak:
-    """Look from the sequences alone which alignments touch two sets, whatever made the split."""
-    sides = {
-        head: (Lookup([one.interval for one in merged]), [one.split for one in merged])
-        for head in (pair.first, pair.second)
-        for merged in [_covered(split.genomes[head].sequences)]
-    }
-    straddling = below = below_bp = 0
-    by_sets: Counter[str] = Counter()
-    for alignment in pair.alignments:
-        met = {
-            sides[head][1][number]
-            for head, side in ((pair.first, alignment.first), (pair.second, alignment.second))
-            for number, _ in sides[head][0].meeting(side)
-        }
-        if len(met) < 2:
-            continue
-        if linking.counts(alignment):
-            straddling += 1
-        else:
-            below += 1
-            below_bp += alignment.size
-            by_sets[" and ".join(sorted(met))] += 1
-    return Leak(
-        alignments=len(pair.alignments),
-        linking=sum(map(linking.counts, pair.alignments)),
-        straddling=straddling,
-        below=below,
-        below_bp=below_bp,
-        below_by_sets=dict(sorted(by_sets.items())),
-    )
-
-
 def _dealt(
     groups: Sequence[Sequence[Place]],
     sizes: Sequence[int],
@@ -241,24 +200,30 @@ def _tiled(
     regions = tuple(
         Region(interval, *placed[parts.head, number]) for number, interval in enumerate(cut.regions)
     )
-    blocked: dict[str, list[Interval]] = {}
-    for one in parts.unmappable:
-        blocked.setdefault(one.chrom, []).append(one)
-    merged = [one for held in blocked.values() for one in merge(held)]
-    lookup = Lookup(merged)
+    unmappable = Lookup(_merged(parts.unmappable))
     kept: list[Tile] = []
     dropped: list[Tile] = []
-    tiled_bp = 0
-    for stretch in _stretches(regions):
-        windows = [
-            Tile(one, stretch.split) for one in tiling.windows(stretch.interval, stretch.split)
-        ]
-        tiled_bp += sum(one.width for one in merge(window.interval for window in windows))
-        for window in windows:
-            bad = sum(bp for _, bp in lookup.meeting(window.interval))
+    for stretch in _apart(list(_stretches(regions)), tiling.margin_bp):
+        for window in tiling.windows(stretch.interval, stretch.split):
+            bad = sum(bp for _, bp in unmappable.meeting(window))
             is_kept = bad < tiling.max_unmappable * tiling.input_bp
-            (kept if is_kept else dropped).append(window)
-    return GenomeSplit(cut, regions, tuple(kept), tuple(dropped), tiled_bp)
+            (kept if is_kept else dropped).append(Tile(window, stretch.split))
+    tiled_bp = _bases(kept)
+    dropped_bp = _bases([*kept, *dropped]) - tiled_bp
+    return GenomeSplit(cut, regions, tuple(kept), tuple(dropped), tiled_bp, dropped_bp)
+
+
+def _bases(tiles: Iterable[Tile]) -> int:
+    """Count the bases that are in a window or more."""
+    return sum(one.width for one in _merged(tile.interval for tile in tiles))
+
+
+def _merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Join what overlaps or touches on each chromosome."""
+    by_chrom: dict[str, list[Interval]] = {}
+    for one in intervals:
+        by_chrom.setdefault(one.chrom, []).append(one)
+    return [one for held in by_chrom.values() for one in merge(held)]
 
 
 def _stretches(regions: Sequence[Region]) -> Iterator[Tile]:
@@ -281,11 +246,13 @@ def _stretches(regions: Sequence[Region]) -> Iterator[Tile]:
         yield held
 
 
-def _covered(sequences: Sequence[Tile]) -> list[Tile]:
-    """Join the windows of each set and chromosome that overlap or touch."""
-    by_place: dict[tuple[str, str], list[Interval]] = {}
-    for one in sequences:
-        by_place.setdefault((one.split, one.interval.chrom), []).append(one.interval)
-    return [
-        Tile(interval, split) for (split, _), held in by_place.items() for interval in merge(held)
-    ]
+def _apart(stretches: Sequence[Tile], margin_bp: int) -> Iterator[Tile]:
+    """Take `margin_bp` from each end of a stretch at which another one begins."""
+    starts = {(one.interval.chrom, one.interval.start) for one in stretches}
+    ends = {(one.interval.chrom, one.interval.end) for one in stretches}
+    for stretch in stretches:
+        at = stretch.interval
+        start = at.start + margin_bp * ((at.chrom, at.start) in ends)
+        end = at.end - margin_bp * ((at.chrom, at.end) in starts)
+        if start < end:
+            yield Tile(Interval(at.chrom, start, end), stretch.split)

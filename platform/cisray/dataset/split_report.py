@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cisray.dataset.split import GenomeSplit, Leak, Split
+from cisray.dataset.leakage import Leak
+from cisray.dataset.split import GenomeSplit, Split
 
 _LARGEST = 10
 
@@ -29,7 +30,8 @@ class SetSize:
 class GenomeReport:
     """Every base of a genome in one place, and its sets.
 
-    total = excluded + gap + short + tiled + left_over.
+    total = excluded + gap + short + tiled + dropped + left_over. `tiled_bp` are in sequences,
+    `dropped_bp` only in windows that were dropped.
     """
 
     total_bp: int
@@ -37,7 +39,10 @@ class GenomeReport:
     gap_bp: int
     short_bp: int
     tiled_bp: int
+    dropped_bp: int
     left_over_bp: int
+    short_contigs: int
+    excluded_chromosomes: tuple[str, ...]
     sets: Mapping[str, SetSize]
 
 
@@ -63,23 +68,25 @@ def report_of(split: Split, leaks: Mapping[str, Leak], settings: Mapping[str, An
     )
 
 
-def write_split(folder: Path, split: Split, report: SplitReport) -> list[Path]:
-    """Write regions and sequences of each genome, and the report, into a folder."""
-    written = []
+def write_beds(folder: Path, split: Split) -> dict[str, Path]:
+    """Write regions and sequences of each genome into a folder; give the sequences by head."""
+    written = {}
     for head, genome in split.genomes.items():
         regions = ((one.interval, f"{one.split}\t{one.component}") for one in genome.regions)
         sequences = ((one.interval, one.split) for one in genome.sequences)
         for name, rows in (("regions", regions), ("sequences", sequences)):
             path = folder / f"{head}.{name}.bed"
             lines = (f"{at.chrom}\t{at.start}\t{at.end}\t{rest}\n" for at, rest in rows)
-            path.write_text("".join(lines), encoding="ascii")
-            written.append(path)
+            path.write_text("".join(lines), encoding="utf-8")
+        written[head] = path
+    return written
+
+
+def write_report(folder: Path, report: SplitReport) -> None:
+    """Write the report into a folder, for machines and for people."""
     told = json.dumps(asdict(report), indent=2) + "\n"
-    page = folder / "report.md"
-    page.write_text(as_page(report), encoding="utf-8")
-    numbers = folder / "report.json"
-    numbers.write_text(told, encoding="utf-8")
-    return [*written, numbers, page]
+    (folder / "report.json").write_text(told, encoding="utf-8")
+    (folder / "report.md").write_text(as_page(report), encoding="utf-8")
 
 
 def as_page(report: SplitReport) -> str:
@@ -103,14 +110,17 @@ def as_page(report: SplitReport) -> str:
             ),
         ]
         parts = {
-            "not chosen": genome.excluded_bp,
+            f"chromosomes left out ({len(genome.excluded_chromosomes):,})": genome.excluded_bp,
             "gaps": genome.gap_bp,
-            "contigs too short": genome.short_bp,
-            "in windows": genome.tiled_bp,
+            f"contigs too short ({genome.short_contigs:,})": genome.short_bp,
+            "in sequences": genome.tiled_bp,
+            "in dropped windows alone": genome.dropped_bp,
             "left over at the ends of stretches": genome.left_over_bp,
             "all": genome.total_bp,
         }
         lines += ["", *_table(("bases", "count"), [(k, f"{v:,}") for k, v in parts.items()])]
+        if genome.excluded_chromosomes:
+            lines += ["", f"Left out: {_shown(genome.excluded_chromosomes)}."]
     largest = ", ".join(f"{size:,}" for size in report.largest_components_bp)
     lines += ["", "## Components", "", f"{report.components:,}; the largest have {largest} bases."]
     lines += ["", "## Alignments between sets", ""]
@@ -122,11 +132,23 @@ def as_page(report: SplitReport) -> str:
 
 def _leak(name: str, leak: Leak) -> str:
     sets = ", ".join(f"{count:,} {which}" for which, count in leak.below_by_sets.items())
-    return (
+    told = (
         f"{name}: of {leak.alignments:,} alignments {leak.linking:,} are large enough to count; "
-        f"{leak.straddling:,} of these touch sequences of two sets. Of the smaller ones "
-        f"{leak.below:,} do ({sets or 'none'}), with {leak.below_bp:,} bases."
+        f"{leak.straddling:,} of these touch sequences of two sets ({leak.straddling_bp:,} bases). "
+        f"Of the smaller ones {leak.below:,} do ({sets or 'none'}), with {leak.below_bp:,} bases."
     )
+    if leak.left_out:
+        told += (
+            f" {leak.left_out:,} more alignments were left out, {leak.left_out_linking:,} of them "
+            f"large enough to count, since a FASTA lacks their chromosomes: "
+            f"{_shown(leak.left_out_chromosomes)}."
+        )
+    return told
+
+
+def _shown(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LARGEST:,} more" if len(names) > _LARGEST else ""
+    return ", ".join(names[:_LARGEST]) + more
 
 
 def _genome(genome: GenomeSplit, sets: Sequence[str]) -> GenomeReport:
@@ -143,7 +165,10 @@ def _genome(genome: GenomeSplit, sets: Sequence[str]) -> GenomeReport:
         gap_bp=cut.gap_bp,
         short_bp=cut.short_bp,
         tiled_bp=genome.tiled_bp,
+        dropped_bp=genome.dropped_bp,
         left_over_bp=genome.left_over_bp,
+        short_contigs=cut.short_contigs,
+        excluded_chromosomes=cut.excluded,
         sets={
             name: SetSize(regions[name], bases[name], kept[name], dropped[name]) for name in sets
         },
