@@ -54,6 +54,8 @@ def split_facts(made: MadeSplit) -> dict[str, str]:
             f"{leak.linking:,} of {leak.alignments:,} count, {leak.straddling:,} of these join two "
             f"sets; {leak.below:,} smaller ones do"
         )
+    if made.report.notes:
+        lines["to look at"] = " ".join(made.report.notes)
     return lines | {"files": ", ".join(made.files)}
 
 

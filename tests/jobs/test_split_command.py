@@ -76,6 +76,19 @@ def test_one_genome_and_folds(cisray, inputs, tmp_path: Path) -> None:
     assert report["leaks"] == {}
 
 
+def test_a_set_without_sequences_is_told(cisray, inputs, tmp_path: Path) -> None:
+    """One alignment of everything: all of both genomes can only be in one set."""
+    net = tmp_path / "whole.net"
+    net.write_text(
+        "net chr1 9000\n fill 0 9000 1 + 0 8000 id 1\nnet chr2 6000\n fill 0 6000 1 + 0 6000 id 2\n"
+    )
+    answer = cisray(*inputs, "--net", net, "--out", tmp_path / "split")
+    told = " ".join(answer.out.split())
+    assert "valid has no sequence of human" in told
+    assert "the largest component has 22,900 of 22,900 bases" in told
+    assert "test has no sequence of mouse" in (tmp_path / "split" / "report.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [

@@ -5,7 +5,7 @@ Knows splits; knows nothing of how they are made. BED files are 0-based half-ope
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from cisray.dataset.leakage import Leak
 from cisray.dataset.split import GenomeSplit, Split
 
 _LARGEST = 10
+_SUSPICIOUS_SHARE = 0.5  # of all bases, in one component
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,37 @@ class SplitReport:
     largest_components_bp: tuple[int, ...]
     genomes: Mapping[str, GenomeReport]
     leaks: Mapping[str, Leak]
+    notes: tuple[str, ...]
 
 
 def report_of(split: Split, leaks: Mapping[str, Leak], settings: Mapping[str, Any]) -> SplitReport:
     """Count everything."""
+    genomes = {head: _genome(genome, split.sets) for head, genome in split.genomes.items()}
     return SplitReport(
         settings=settings,
         components=len(split.component_bp),
         largest_components_bp=split.component_bp[:_LARGEST],
-        genomes={head: _genome(genome, split.sets) for head, genome in split.genomes.items()},
+        genomes=genomes,
         leaks=leaks,
+        notes=tuple(_notes(split, genomes)),
     )
+
+
+def _notes(split: Split, genomes: Mapping[str, GenomeReport]) -> Iterator[str]:
+    """Say what a user should look at before a model is trained on it."""
+    for head, genome in genomes.items():
+        for name, size in genome.sets.items():
+            if not size.sequences:
+                yield (
+                    f"{name} has no sequence of {head}: choose a smaller --region-bp, a larger "
+                    f"--min-alignment, or another --seed."
+                )
+    whole = sum(split.component_bp)
+    if split.component_bp[0] > whole * _SUSPICIOUS_SHARE:
+        yield (
+            f"the largest component has {split.component_bp[0]:,} of {whole:,} bases, and all of "
+            f"it is in one set: choose a larger --min-alignment, or --levels top."
+        )
 
 
 def write_beds(folder: Path, split: Split) -> dict[str, Path]:
@@ -99,14 +120,8 @@ def as_page(report: SplitReport) -> str:
             f"## {head}",
             "",
             *_table(
-                ("set", "regions", "bases", "sequences", "dropped"),
-                [
-                    (
-                        name,
-                        *(f"{n:,}" for n in (size.regions, size.bp, size.sequences, size.dropped)),
-                    )
-                    for name, size in genome.sets.items()
-                ],
+                ("set", "regions", "bases", "share", "sequences", "dropped"),
+                [_row(name, size, genome) for name, size in genome.sets.items()],
             ),
         ]
         parts = {
@@ -127,7 +142,15 @@ def as_page(report: SplitReport) -> str:
     lines += [_leak(name, leak) for name, leak in report.leaks.items()] or [
         "No alignments were given: nothing but touching regions is known to be alike."
     ]
+    if report.notes:
+        lines += ["", "## To look at", "", *(f"- {note}" for note in report.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _row(name: str, size: SetSize, genome: GenomeReport) -> tuple[str, ...]:
+    share = size.bp / sum(one.bp for one in genome.sets.values())
+    counts = f"{size.regions:,}", f"{size.bp:,}", f"{share:.1%}"
+    return name, *counts, f"{size.sequences:,}", f"{size.dropped:,}"
 
 
 def _leak(name: str, leak: Leak) -> str:
