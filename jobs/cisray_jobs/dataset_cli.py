@@ -83,7 +83,10 @@ def dataset_split(
         typer.Option(help="Which fills of a net count; top are the outermost, as in Basenji."),
     ] = "all",
     gaps: Annotated[
-        list[str] | None, typer.Option(metavar="HEAD=BED", help="Assembly gaps, BED.")
+        list[str] | None,
+        typer.Option(
+            metavar="HEAD=BED", help="Assembly gaps, BED; otherwise runs of 100 N in the FASTA."
+        ),
     ] = None,
     blacklist: Annotated[
         list[str] | None,

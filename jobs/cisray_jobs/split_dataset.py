@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from cisray.dataset.assignment import Aims
+from cisray.dataset.gaps import SHORTEST_GAP_BP, find_gaps
 from cisray.dataset.homology import Linking, Pair
 from cisray.dataset.leakage import Leak, find_leaks, read_windows
 from cisray.dataset.regions import is_alternate
@@ -24,6 +25,7 @@ from cisray.genome.reference import Genome
 from cisray.genome.regions import read_bed
 from cisray.store.export.staging import staged_folder
 from cisray.store.place import run_root
+from cisray.version import __version__
 from cisray_jobs.config import JobConfig
 
 Given = tuple[str, ...]
@@ -137,8 +139,7 @@ class SplitDataset(JobConfig):
             parts = [self._parts(head, genome) for head, genome in genomes.items()]
             split = make_split(parts, pairs, options)
             leaks = self._proven(write_beds(folder, split), pairs)
-            settings = self.model_dump(mode="json", exclude={"out"}, exclude_defaults=True)
-            report = report_of(split, leaks, {**settings, "seed": self.seed})
+            report = report_of(split, leaks, self._settings())
             write_report(folder, report)
             names = tuple(sorted(path.name for path in folder.iterdir()))
         return MadeSplit(str(final), names, report)
@@ -157,6 +158,14 @@ class SplitDataset(JobConfig):
                     f"please report this with the command and its files."
                 )
         return leaks
+
+    def _settings(self) -> dict[str, Any]:
+        """Give everything that decides a split, also what was not said."""
+        told = self.model_dump(mode="json", exclude={"out"}, exclude_none=True)
+        by_fasta = [head for head in self._heads if head not in _by_head(self.gaps, "gaps")]
+        found = [f"{head}: runs of {SHORTEST_GAP_BP} N or more" for head in by_fasta]
+        shown = {**told, "gaps": [*self.gaps, *found], "cisray": __version__}
+        return {name: value for name, value in shown.items() if value not in ([], ())}
 
     def _options(self) -> SplitOptions:
         stride = self.stride or self.input_bp
@@ -206,7 +215,7 @@ class SplitDataset(JobConfig):
         return GenomeParts(
             head=head,
             chromosomes=genome.chromosomes,
-            gaps=self._bed("gaps", head, genome),
+            gaps=self._gaps(head, genome, chosen),
             unmappable=[
                 *self._bed("blacklist", head, genome),
                 *self._bed("unmappable", head, genome),
@@ -214,6 +223,10 @@ class SplitDataset(JobConfig):
             chosen=chosen,
             forced=forced,
         )
+
+    def _gaps(self, head: str, genome: Genome, chosen: list[str]) -> list[Interval]:
+        given = _by_head(self.gaps, "gaps", self._heads)
+        return self._bed("gaps", head, genome) if head in given else find_gaps(genome, chosen)
 
     def _bed(self, option: str, head: str, genome: Genome) -> list[Interval]:
         path = _by_head(getattr(self, option), option, self._heads).get(head)

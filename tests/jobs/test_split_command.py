@@ -74,6 +74,18 @@ def test_one_genome_and_folds(cisray, inputs, tmp_path: Path) -> None:
     assert list(report["genomes"]["human"]["sets"]) == ["fold0", "fold1", "fold2"]
     assert report["genomes"]["human"]["excluded_bp"] == 6_000
     assert report["leaks"] == {}
+    assert report["settings"]["gaps"] == ["human: runs of 100 N or more"]
+    assert report["settings"]["min_alignment"] == 100_000
+
+
+def test_gaps_of_the_fasta_are_found_where_no_table_is_given(
+    cisray, inputs, tmp_path: Path
+) -> None:
+    fasta = tmp_path / "gapped.fa"
+    fasta.write_text(f">chr1\n{'A' * 999}{'N' * 300}{'C' * 900}{'N' * 99}{'G' * 900}\n")
+    given = ("--genome", f"human={fasta}", "--input-bp", 256, "--region-bp", 1000, "--json")
+    answer = cisray("dataset", "split", *given, "--out", tmp_path / "split")
+    assert json.loads(answer.out)["report"]["genomes"]["human"]["gap_bp"] == 300
 
 
 def test_a_set_without_sequences_is_told(cisray, inputs, tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def write_report(folder: Path, report: SplitReport) -> None:
 def as_page(report: SplitReport) -> str:
     """Write the report for people, in Markdown."""
     lines = ["# Split", ""]
-    lines += [f"- {name}: {value}" for name, value in report.settings.items()]
+    for name, value in report.settings.items():
+        lines.append(f"- {name}: {', '.join(value) if isinstance(value, list) else value}")
     for head, genome in report.genomes.items():
         lines += [
             "",
