@@ -3,7 +3,7 @@
 Knows which files belong to which genome; how a split is made is `cisray.dataset.split`'s business.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,15 @@ from cisray.dataset.synteny import read_alignments
 from cisray.errors import ConfigError, ResultsError
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.genome.regions import read_bed
+from cisray.genome.regions import read_mask
 from cisray.store.export.staging import staged_folder
 from cisray.store.place import run_root
 from cisray.version import __version__
 from cisray_jobs.config import JobConfig
 
 Given = tuple[str, ...]
+# Stretches of a table, and how many lines of it lie on chromosomes that the FASTA lacks; by option.
+Masks = Mapping[str, tuple[Sequence[Interval], int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +138,11 @@ class SplitDataset(JobConfig):
             }
             options = self._options()
             pairs = self._pairs(genomes)
-            parts = [self._parts(head, genome) for head, genome in genomes.items()]
+            masks = {head: self._masks(head, genome) for head, genome in genomes.items()}
+            parts = [self._parts(head, genomes[head], masks[head]) for head in genomes]
             split = make_split(parts, pairs, options)
             leaks = self._proven(write_beds(folder, split), pairs)
-            report = report_of(split, leaks, self._settings())
+            report = report_of(split, leaks, self._settings(), _lacking(masks))
             write_report(folder, report)
             names = tuple(sorted(path.name for path in folder.iterdir()))
         return MadeSplit(str(final), names, report)
@@ -169,7 +172,9 @@ class SplitDataset(JobConfig):
 
     def _options(self) -> SplitOptions:
         stride = self.stride or self.input_bp
-        aims = Aims.folds(self.folds) if self.folds else Aims.sets(self.valid, self.test)
+        named = {"valid": self.valid_chromosomes, "test": self.test_chromosomes}
+        told = [name for name, chromosomes in named.items() if chromosomes]
+        aims = Aims.folds(self.folds) if self.folds else Aims.sets(self.valid, self.test, told)
         return SplitOptions(
             tiling=Tiling(
                 input_bp=self.input_bp,
@@ -197,7 +202,7 @@ class SplitDataset(JobConfig):
             pairs.append(Pair(head, head, found))
         return pairs
 
-    def _parts(self, head: str, genome: Genome) -> GenomeParts:
+    def _parts(self, head: str, genome: Genome, masks: Masks) -> GenomeParts:
         named = self._chromosomes("chromosomes", head, genome)
         all_but = [name for name in genome.chromosomes if not is_alternate(name)]
         chosen = all_but if named is None else named
@@ -215,22 +220,23 @@ class SplitDataset(JobConfig):
         return GenomeParts(
             head=head,
             chromosomes=genome.chromosomes,
-            gaps=self._gaps(head, genome, chosen),
+            gaps=masks["gaps"][0] if "gaps" in masks else find_gaps(genome, chosen),
             unmappable=[
-                *self._bed("blacklist", head, genome),
-                *self._bed("unmappable", head, genome),
+                stretch
+                for option in ("blacklist", "unmappable")
+                for stretch in masks.get(option, ((), 0))[0]
             ],
             chosen=chosen,
             forced=forced,
         )
 
-    def _gaps(self, head: str, genome: Genome, chosen: list[str]) -> list[Interval]:
-        given = _by_head(self.gaps, "gaps", self._heads)
-        return self._bed("gaps", head, genome) if head in given else find_gaps(genome, chosen)
-
-    def _bed(self, option: str, head: str, genome: Genome) -> list[Interval]:
-        path = _by_head(getattr(self, option), option, self._heads).get(head)
-        return [] if path is None else read_bed(path, genome)
+    def _masks(self, head: str, genome: Genome) -> Masks:
+        """Read the tables of a genome that are given, each once."""
+        paths = {
+            option: _by_head(getattr(self, option), option, self._heads).get(head)
+            for option in ("gaps", "blacklist", "unmappable")
+        }
+        return {option: read_mask(path, genome) for option, path in paths.items() if path}
 
     def _chromosomes(self, option: str, head: str, genome: Genome) -> list[str] | None:
         """Read HEAD=chr1,chr2; None where nothing is said of the genome."""
@@ -244,6 +250,16 @@ class SplitDataset(JobConfig):
     @property
     def _heads(self) -> list[str]:
         return list(_by_head(self.genome, "genome"))
+
+
+def _lacking(masks: Mapping[str, Masks]) -> list[str]:
+    """Say how much of the tables lies on chromosomes that a FASTA does not have."""
+    return [
+        f"{count:,} lines of --{option} of {head} lie on chromosomes that the FASTA lacks."
+        for head, tables in masks.items()
+        for option, (_, count) in tables.items()
+        if count
+    ]
 
 
 def _by_head(given: Given, option: str, heads: list[str] | None = None) -> dict[str, Path]:

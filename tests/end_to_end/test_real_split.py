@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cisray.dataset.gaps import find_gaps
+from cisray.dataset.regions import merge
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_features
@@ -122,3 +124,14 @@ def test_a_long_alignment_keeps_a_whole_stretch_together(
     for head, end in zip(genomes, ends, strict=True):
         sets |= names_at(out / f"{head}.regions.bed", genomes[head], end)
     assert len(sets) == 1
+
+
+def test_gaps_in_the_fasta_are_those_of_the_published_table(shared: Path) -> None:
+    """Human chr20 of hg19: 7 gaps of 3,520,000 bases in UCSC's table."""
+    table = (shared / "data/annotation/hg19_gaps.bed").read_text().splitlines()
+    rows = [line.split() for line in table if line.startswith("chr20\t")]
+    published = merge(Interval("20", int(row[1]), int(row[2])) for row in rows)
+    with Genome.open(shared / "data/chr20_hg19/hg19_chr20.whole.fa.gz") as genome:
+        found = find_gaps(genome, ["20"])
+    assert found == published
+    assert (len(found), sum(one.width for one in found)) == (7, 3_520_000)

@@ -88,6 +88,34 @@ def test_gaps_of_the_fasta_are_found_where_no_table_is_given(
     assert json.loads(answer.out)["report"]["genomes"]["human"]["gap_bp"] == 300
 
 
+def test_a_table_of_the_whole_assembly_fits_a_part_of_it(cisray, inputs, tmp_path: Path) -> None:
+    """What the FASTA lacks is counted; a table of other names altogether is refused."""
+    (tmp_path / "gaps.bed").write_text("chr1\t4000\t4100\nchrUn_1\t0\t9\nchr19\t5\t7\n")
+    answer = cisray(*inputs, "--out", tmp_path / "split", "--json")
+    report = json.loads(answer.out)["report"]
+    assert report["genomes"]["human"]["gap_bp"] == 100
+    assert "2 lines of --gaps of human lie on chromosomes that the FASTA lacks." in report["notes"]
+    (tmp_path / "gaps.bed").write_text("chr19\t5\t7\n")
+    cisray(*inputs, "--out", tmp_path / "other").assert_one_paragraph("All of its 1 lines")
+    (tmp_path / "gaps.bed").write_text("chr1\t4000\t9001\n")
+    cisray(*inputs, "--out", tmp_path / "other").assert_one_paragraph("gaps.bed:1: the region")
+
+
+def test_a_named_chromosome_is_all_that_test_has(cisray, inputs, tmp_path: Path) -> None:
+    """And what is aligned to it in the other genome; chance adds nothing with --test 0."""
+    given = ("--test-chromosomes", "human=2", "--test", 0, "--out", tmp_path / "split")
+    answer = cisray(*inputs, *given)
+    assert answer.code == 0, answer.err
+    with (tmp_path / "split" / "human.regions.bed").open() as lines:
+        rows = [line.split() for line in lines]
+    assert {row[0] for row in rows if row[3] == "test"} == {"chr2"}
+    assert {row[3] for row in rows if row[0] == "chr2"} == {"test"}
+    # chr2 0-700 is aligned to mouse 7,000-7,700, which regions of 1,000 have in the last one.
+    with (tmp_path / "split" / "mouse.regions.bed").open() as lines:
+        rows = [line.split() for line in lines]
+    assert [row[1:3] for row in rows if row[3] == "test"] == [["7000", "8000"]]
+
+
 def test_a_set_without_sequences_is_told(cisray, inputs, tmp_path: Path) -> None:
     """One alignment of everything: all of both genomes can only be in one set."""
     net = tmp_path / "whole.net"

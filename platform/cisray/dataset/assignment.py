@@ -3,7 +3,7 @@
 Knows sizes; knows nothing of genomes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,15 +21,21 @@ class Aims:
     rest: str | None
 
     @classmethod
-    def sets(cls, valid: float, test: float) -> "Aims":
-        """Train, valid and test. Raises ConfigError for shares that leave nothing to train on."""
+    def sets(cls, valid: float, test: float, named: Collection[str] = ()) -> "Aims":
+        """Train, valid and test, without those that are to have nothing and are not `named`.
+
+        Chromosomes can be named for a set that chance is to give nothing. Raises ConfigError for
+        shares that leave nothing to train on.
+        """
         if valid < 0 or test < 0 or valid + test >= 1:
             raise ConfigError(
                 f"--valid {valid} and --test {test} are shares of the genomes, and must leave some "
                 f"of them for train."
             )
         shares = {TRAIN: 1 - valid - test, VALID: valid, TEST: test}
-        return cls({name: share for name, share in shares.items() if share > 0}, TRAIN)
+        return cls(
+            {name: share for name, share in shares.items() if share > 0 or name in named}, TRAIN
+        )
 
     @classmethod
     def folds(cls, count: int) -> "Aims":

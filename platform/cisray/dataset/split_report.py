@@ -59,8 +59,10 @@ class SplitReport:
     notes: tuple[str, ...]
 
 
-def report_of(split: Split, leaks: Mapping[str, Leak], settings: Mapping[str, Any]) -> SplitReport:
-    """Count everything."""
+def report_of(
+    split: Split, leaks: Mapping[str, Leak], settings: Mapping[str, Any], notes: Sequence[str] = ()
+) -> SplitReport:
+    """Count everything; `notes` are put before those that the numbers call for."""
     genomes = {head: _genome(genome, split.sets) for head, genome in split.genomes.items()}
     return SplitReport(
         settings=settings,
@@ -68,7 +70,7 @@ def report_of(split: Split, leaks: Mapping[str, Leak], settings: Mapping[str, An
         largest_components_bp=split.component_bp[:_LARGEST],
         genomes=genomes,
         leaks=leaks,
-        notes=tuple(_notes(split, genomes)),
+        notes=(*notes, *_notes(split, genomes)),
     )
 
 
@@ -141,7 +143,7 @@ def as_page(report: SplitReport) -> str:
     lines += ["", "## Components", "", f"{report.components:,}; the largest have {largest} bases."]
     lines += ["", "## Alignments between sets", ""]
     lines += [_leak(name, leak) for name, leak in report.leaks.items()] or [
-        "No alignments were given: nothing but touching regions is known to be alike."
+        "No alignments were given: what is alike within the genome was not looked at."
     ]
     if report.notes:
         lines += ["", "## To look at", "", *(f"- {note}" for note in report.notes)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cisray.errors import RegionsError, UnknownChromosome
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
-from cisray.locus import parse_locus
+from cisray.locus import match_chromosome, parse_locus
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIGITS = 18  # more than any chromosome has bases
@@ -37,20 +37,46 @@ def read_bed(path: str | PathLike[str], genome: Genome) -> list[Interval]:
     return [feature.interval for feature in read_features(path, genome)]
 
 
+def read_mask(path: str | PathLike[str], genome: Genome) -> tuple[list[Interval], int]:
+    """Read regions of which those on chromosomes that the FASTA lacks do not matter.
+
+    A published table of gaps has all scaffolds of an assembly, and a FASTA may have fewer. Gives
+    the others as `read_bed` does, and how many were left out. Raises RegionsError as `read_bed`
+    does, also for a file of which no chromosome is known.
+    """
+    lacking: list[str] = []
+    try:
+        features = read_features(path, genome, lacking=lacking)
+    except RegionsError as error:
+        told = (
+            f" All of its {len(lacking):,} lines lie on other chromosomes than {genome.path} has."
+        )
+        raise RegionsError(f"{error}{told if lacking else ''}") from None
+    return [feature.interval for feature in features], len(lacking)
+
+
 def read_features(
-    path: str | PathLike[str], genome: Genome, *, check: Callable[[Interval], None] = _let_pass
+    path: str | PathLike[str],
+    genome: Genome,
+    *,
+    check: Callable[[Interval], None] = _let_pass,
+    lacking: list[str] | None = None,
 ) -> list[Feature]:
     """Read the lines of a BED file, plain or gzip, in file order; chromosomes as the FASTA's.
 
     Blank lines, comments (#) and `track` and `browser` lines are skipped. Raises `RegionsError`
     with file and line for the first line that is malformed, leaves its chromosome, or of which
     `check` raises one, with the number of further such lines, and for a file without regions.
+    With a list `lacking`, lines on chromosomes that the FASTA lacks are put there instead.
     """
     bed = Path(path)
     regions: list[Feature] = []
     problems: list[str] = []
     for number, line in enumerate(_lines(bed), start=1):
         if _is_region(line):
+            if lacking is not None and _is_lacking(line, genome):
+                lacking.append(line)
+                continue
             try:
                 feature = _parse(line, genome)
                 check(feature.interval)
@@ -106,6 +132,13 @@ def _lines(bed: Path) -> Iterator[str]:
 def _is_region(line: str) -> bool:
     words = line.split(maxsplit=1)
     return bool(words) and not words[0].startswith("#") and words[0] not in {"track", "browser"}
+
+
+def _is_lacking(line: str, genome: Genome) -> bool:
+    try:
+        return match_chromosome(line.split(maxsplit=1)[0], genome.chromosomes) is None
+    except UnknownChromosome:
+        return False  # it could mean several: an error of the line
 
 
 def _parse(line: str, genome: Genome) -> Feature:
