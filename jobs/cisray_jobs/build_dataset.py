@@ -4,12 +4,11 @@ Knows how the parts are put together; reading, arithmetic and writing are `cisra
 same configuration, run again, finishes what an earlier run left.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, JsonValue, field_validator
 
@@ -18,74 +17,22 @@ from cisray.dataset.coverage import BLACKLIST_BUFFER_BP, Stretches
 from cisray.dataset.examples import Dataset
 from cisray.dataset.sequences import Sequences, place_sequences, read_sequences
 from cisray.dataset.targets import MaskedRegions, check_files, read_targets
-from cisray.dataset.writer import DatasetWriter, lock
-from cisray.engine.address import EMBEDDED, choose_address
-from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display
-from cisray.engine.task import PoolPolicy, ShardTask
 from cisray.errors import ConfigError
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_bed
 from cisray.genome.windows import WindowSpec
 from cisray.tracks import TrackSet
-from cisray_jobs.config import JobConfig, expanded
+from cisray_jobs.config import expanded
 from cisray_jobs.dataset_task import BuildTask, HeadSource
 from cisray_jobs.describe_dataset import Described, describe
-from cisray_jobs.execute import EMBEDDED_CPUS, run_shards, shards_failed
 from cisray_jobs.provenance import digest_of
+from cisray_jobs.write_dataset import HEAD_NAME, WritesDataset
 
 # Targets of a shard are held at once.
 SHARD_BYTES = 1 << 28
 MOST_EXAMPLES = 256
 _FLOAT16_BYTES = 2
-_HEAD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-class WritesDataset(JobConfig):
-    """What every job that writes a dataset is told."""
-
-    out: Path
-    margin_bp: Annotated[int, Field(ge=0)] = 3
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
-    allow_empty_tracks: bool = False
-    restart: bool = False
-    address: str | None = None
-
-    @field_validator("workers", mode="before")
-    @classmethod
-    def _whole_or_auto(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    def write_all(
-        self,
-        heads: Mapping[str, HeadContent],
-        layout: Layout,
-        task: ShardTask,
-        display: Display,
-    ) -> None:
-        """Begin or go on, do the shards that are left, and seal. Raises ShardsFailed."""
-        held = lock(self.out)
-        try:
-            writer = DatasetWriter.begin(self.out, heads, layout, restart=self.restart)
-            if writer is None:
-                return
-            pending = writer.pending()
-            policy = self._policy(len(pending))
-            with executor_for(policy, address=self.address) as executor:
-                outcome = run_shards(executor, task, pending, display=display)
-            if outcome.failed:
-                raise shards_failed(outcome, self.out)
-            writer.seal(allow_empty_tracks=self.allow_empty_tracks)
-        finally:
-            held.release()
-
-    def _policy(self, shards: int) -> PoolPolicy:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        wanted = (cores or 1) if self.workers == "auto" else self.workers
-        embedded = choose_address(self.address) == EMBEDDED
-        return PoolPolicy(
-            workers=min(wanted, shards), num_cpus=EMBEDDED_CPUS if embedded else 1.0, threads=1
-        )
 
 
 class BuildDataset(WritesDataset):
@@ -125,7 +72,7 @@ class BuildDataset(WritesDataset):
     def _named_files(cls, value: dict[str, Path]) -> dict[str, Path]:
         """Expand `~`, and let heads have names that can be folders."""
         for head in value:
-            if not _HEAD.fullmatch(head):
+            if not re.fullmatch(HEAD_NAME, head):
                 raise ValueError(f"{head!r} cannot be the name of a head: use letters and digits")
         return {head: expanded(path) for head, path in value.items()}
 

@@ -11,7 +11,7 @@ import typer
 
 from cisray.errors import ConfigError
 from cisray_jobs.console import display_of, log_to_stderr
-from cisray_jobs.options import Address, Json, Quiet, Verbose, Workers
+from cisray_jobs.options import Address, Json, Quiet, Verbose, Workers, given_options
 
 dataset_app = typer.Typer(
     help="Make and inspect datasets of training examples.",
@@ -104,32 +104,68 @@ def dataset_build(
     Example: cisray dataset build --split SPLIT --tracks human=targets.txt --fasta human=hg38.fa
     --out DATASET
     """
+    options = given_options(locals())
     from cisray_jobs.build_dataset import BuildDataset
     from cisray_jobs.config import load_config
 
     log_to_stderr(verbose=verbose)
-    given: dict[str, Any] = {
-        "tracks": _by_head("--tracks", tracks),
-        "fasta": _by_head("--fasta", fasta),
-        "sequences": _by_head("--sequences", sequences),
-        "blacklist": _by_head("--blacklist", blacklist),
-        "unmappable": _by_head("--unmappable", unmappable),
-        "split": split,
-        "bigwig_dir": bigwig_dir,
-        "unmappable_quantile": unmappable_quantile,
-        "input_bp": input_bp,
-        "bin_bp": bin_bp,
-        "target_bins": target_bins,
-        "margin_bp": margin_bp,
-        "examples_per_shard": examples_per_shard,
-        "allow_empty_tracks": allow_empty_tracks,
-        "allow_missing_chromosomes": allow_missing_chromosomes,
-        "out": out,
-        "workers": workers,
-        "address": address,
-        "restart": restart,
+    by_head = {
+        name: _by_head(f"--{name}", entries)
+        for name, entries in (
+            ("tracks", tracks),
+            ("fasta", fasta),
+            ("sequences", sequences),
+            ("blacklist", blacklist),
+            ("unmappable", unmappable),
+        )
     }
-    job = load_config(BuildDataset, given)
+    job = load_config(BuildDataset, {**options, **by_head})
+    _show(job.run(display_of(quiet=quiet)), as_json=as_json)
+
+
+@dataset_app.command("import")
+def dataset_import(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with statistics.json, sequences.bed, targets.txt and tfrecords/."
+        ),
+    ],
+    head: Annotated[str, typer.Option(help="Name of the head, such as human.")],
+    out: Annotated[Path, typer.Option(help="Dataset directory to write, or to add the head to.")],
+    fasta: Annotated[
+        Path | None,
+        typer.Option(help="Genome that every record is compared with, and extended from."),
+    ] = None,
+    extend_to: Annotated[
+        int | None, typer.Option(help="Bases of the input, more than the records have.")
+    ] = None,
+    crop_to: Annotated[
+        int | None, typer.Option(help="Bases of the input, fewer than the records have.")
+    ] = None,
+    target_bins: Annotated[
+        int | None, typer.Option(help="Bins in the middle to keep. [default: all]")
+    ] = None,
+    margin_bp: Margin = None,
+    allow_empty_tracks: AllowEmpty = False,
+    workers: Workers = None,
+    address: Address = None,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Import published TFRecords of Basenji, Enformer or Borzoi; TensorFlow is not needed.
+
+    Example: cisray dataset import basenji_barnyard/human --fasta hg38.fa --head human
+    --extend-to 196608 --out DATASET
+    """
+    options = given_options(locals())
+    from cisray_jobs.config import load_config
+    from cisray_jobs.import_dataset import ImportDataset
+
+    log_to_stderr(verbose=verbose)
+    job = load_config(ImportDataset, options)
     _show(job.run(display_of(quiet=quiet)), as_json=as_json)
 
 
