@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cisray.dataset.examples import Dataset, ExampleSet
 from cisray.dataset.figure import draw_targets
 from cisray.dataset.statistics import TargetStatistics, TrackSummary
@@ -111,8 +109,7 @@ def evenly(count: int, wanted: int | None) -> Iterator[int]:
 def _looked_at(found: ExampleSet, tracks: TrackSet, examples: int | None) -> TargetStatistics:
     statistics = TargetStatistics(tracks.table["clip"].to_pylist())
     for index in evenly(len(found), examples):
-        # What is stored is float16: nothing is lost on the way back.
-        statistics.add(found.target_NT(index).astype(np.float16))
+        statistics.add(found.stored_NT(index))
     return statistics
 
 

@@ -1,5 +1,6 @@
 """Writing a dataset: shards whole or not at all, resumed byte for byte, refused if it differs."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -81,6 +82,24 @@ def test_a_build_that_died_in_a_shard_resumes_to_the_same_bytes(tmp_path: Path) 
         ShardWriter.attach(root).write(number, examples_of(again, number))
     again.seal()
     assert files_of(root) == files_of(tmp_path / "undisturbed")
+
+
+@pytest.mark.parametrize("lost", ["plan.json", None])
+def test_what_a_build_left_that_died_after_sealing_is_removed(
+    tmp_path: Path, lost: str | None
+) -> None:
+    begin(tmp_path, "human")
+    shutil.copytree(tmp_path / "_building", tmp_path / "kept")
+    write(tmp_path, "human")
+    (tmp_path / "kept").rename(tmp_path / "_building")
+    if lost:
+        (tmp_path / "_building" / lost).unlink()
+    if lost is None:
+        # Nor is it in the way of another head.
+        assert len(begin(tmp_path, "mouse").pending()) == 2
+        return
+    assert DatasetWriter.begin(tmp_path, {"human": content("human")}, layout()) is None
+    assert not (tmp_path / "_building").exists()
 
 
 def test_a_shard_that_lost_its_file_is_written_again(tmp_path: Path) -> None:

@@ -142,7 +142,11 @@ def has_all(
             f"{finished.margin_bp} bp; what is asked for has {layout.spec} and "
             f"{layout.margin_bp} bp. Choose another --out, or the same geometry."
         )
-    same = [head for head, content in heads.items() if _is_same(finished.heads.get(head), content)]
+    same = [
+        head
+        for head, content in heads.items()
+        if _is_same(finished.heads.get(head), content.identity())
+    ]
     if len(same) == len(heads):
         return True
     taken = [head for head in heads if head in finished.heads]
@@ -155,13 +159,22 @@ def has_all(
     return False
 
 
-def _is_same(entry: HeadEntry | None, content: HeadContent) -> bool:
-    return entry is not None and (
-        entry.tracks_sha256 == content.tracks.sha256
-        and entry.genome == dict(content.genome)
-        and entry.settings == json.loads(json.dumps(dict(content.settings)))
-        and entry.sequences_sha256 == content.sequences.sha256
-    )
+def was_sealed(plan: Mapping[str, Any], finished: DatasetManifest) -> bool:
+    """Tell whether a plan that was left is of heads that the finished dataset has."""
+    heads: dict[str, dict[str, Any]] = plan["identity"]["heads"]
+    return all(_is_same(finished.heads.get(head), content) for head, content in heads.items())
+
+
+def _is_same(entry: HeadEntry | None, identity: Mapping[str, JsonValue]) -> bool:
+    if entry is None:
+        return False
+    told = {
+        "sequences_sha256": entry.sequences_sha256,
+        "tracks_sha256": entry.tracks_sha256,
+        "genome": entry.genome,
+        "settings": entry.settings,
+    }
+    return bool(told == json.loads(json.dumps(identity)))
 
 
 def discard(

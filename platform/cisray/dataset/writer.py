@@ -30,6 +30,7 @@ from cisray.dataset.build_plan import (
     has_all,
     plan_of,
     plan_there,
+    was_sealed,
 )
 from cisray.dataset.manifest import (
     BUILDING,
@@ -208,14 +209,18 @@ class DatasetWriter(ShardWriter):
         the lock. Raises RunConflict if the directory has other heads of these names, or a build of
         another plan; `restart` discards those.
         """
+        building = root / BUILDING
         finished = read_manifest(root)
         if restart:
             finished = discard(root, finished, heads)
+        there = plan_there(building)
+        if there is None or (finished is not None and was_sealed(there, finished)):
+            # Of a build that died before its plan was written, or after the dataset was sealed.
+            files.remove_tree(building)
+            there = None
         if finished is not None and has_all(root, finished, heads, layout):
             return None
-        building = root / BUILDING
         plan = plan_of(heads, layout)
-        there = plan_there(building)
         if there is not None and there["identity"] != plan["identity"]:
             raise RunConflict(
                 f"{root} holds an unfinished build with other {differences(there, plan)}. Give "
