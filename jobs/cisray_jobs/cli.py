@@ -35,6 +35,7 @@ model_app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(runs_app, name="runs")
 app.add_typer(dataset_app, name="dataset")
 
@@ -131,8 +132,11 @@ def demo(
 def model_init(
     out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],
     size: Annotated[
-        Literal["tiny", "small", "enformer"],
-        typer.Option(help="enformer has the published 251 million parameters."),
+        Literal["tiny", "small", "enformer", "basenji2-tiny", "basenji2"],
+        typer.Option(
+            help="enformer has the published 251 million parameters, basenji2 30 million; basenji2 "
+            "has the human head alone."
+        ),
     ],
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random weights.")] = 0,
     randomise_all: Annotated[
@@ -174,7 +178,8 @@ def model_convert(
         Path,
         typer.Argument(
             help="TensorFlow checkpoint prefix or folder, SavedModel folder, Hugging Face folder, "
-            "or a .bin or .safetensors file beside its config.json."
+            "a .bin or .safetensors file beside its config.json, or a Basenji2 saved by Keras "
+            "(NAME.h5, with NAME_params.json beside it if there is one)."
         ),
     ],
     out: Annotated[Path, typer.Argument(help="File to write, ending in .safetensors.")],

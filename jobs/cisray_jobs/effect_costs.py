@@ -9,6 +9,7 @@ from typing import Self
 
 from cisray.genome.windows import WindowSpec
 from cisray.inference.batching import CPU_LANES
+from cisray.inference.choose import fast_configuration
 from cisray.inference.fast.costs import EffectFlops, effect_bytes, effect_flops
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.scoring.planned import Planned
@@ -67,7 +68,7 @@ class EffectCosts:
     @cached_property
     def flops(self) -> EffectFlops:
         """Operations of the fast way."""
-        return effect_flops(self.checkpoint.config, len(self.tracks), self.bins)
+        return effect_flops(fast_configuration(self.checkpoint.config), len(self.tracks), self.bins)
 
     def references(self, windows: int, covered_bp: int) -> float:
         """Count the operations of reference passes, of windows that cover so many bases together.
@@ -122,7 +123,7 @@ class EffectCosts:
 
         A worker that checks itself, or subtracts, does plain passes of a single window.
         """
-        config, precision = self.checkpoint.config, self.approach.precision.precision
+        precision = self.approach.precision.precision
         batch = (resources.batch_size or CPU_LANES["effects"]) if self.is_fast else 1
         given = scorer_bytes(
             self.options,
@@ -134,6 +135,7 @@ class EffectCosts:
         )
         if not self.is_fast:
             return 0, self.plain_pass_bytes + given
+        config = fast_configuration(self.checkpoint.config)
         parts = effect_bytes(config, len(self.tracks), self.widest, precision, batch=batch)
         plain = self.plain_pass_bytes if checks else 0
         return parts.copied, parts.reference + max(parts.working, plain) + given
@@ -142,7 +144,7 @@ class EffectCosts:
     def plain_pass_bytes(self) -> int:
         """Estimate the bytes of the activations of a plain pass."""
         config = self.checkpoint.config
-        return plain_bytes(batch=1, input_bp=config.input_bp, stem_channels=config.stem_channels)
+        return plain_bytes(batch=1, input_bp=config.input_bp, base_channels=config.base_channels)
 
 
 def window_spec_of(checkpoint: Checkpoint) -> WindowSpec:

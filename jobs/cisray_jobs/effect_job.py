@@ -8,8 +8,6 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from cisray.engine.progress import Display
 from cisray.errors import ConfigError
@@ -29,6 +27,7 @@ from cisray_jobs.prepared import manifest_before_plan
 from cisray_jobs.prepared_effects import Cut, EffectPlan, PreparedEffects, settings_of
 from cisray_jobs.provenance import now
 from cisray_jobs.scoring_job import given
+from cisray_jobs.scratch import scratch_folder
 
 SHARD_SECONDS = 60.0
 
@@ -88,8 +87,7 @@ class EffectJob(EffectSettings):
         cut = self._cut(costs, resources)
         settings = settings_of(self, bins, cut)
         self.check_earlier(manifest_before_plan(self, genome, costs, settings))
-        with TemporaryDirectory(prefix="cisray-plan-") as scratch:
-            folder = Path(scratch)
+        with scratch_folder() as folder:
             files = PlanFiles(
                 folder / "plan.parquet", folder / "rejects.parquet", self.source, folder
             )

@@ -17,7 +17,7 @@ from cisray.inference.batching import Choice
 from cisray.inference.choose import effect_predictor
 from cisray.inference.effect_batch import settle_effect_batch
 from cisray.inference.effects import PlainEffects
-from cisray.model.enformer.network import Enformer
+from cisray.model.module import SequenceModule
 from cisray.scoring.effect_check import EffectCheck
 from cisray.scoring.variants import VariantScorer
 from cisray_jobs.row_check import RowCheck, RowSample
@@ -37,7 +37,7 @@ class EffectTask(RowTask):
 class Twin(NamedTuple):
     """The model that sampled rows are computed with again, and its type."""
 
-    model: Enformer
+    model: SequenceModule
     dtype: torch.dtype
 
     @classmethod

@@ -83,6 +83,7 @@ class ExportRun(JobConfig):
     fasta: Path | None = None
     sar: Literal["logSAD", "SADR"] | None = None
     float16: bool = False
+    since: tuple[RunLocation, ...] = ()
     overwrite: bool = False
 
     @field_validator("stats", mode="before")
@@ -96,7 +97,7 @@ class ExportRun(JobConfig):
         Raises RunNotFound for a run that is not sealed, ConfigError for options that do not fit
         the format or the run and for files that are there already, and what the writers raise.
         """
-        run = open_run(self.run)
+        run = open_run(self.run, since=self.since)
         check_format(run, self.format)
         self._check_options()
         if run.path in (self.out.absolute(), *self.out.absolute().parents):

@@ -7,6 +7,7 @@ windows there are, stands elsewhere.
 from dataclasses import dataclass
 
 from cisray.inference.batching import CPU_LANES
+from cisray.inference.choose import fast_configuration
 from cisray.inference.fast.costs import gradient_bytes, gradient_flops
 from cisray_jobs.effect_costs import ALTERNATE_FLOPS, WINDOW_FLOPS, EffectCosts
 from cisray_jobs.plan import Resources, speed
@@ -67,7 +68,7 @@ class GradientCosts(EffectCosts):
         if not self.is_fast:
             return self.plain_flops * (1 + self.passes_before + BACKWARD * count)
         region_bp = config.bin_bp if self.options.placement == "grid" else 1
-        flops = gradient_flops(config, len(self.tracks), self.bins, region_bp)
+        flops = gradient_flops(fast_configuration(config), len(self.tracks), self.bins, region_bp)
         return flops.of(count) + self.passes_before * flops.reference
 
     def exact_work(self, windows: int, alternates: int) -> tuple[int, int]:
@@ -103,6 +104,7 @@ class GradientCosts(EffectCosts):
         if not self.is_fast:
             return 0, max(passing, RECORDED_PASSES * self.plain_pass_bytes)
         batch = resources.batch_size or min(CPU_LANES["gradients"], self.per_window)
-        parts = gradient_bytes(self.checkpoint.config, len(self.tracks), self.bins, batch=batch)
+        config = fast_configuration(self.checkpoint.config)
+        parts = gradient_bytes(config, len(self.tracks), self.bins, batch=batch)
         plain = self.plain_pass_bytes if checks else 0
         return copied + parts.copied, passing + parts.reference + max(parts.working, plain)

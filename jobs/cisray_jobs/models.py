@@ -13,13 +13,13 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cisray.errors import ConfigError, DownloadError
+from cisray.model.basenji2.config import Basenji2Config
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.checkpoints.native import save_native
+from cisray.model.configuration import ModelConfig
 from cisray.model.enformer.config import EnformerConfig
-from cisray.model.enformer.initialise import initialise
-from cisray.model.enformer.network import Enformer, expected_shapes
-from cisray.model.registry import read_model
+from cisray.model.registry import expected_shapes, new_network, read_model
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 from cisray_jobs.config import expanded
@@ -31,7 +31,7 @@ PUBLISHED_FILES = ("config.json", "pytorch_model.bin")
 _HTTP_ERROR: type[BaseException] = HfHubHTTPError.__bases__[0]
 _INVENTED_ASSAYS = ("DNASE", "ATAC", "CHIP", "CAGE")
 
-SIZES: Mapping[str, EnformerConfig] = {
+SIZES: Mapping[str, ModelConfig] = {
     # A toy of 4,096 bp for demonstrations and tests: seconds on any machine.
     "tiny": EnformerConfig(
         channels=48,
@@ -53,6 +53,18 @@ SIZES: Mapping[str, EnformerConfig] = {
         heads={"human": 16, "mouse": 8},
     ),
     "enformer": EnformerConfig(),
+    # The toy's window and tracks, seen by a Basenji2.
+    "basenji2-tiny": Basenji2Config(
+        stem_channels=24,
+        tower_channels=(24, 24, 32, 32, 40, 48),
+        residual_channels=24,
+        dilations=(1, 2, 3),
+        final_channels=96,
+        input_bp=4096,
+        target_bins=16,
+        heads={"human": 8, "mouse": 4},
+    ),
+    "basenji2": Basenji2Config(),
 }
 
 
@@ -77,7 +89,7 @@ def init_model(
     if size not in SIZES:
         raise ConfigError(f"Unknown --size {size!r}: the sizes are {', '.join(SIZES)}.")
     config = SIZES[size]
-    model = initialise(Enformer(config), seed, randomise_all=randomise_all)
+    model = new_network(config, seed, randomise_all=randomise_all)
     tracks = {head: _random_tracks(head, count) for head, count in config.heads.items()}
     provenance = {
         "made_by": f"cisray {__version__} model init",
@@ -158,7 +170,7 @@ def _describe(path: Path, checkpoint: Checkpoint) -> ModelInfo:
     ]
     return ModelInfo(
         path=str(path),
-        architecture="enformer",
+        architecture=checkpoint.architecture,
         parameters=sum(with_gradient),
         digest=checkpoint.digest,
         geometry={

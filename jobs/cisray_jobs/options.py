@@ -68,6 +68,13 @@ Stats = Annotated[
         "[default: SAD,SADR]"
     ),
 ]
+LinkedRuns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--since",
+        help="Where a run lies that this one links to, if it was moved. Repeat to add.",
+    ),
+]
 Since = Annotated[
     list[str] | None,
     typer.Option(

@@ -99,7 +99,7 @@ def worker_bytes(*, weights: int, copied: int, passing: int, shard_values: int) 
 
     No pass runs while values are encoded, which is when there are two copies of them.
 
-    >>> plain = plain_bytes(batch=1, input_bp=196_608, stem_channels=768)
+    >>> plain = plain_bytes(batch=1, input_bp=196_608, base_channels=768)
     >>> worker_bytes(weights=251_251_002, copied=0, passing=plain, shard_values=0)
     4424902888
     """
@@ -107,9 +107,9 @@ def worker_bytes(*, weights: int, copied: int, passing: int, shard_values: int) 
     return BASE_BYTES + FLOAT32_BYTES * weights + copied + max(passing + held, 2 * held)
 
 
-def plain_bytes(*, batch: int, input_bp: int, stem_channels: int) -> int:
+def plain_bytes(*, batch: int, input_bp: int, base_channels: int) -> int:
     """Estimate the bytes of the activations of a plain pass over a batch of windows."""
-    return FLOAT32_BYTES * STEM_ACTIVATIONS * batch * input_bp * stem_channels
+    return FLOAT32_BYTES * STEM_ACTIVATIONS * batch * input_bp * base_channels
 
 
 def fit_memory(resources: Resources, bytes_each: int) -> Resources:

@@ -144,7 +144,7 @@ def counted_bins(manifest: RunManifest, bench: Bench) -> range:
     if isinstance(told, list):
         first, end = cast("list[int]", told)
         return range(first, end)
-    return range(bench.model.config.target_bins)
+    return range(bench.model.target_bins)
 
 
 def stored_values(
@@ -156,7 +156,7 @@ def stored_values(
     wanted = pl.DataFrame(keys.select(known))
     places = [row.variant.interval for row in rows]
     region = (places[0].chrom, min(p.start for p in places), max(p.end for p in places))
-    frame = run.scan(region=region, stats=list(names)).select(*known, *columns)
+    frame = run.scan(region=region, stats=list(names), linked=False).select(*known, *columns)
     held = frame.filter(pl.col("variant").is_in(wanted["variant"].implode())).collect()
     there = wanted.join(held, on=known, how="left", maintain_order="left")
     return matrix(there.lazy().select(columns))

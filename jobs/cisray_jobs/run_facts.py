@@ -50,7 +50,8 @@ class ListedRun:
 class RunFacts:
     """Everything about one run; rates and costs are None where not all shards tell of their time.
 
-    `rows` are owed, `rows_done` stored. `tracks` are counted by assay, `rejected` by reason.
+    `rows` are owed, `rows_done` stored, `linked` counts those of other runs, by their ids. `tracks`
+    are counted by assay, `rejected` by reason.
     """
 
     path: str
@@ -64,6 +65,7 @@ class RunFacts:
     failures: tuple[Mapping[str, JsonValue], ...]
     rows: int
     rows_done: int
+    linked: Mapping[str, int]
     head: str
     tracks: Mapping[str, int]
     statistics: tuple[str, ...] | None
@@ -178,10 +180,11 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
         failures=tuple(failure.model_dump(mode="json") for failure in failures),
         rows=run.plan.rows,
         rows_done=times.rows,
+        linked={} if run.links is None else _counts(run.linked, "since_run"),
         head=run.tracks.head,
         tracks={assay or "unnamed": count for assay, count in run.tracks.by_assay().items()},
         statistics=None if run.statistics is None else tuple(run.statistics),
-        rejected=None if run.statistics is None else _rejected(run),
+        rejected=None if run.statistics is None else _counts(run.rejects, "reason"),
         self_check=summarise(receipts, manifest, {}, unit=_unit(run)),
         identity=manifest.identity,
         genome=manifest.genome,
@@ -195,9 +198,9 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
     )
 
 
-def _rejected(run: Run) -> dict[str, int]:
-    counted = run.rejects.group_by("reason").agg(pl.len().alias("rows")).sort("reason").collect()
-    return dict(zip(counted["reason"].to_list(), counted["rows"].to_list(), strict=True))
+def _counts(rows: pl.LazyFrame, column: str) -> dict[str, int]:
+    counted = rows.group_by(column).agg(pl.len().alias("rows")).sort(column).collect()
+    return dict(zip(counted[column].to_list(), counted["rows"].to_list(), strict=True))
 
 
 def _unit(run: Run) -> str:

@@ -20,6 +20,7 @@ from rich.progress import (
 
 from cisray.store.compare import Compared, RunDifference
 from cisray.store.differences import GroupDifference
+from cisray.store.encode import max_relative_error
 from cisray.store.verify import OnFile
 from cisray_jobs import output
 from cisray_jobs.run_facts import ListedRun, RunFacts
@@ -61,6 +62,7 @@ def run(facts: RunFacts) -> None:
         "run": f"{facts.run_id}, {facts.table}",
         "state": f"{facts.state}: {facts.done:,} of {counted(facts.shards, 'shard')} done",
         "rows": f"{facts.rows_done:,} of {facts.rows:,}",
+        **{f"linked to {run_id}": f"{rows:,} rows" for run_id, rows in facts.linked.items()},
         "files": f"{counted(facts.files, 'file')}, {size(_number(facts.times, 'bytes'))}",
         "tracks": f"{sum(facts.tracks.values()):,} of head {facts.head}: "
         + ", ".join(f"{assay} {count:,}" for assay, count in facts.tracks.items()),
@@ -103,6 +105,11 @@ def _times(facts: RunFacts) -> dict[str, str]:
     return lines
 
 
+def _mantissa(bits: int) -> str:
+    bound = max_relative_error(bits)
+    return f"{bits} bits: " + (f"values within {bound:.2g} of themselves" if bound else "exact")
+
+
 def _made_from(facts: RunFacts) -> dict[str, str]:
     identity, provenance = facts.identity, facts.provenance
     config = identity["config"]
@@ -116,7 +123,7 @@ def _made_from(facts: RunFacts) -> dict[str, str]:
             for name, value in settings.items()
             if name not in _SETTINGS_LEFT_OUT and value not in (None, [])
         ),
-        "mantissa": f"{identity['mantissa_bits']} bits",
+        "mantissa": _mantissa(int(str(identity["mantissa_bits"]))),
         "created": facts.created,
     }
     host, versions = provenance.get("host"), provenance.get("versions")
@@ -166,6 +173,8 @@ def verified(found: Verified) -> None:
         "read": f"{counted(read.files, 'file')} of {counted(read.shards, 'shard')}, "
         f"{size(read.bytes)}: {read.rows:,} rows, {read.values:,} values",
     }
+    if found.linked:
+        lines["linked"] = f"{found.linked:,} rows of other runs, which were read as well"
     if found.rescored is not None:
         again = found.rescored
         lines["rescored"] = (

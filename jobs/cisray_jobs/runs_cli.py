@@ -14,6 +14,7 @@ from cisray_jobs.options import (
     Device,
     Fasta,
     Json,
+    LinkedRuns,
     Model,
     Plan,
     Quiet,
@@ -91,6 +92,7 @@ def runs_verify(
         Path | None, typer.Option(help="The genome that was scored, for --rescore.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Which rows --rescore draws.")] = 0,
+    since: LinkedRuns = None,
     device: Device = None,
     threads: Threads = None,
     as_json: Json = False,
@@ -99,7 +101,8 @@ def runs_verify(
     """Read a run again, every byte of it, and list everything that is wrong; exit code 1 then.
 
     Checksums, footers, rows against the plan (missing, foreign, twice, out of order), values that
-    are not finite or not rounded, records, lists, and files that nothing names.
+    are not finite or not rounded, records, lists, and files that nothing names; the runs that this
+    one links to as well.
 
     Example: cisray runs verify runs/chr21 --rescore 10 --model m.safetensors --fasta hg38.fa
     """
@@ -114,6 +117,7 @@ def runs_verify(
         "model": model,
         "fasta": fasta,
         "seed": seed,
+        "since": tuple(since) if since else None,
         "device": device,
         "threads": threads,
     }
@@ -242,6 +246,7 @@ def runs_export(
         bool,
         typer.Option("--float16", help="hdf5: half precision, refused where it loses values."),
     ] = False,
+    since: LinkedRuns = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace files that exist.")
     ] = False,
@@ -266,6 +271,7 @@ def runs_export(
         "fasta": fasta,
         "sar": sar,
         "float16": float16 or None,
+        "since": tuple(since) if since else None,
         "overwrite": overwrite or None,
     }
     written = load_config(ExportRun, given).export()

@@ -6,6 +6,7 @@ Knows models, tracks and approaches; how many tiles there are is the job's busin
 from dataclasses import dataclass
 from functools import cached_property
 
+from cisray.inference.choose import fast_configuration
 from cisray.inference.fast.costs import TileFlops, copied_bytes, tile_flops, working_bytes
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.tracks import TrackSet
@@ -35,7 +36,7 @@ class TileCosts:
     def tile(self) -> TileFlops:
         """Operations of tiles; the plain way shares nothing between them."""
         if self.is_fast:
-            return tile_flops(self.checkpoint.config, len(self.tracks))
+            return tile_flops(fast_configuration(self.checkpoint.config), len(self.tracks))
         return TileFlops(self.plain_flops, self.plain_flops)
 
     def speed(self, resources: Resources) -> float:
@@ -55,13 +56,14 @@ class TileCosts:
         passing = plain_bytes(
             batch=1 if self.is_fast else batch,
             input_bp=config.input_bp,
-            stem_channels=config.stem_channels,
+            base_channels=config.base_channels,
         )
         copied = 0
         if self.is_fast:
-            working = working_bytes(config, precision, batch)
+            fast = fast_configuration(config)
+            working = working_bytes(fast, precision, batch)
             passing = max(working, passing) if checks else working
-            copied = copied_bytes(config, len(self.tracks), precision)
+            copied = copied_bytes(fast, len(self.tracks), precision)
         return worker_bytes(
             weights=sum(tensor.numel() for tensor in self.checkpoint.state.values()),
             copied=copied,

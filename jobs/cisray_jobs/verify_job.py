@@ -3,7 +3,7 @@
 Knows which options go together; the work is that of `cisray.store.verify` and `rescore`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +13,7 @@ from cisray.errors import ConfigError
 from cisray.store.problems import Problem, Verification
 from cisray.store.scan import open_run
 from cisray.store.verify import OnFile, verify_run
+from cisray.store.verify_links import link_problems
 from cisray_jobs.config import JobConfig, RunLocation
 from cisray_jobs.execute import torch_threads
 from cisray_jobs.rescore import Rescored, rescore
@@ -21,9 +22,13 @@ from cisray_jobs.scoring_job import Auto, at_least_one, given, whole_or_auto
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was read, what was computed again (None where nothing was), and all that is wrong."""
+    """What was read, what was computed again (None where nothing was), and all that is wrong.
+
+    `linked` is how many rows of other runs were held against the links to them.
+    """
 
     read: Verification
+    linked: int
     rescored: Rescored | None
 
     @property
@@ -40,6 +45,7 @@ class VerifyRun(JobConfig):
     rescore: int | None = Field(None, ge=1)
     model: Path | None = None
     fasta: Path | None = None
+    since: tuple[RunLocation, ...] = ()
     seed: int = Field(0, ge=0)
     device: str = "auto"
     threads: int | Auto = "auto"
@@ -65,14 +71,19 @@ class VerifyRun(JobConfig):
         return self
 
     def verify(self, on_file: OnFile | None = None) -> Verified:
-        """Read the run; compute a sample again if nothing is wrong with what is read.
+        """Read the run and those it links to; compute a sample again if nothing is wrong with them.
 
-        Raises RunNotFound, StorageError for a damaged run.json, and RunConflict for another model
-        or genome.
+        Links are read if the run itself is sound. Raises RunNotFound, StorageError for a damaged
+        run.json, and RunConflict for another model or genome.
         """
         read = verify_run(self.run, allow_unsealed=self.unsealed, on_file=on_file)
+        linked = 0
+        if read.is_sound:
+            run = open_run(self.run, allow_unsealed=self.unsealed, since=self.since)
+            linked = run.links.rows if run.links else 0
+            read = replace(read, problems=tuple(link_problems(run, on_file)))
         if self.rescore is None or not read.is_sound or not (self.model and self.fasta):
-            return Verified(read, None)
+            return Verified(read, linked, None)
         with torch_threads(given(self.threads)):
             found = rescore(
                 open_run(self.run),
@@ -82,4 +93,4 @@ class VerifyRun(JobConfig):
                 seed=self.seed,
                 device=self.device,
             )
-        return Verified(read, found)
+        return Verified(read, linked, found)

@@ -16,7 +16,7 @@ from cisray.errors import RunConflict
 from cisray.genome.reference import Genome
 from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
-from cisray.model.enformer.network import Enformer
+from cisray.model.module import SequenceModule
 from cisray.model.registry import load_model
 from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
@@ -42,7 +42,7 @@ class Bench:
     """What a worker works with, open, and facts about itself for the receipts of its shards."""
 
     sink: ShardSink
-    model: Enformer
+    model: SequenceModule
     genome: Genome
     device: torch.device
 

@@ -56,6 +56,10 @@ class RegionsError(InputError):
     """A BED line is malformed or does not fit the genome; the message has file and line."""
 
 
+class SyntenyError(InputError):
+    """A file of alignments between genomes is malformed, or of other genomes."""
+
+
 class VariantsError(InputError):
     """A file of variants is missing, truncated or no such file; the message has file and line."""
 

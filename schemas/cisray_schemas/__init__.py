@@ -9,6 +9,7 @@ from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.summaries import GROUP_SUMMARY
+from cisray_schemas.synthetic import SYNTHETIC_EQTLS, SYNTHETIC_SITES, SYNTHETIC_VARIANTS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
 from cisray_schemas.training_examples import DROPPED_SEQUENCES, TRAINING_EXAMPLES
@@ -39,6 +40,9 @@ TABLES: dict[str, Table] = {
         RUN_FILES,
         TRAINING_EXAMPLES,
         DROPPED_SEQUENCES,
+        SYNTHETIC_SITES,
+        SYNTHETIC_VARIANTS,
+        SYNTHETIC_EQTLS,
     )
 }
 
@@ -52,6 +56,9 @@ __all__ = [
     "RUN_TRACKS",
     "SATURATION_SCORES",
     "SUBSTITUTIONS",
+    "SYNTHETIC_EQTLS",
+    "SYNTHETIC_SITES",
+    "SYNTHETIC_VARIANTS",
     "TABLES",
     "TRACKS",
     "TRAINING_EXAMPLES",

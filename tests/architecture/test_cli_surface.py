@@ -52,6 +52,9 @@ def test_the_command_line_equals_its_snapshot() -> None:
 
 def test_the_snapshot_sees_types_and_defaults() -> None:
     lines = list(surface(typer.main.get_command(app)))
-    assert "  --size Literal['tiny', 'small', 'enformer'] required" in lines
+    assert (
+        "  --size Literal['tiny', 'small', 'enformer', 'basenji2-tiny', 'basenji2'] required"
+        in lines
+    )
     assert "  --seed int [0]" in lines
     assert "  OUT Path required" in lines

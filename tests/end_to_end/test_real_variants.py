@@ -110,6 +110,7 @@ def test_all_sites_against_strings_and_the_plain_way(
     fast = scored(whole, model, tmp_path / "fast", folder / SITES)
     check(fast, texts, model, alleles(folder / SITES), sampled=200)
     plain = scored(whole, model, tmp_path / "plain", folder / SITES, "--predictor", "plain")
+    assert fast.verify() == fast.files.height > 0
     ours, theirs = values(fast), values(plain)
     keys = ["variant", "chrom", "pos", "ref", "alt"]
     assert_frame_equal(ours.select(keys), theirs.select(keys))

@@ -2,27 +2,26 @@
 
 A trial runs a command and kills it at a moment drawn from the time that it takes undisturbed, so
 that every step is hit: opening inputs, planning, the first file, commits, sealing. What is left is
-run again, killed again half of the time, and then finished and compared bit for bit. Kills of
-actors, drivers and whole trees on Ray are in `test_killed_runs.py`.
+run again, killed again half of the time, and then finished and compared bit for bit; on a disk, and
+in an object store. Kills of actors, drivers and whole trees on Ray are in `test_killed_runs.py`.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 import pytest
 from effect_jobs import genome_with_traps, write_genome, write_model, write_vcf
-from killed_jobs import KILLED, Nursery
+from killed_jobs import KILLED, LEASE, Nursery
 from polars.testing import assert_frame_equal
 
 from cisray.store.scan import open_run
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
-QUICK_TRIALS = 20
-TRIALS = 200
+TRIALS = pytest.param(200, marks=pytest.mark.slow)
 EXACT = {"mantissa_bits": 23, "precision": "float32", "restart": False}
 
 
@@ -38,13 +37,7 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    with Nursery() as nursery:
-        yield nursery
-
-
-@pytest.fixture(scope="module")
-def references(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> list[Undisturbed]:
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, object]]:
     """A genome run and a run of variants, some of them rejects, each of about eight shards."""
     folder = tmp_path_factory.mktemp("inputs")
     texts = genome_with_traps()
@@ -53,13 +46,11 @@ def references(nursery: Nursery, tmp_path_factory: pytest.TempPathFactory) -> li
         "fasta": str(write_genome(folder / "g.fa", texts)),
     }
     vcf = write_vcf(folder / "v.vcf", _records(texts["chr1"]))
-    jobs = {
+    of_variants = {"vcf": str(vcf), "window_placement": "grid", "rows_per_shard": 3}
+    return {
         "genome": inputs | EXACT | {"tiles_per_shard": 2},
-        "variants": inputs
-        | EXACT
-        | {"vcf": str(vcf), "window_placement": "grid", "rows_per_shard": 3},
+        "variants": inputs | EXACT | of_variants,
     }
-    return [_undisturbed(nursery, job, jobs[job], folder) for job in jobs]
 
 
 def _records(text: str) -> list[tuple[object, ...]]:
@@ -73,11 +64,9 @@ def _records(text: str) -> list[tuple[object, ...]]:
 
 
 def _undisturbed(
-    nursery: Nursery, job: str, options: Mapping[str, object], folder: Path
+    nursery: Nursery, job: str, options: Mapping[str, object], out: str
 ) -> Undisturbed:
-    nursery.warm(job, {**options, "out": str(folder / f"{job}_warm")})
-    out = folder / job
-    code, seconds = nursery.run(job, {**options, "out": str(out)})
+    code, seconds = nursery.run(job, {**options, "out": out})
     assert code == 0
     run = open_run(out)
     return Undisturbed(job, options, run.scan().collect(), run.manifest.digest, seconds)
@@ -103,21 +92,38 @@ def trial(nursery: Nursery, reference: Undisturbed, out: str, dice: random.Rando
 
 
 def _campaign(
-    nursery: Nursery, references: list[Undisturbed], place: Callable[[int], str], trials: int
+    nursery: Nursery, jobs: dict[str, dict[str, object]], place: str, trials: int
 ) -> None:
+    references = [
+        _undisturbed(nursery, job, options, f"{place}/{job}") for job, options in jobs.items()
+    ]
     dice = random.Random(trials)
     kills = [
-        trial(nursery, references[number % len(references)], place(number), dice)
+        trial(nursery, references[number % len(references)], f"{place}/{number}", dice)
         for number in range(trials)
     ]
     # A machine that is suddenly quick ends runs before they are killed; most must have been hit.
     assert sum(kill > 0 for kill in kills) >= trials / 2
 
 
-def test_twenty_runs_killed_at_random(nursery, references, tmp_path: Path) -> None:
-    _campaign(nursery, references, lambda number: str(tmp_path / f"{number}"), QUICK_TRIALS)
+@pytest.fixture
+def warm(jobs, tmp_path: Path) -> Callable[[Nursery], Nursery]:
+    def run(nursery: Nursery) -> Nursery:
+        for job, options in jobs.items():
+            nursery.warm(job, {**options, "out": str(tmp_path / "warm" / job)})
+        return nursery
+
+    return run
 
 
-@pytest.mark.slow
-def test_two_hundred_runs_killed_at_random(nursery, references, tmp_path: Path) -> None:
-    _campaign(nursery, references, lambda number: str(tmp_path / f"{number}"), TRIALS)
+@pytest.mark.parametrize("trials", [14, TRIALS])
+def test_runs_on_a_disk_killed_at_random(jobs, warm, tmp_path: Path, trials: int) -> None:
+    with Nursery() as nursery:
+        _campaign(warm(nursery), jobs, str(tmp_path), trials)
+
+
+@pytest.mark.parametrize("trials", [6, TRIALS])
+def test_runs_in_an_object_store_killed_at_random(jobs, warm, bucket: str, trials: int) -> None:
+    """What a killed driver held for itself is free again when its lease has run out."""
+    with Nursery({LEASE: "1"}) as nursery:
+        _campaign(warm(nursery), jobs, bucket, trials)

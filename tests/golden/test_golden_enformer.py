@@ -18,9 +18,9 @@ from cisray.inference.gradients import PlainGradients, weighted_sum
 from cisray.model.checkpoints.convert import ConvertOptions, open_foreign
 from cisray.model.enformer.attention import RelativeAttention
 from cisray.model.enformer.config import EnformerConfig
-from cisray.model.enformer.network import Enformer, expected_shapes
+from cisray.model.enformer.network import Enformer
 from cisray.model.enformer.positions import positional_features
-from cisray.model.registry import model_from_checkpoint
+from cisray.model.registry import expected_shapes, model_from_checkpoint
 
 pytestmark = pytest.mark.golden
 

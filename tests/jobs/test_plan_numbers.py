@@ -74,7 +74,7 @@ def test_the_memory_of_a_worker() -> None:
     # The published model: 4 x 251,251,002 of weights, 5 x 4 x 196,608 x 768 of activations and
     # 0.4e9 are 4.42e9; benchmarks/results measured 4.0e9.
     def of(weights: int, channels: int, *, batch: int = 1, copied: int = 0, rows: int = 0) -> int:
-        passing = plain_bytes(batch=batch, input_bp=196_608, stem_channels=channels)
+        passing = plain_bytes(batch=batch, input_bp=196_608, base_channels=channels)
         return worker_bytes(weights=weights, copied=copied, passing=passing, shard_values=rows)
 
     one = of(251_251_002, 768)

@@ -25,8 +25,10 @@ from effect_jobs import (
 )
 from polars.testing import assert_frame_equal
 
+from cisray.errors import StorageError
 from cisray.inference import precision
 from cisray.scoring.variants import VariantScorer
+from cisray.store.linked_rows import check_links
 from cisray.store.scan import Run, open_run
 
 Record = tuple[str, int, str, str, str]
@@ -128,7 +130,7 @@ def test_every_row_is_that_of_a_full_run(old: Run, full: Run, new: Run) -> None:
     assert dict(links.select("variant", "since_variant").iter_rows()) == LINKED
     assert set(links["since_run"]) == {old.manifest.run_id}
     assert set(values_of(new, linked=False)["variant"]) == SCORED
-    assert new.verify() == new.files.height + old.files.height
+    assert new.verify() == new.files.height
     assert new.chromosomes == full.chromosomes == ["chr1", "chr2", "chrM"]
     for region in ("chr1:300-339", "chr2:800-803", "chrM", "chr1:1-5"):
         for stats in ("SAD", None):
@@ -417,3 +419,77 @@ def test_exports_have_linked_rows(cisray, inputs, new: Run, full: Run, tmp_path:
         assert mine["entry"][:].tolist() == full.scan().collect()["variant"].to_list()
         for name in ("SAD", "SADR", "pos", "ref", "alt", "snp"):
             np.testing.assert_array_equal(mine[name][:], theirs[name][:])
+
+
+def test_verify_reads_the_runs_that_are_linked_to(
+    cisray, scored: Scored, inputs, tmp_path: Path
+) -> None:
+    """And computes rows of the run itself again; what it links to is told of by name."""
+    model, fasta = inputs[1], inputs[3]
+    first = scored(OLD, out=tmp_path / "first")
+    second = scored(NEW, first, out=tmp_path / "second")
+    again = ("--rescore", 5, "--model", model, "--fasta", fasta)
+    told = json.loads(cisray("runs", "verify", second.path, *again, "--json").out)
+    assert (told["read"]["problems"], told["rescored"]["checked"]) == ([], 5)
+    assert told["linked"] == 7
+    os.rename(first.path, tmp_path / "moved")
+    verify = ("runs", "verify", second.path, "--json")
+    answer = cisray(*verify)
+    assert answer.code == 1
+    problems = json.loads(answer.out)["read"]["problems"]
+    assert [(one["kind"], one["file"]) for one in problems] == [("link", "linked.parquet")]
+    assert first.manifest.run_id in answer.out
+    found = ("--since", tmp_path / "moved")
+    assert cisray(*verify, *found).code == 0
+    table = ("runs", "export", second.path, "--format", "hdf5", "--out", tmp_path / "scores.h5")
+    assert cisray(*table).code == 2
+    assert cisray(*table, *found).code == 0
+    data = max((tmp_path / "moved" / "data").rglob("*.parquet"))
+    raw = bytearray(data.read_bytes())
+    raw[100] ^= 1
+    data.write_bytes(raw)
+    problems = json.loads(cisray(*verify, *found).out)["read"]["problems"]
+    assert {one["kind"] for one in problems} == {"link"}
+    assert str(data) in problems[0]["message"]
+
+
+def test_show_tells_how_many_rows_other_runs_hold(cisray, old: Run, new: Run) -> None:
+    told = cisray("runs", "show", new.path).out
+    assert f"linked to {old.manifest.run_id}" in told
+    assert "7 rows" in told
+    assert "23 bits: exact" in told
+    assert json.loads(cisray("runs", "show", new.path, "--json").out)["linked"] == {
+        old.manifest.run_id: 7
+    }
+
+
+def test_links_that_lead_to_other_alleles_are_found(cisray, scored: Scored, tmp_path: Path) -> None:
+    first = scored(OLD, out=tmp_path / "first")
+    second = scored(NEW, first, out=tmp_path / "second")
+    path = tmp_path / "second" / "linked.parquet"
+    links = pl.read_parquet(path)
+    swapped = links.with_columns(since_variant=pl.col("since_variant").reverse())
+    with pytest.raises(StorageError, match="links lead to rows of the run"):
+        check_links(swapped.lazy(), first.manifest.run_id, first.variants, first.path)
+    assert cisray("runs", "verify", second.path).code == 0
+
+
+def test_a_run_is_compared_with_its_links(
+    cisray, old: Run, full: Run, new: Run, tmp_path: Path
+) -> None:
+    """Rows and values are those of a full run; what they were made from is not."""
+    told = json.loads(cisray("runs", "diff", full.path, new.path, "--json").out)
+    assert told["rows"]["common"] == 12
+    assert told["rows"]["only_a"] == told["rows"]["only_b"] == 0
+    assert sum(group["differing"] for group in told["groups"]) == 0
+    link = f"config.since.{old.manifest.run_id}"
+    assert link in {field["field"] for field in told["identity"]}
+
+
+def test_what_reads_files_one_by_one_refuses_links(cisray, new: Run, tmp_path: Path) -> None:
+    delta = ("runs", "export", new.path, "--format", "delta", "--out", tmp_path / "delta")
+    for command in (delta, ("runs", "summarise", new.path)):
+        answer = cisray(*command)
+        assert answer.code == 2
+        answer.assert_one_paragraph("links to scores of other runs", "scan()")
+    assert not (tmp_path / "delta").exists()

@@ -11,12 +11,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cisray.errors import UnknownHead
+from cisray.model.activation import GELU
 from cisray.model.enformer.attention import RelativeAttention, shift_distances
 from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.initialise import initialise
-from cisray.model.enformer.layers import GELU, AttentionPool, ConvBlock, Residual
-from cisray.model.enformer.network import Enformer, expected_shapes
+from cisray.model.enformer.layers import AttentionPool, ConvBlock, Residual
+from cisray.model.enformer.network import Enformer
 from cisray.model.enformer.positions import positional_features
+from cisray.model.registry import expected_shapes
 
 # 1,024 bp: 8 tokens of 128 bp, cropped by 2 on each side to 4 bins.
 SMALL = EnformerConfig(

@@ -8,6 +8,8 @@ import store_variants as world
 from store_links import Link, Parts, finish, values_of
 
 from cisray.errors import WrongRun
+from cisray.store import linked_rows
+from cisray.store.queries.top import Sign
 from cisray.store.scan import Run, open_run
 from cisray.store.summarise import summarise_run
 
@@ -53,8 +55,27 @@ def test_a_joined_frame_finds_what_the_run_links_to(run: Run) -> None:
     ]
 
 
-def test_what_reads_a_run_in_parts_refuses_links(run: Run) -> None:
-    with pytest.raises(WrongRun, match="links to scores of other runs"):
-        run.top(1)
+@pytest.mark.parametrize("most", [1, 2, 1 << 16])
+@pytest.mark.parametrize("region", [None, "chr2", "chr2:100-300", "{HLA-A*01:01}:1-20", "chr10"])
+@pytest.mark.parametrize("sign", ["abs", "positive", "negative"])
+def test_the_strongest_are_those_of_all_rows(
+    run: Run, monkeypatch: pytest.MonkeyPatch, most: int, region: str | None, sign: Sign
+) -> None:
+    """Against the frame of a scan, sorted; linked rows take part, with this run's numbers."""
+    monkeypatch.setattr(linked_rows, "STRETCH_ROWS", most)
+    rows = run.scan(region=region, stats="SAD").collect()
+    found = run.top(3, region=region, sign=sign)
+    for group, ranked in found.group_by("group", maintain_order=True):
+        column = f"SAD_{group[0]}"
+        wanted = rows.with_row_index("place")
+        if sign != "abs":
+            wanted = wanted.filter(pl.col(column) > 0 if sign == "positive" else pl.col(column) < 0)
+        wanted = wanted.sort(pl.col(column).abs(), "place", descending=[True, False]).head(3)
+        assert ranked["variant"].to_list() == wanted["variant"].to_list()
+        assert ranked["SAD"].to_list() == wanted[column].to_list()
+        assert ranked.select("chrom", "pos", "alt").equals(wanted.select("chrom", "pos", "alt"))
+
+
+def test_what_reads_files_one_by_one_refuses_links(run: Run) -> None:
     with pytest.raises(WrongRun, match="links to scores of other runs"):
         summarise_run(run.path)

@@ -70,7 +70,7 @@ def ranked(frame: pl.DataFrame, group: str, statistic: str) -> list[tuple[int, s
 @pytest.mark.parametrize("statistic", ["SAD", "SADR"])
 @pytest.mark.parametrize("k", [1, 7, 40, 500])
 def test_each_track_ranks_by_itself(run, monkeypatch, k, statistic, sign) -> None:
-    monkeypatch.setattr(top, "parts_of", lambda run: parts.parts_of(run, rows=25))
+    monkeypatch.setattr(top, "parts_with_links", lambda run: parts.parts_of(run, rows=25))
     frame = run.top(k, by=statistic, sign=sign)
     assert frame["group"].unique(maintain_order=True).to_list() == [f"t{t:04d}" for t in HELD]
     for track in HELD:

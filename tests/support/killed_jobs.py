@@ -21,15 +21,26 @@ from typing import Any, Self
 KILLED = -signal.SIGKILL
 
 
+LEASE = "CISRAY_TEST_LEASE_S"
+
+
 class Nursery:
-    """The process that others are forked from. A context manager."""
+    """The process that others are forked from. A context manager.
+
+    `environment` is what its jobs find beside the variables of this process; under `LEASE`, the
+    seconds of a lease on a run in an object store.
+    """
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self._environment = dict(environment or {})
 
     def __enter__(self) -> Self:
         """Start it; what tests have imported is not passed on."""
         path = os.pathsep.join(filter(None, sys.path))
+        told = {**os.environ, **self._environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, __file__],
-            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            env=told,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -46,7 +57,10 @@ class Nursery:
         self._process.communicate(timeout=60)
 
     def warm(self, job: str, options: Mapping[str, Any]) -> None:
-        """Run a job in that process itself, for what is imported and built on the way."""
+        """Run a job in that process itself, for what is imported and built on the way.
+
+        Not into an object store: its client has threads, which a fork does not have.
+        """
         self._ask({"warm": True, "job": job, "options": options})
 
     def run(
@@ -72,6 +86,7 @@ class Nursery:
 def serve() -> None:
     """Answer requests until there are no more."""
     from cisray.engine.progress import Display
+    from cisray.store import lease
     from cisray_jobs.build_dataset import BuildDataset
     from cisray_jobs.config import load_config
     from cisray_jobs.import_dataset import ImportDataset
@@ -85,6 +100,7 @@ def serve() -> None:
         "build": (BuildDataset, {"workers": 0}),
         "import": (ImportDataset, {"workers": 0}),
     }
+    lease.LEASE_S = float(os.environ.get(LEASE, lease.LEASE_S))
 
     def run(request: dict[str, Any]) -> None:
         job, here = jobs[request["job"]]

@@ -17,6 +17,8 @@ from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.gradients import PlainGradients
 from cisray.inference.precision import Precision, PrecisionChoice
 from cisray.inference.predictor import PlainPredictor
+from cisray.model.configuration import ModelConfig
+from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.network import Enformer
 from cisray.model.protocol import SequenceModel
 from cisray.tracks import TrackSet
@@ -35,6 +37,13 @@ class MethodChoice:
 def has_fast_form(model: SequenceModel) -> TypeGuard[Enformer]:
     """Tell whether the fast passes know this model's layers; a subclass may have others."""
     return type(model) is Enformer
+
+
+def fast_configuration(config: ModelConfig) -> EnformerConfig:
+    """Take a configuration as one that the fast way's costs are known of, where it was chosen."""
+    if not isinstance(config, EnformerConfig):
+        raise TypeError(f"a {type(config).__name__} describes a network without a fast form")
+    return config
 
 
 def choose_method(model: SequenceModel, wanted: Method) -> MethodChoice:

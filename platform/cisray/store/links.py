@@ -48,18 +48,14 @@ class OpenedRun(Protocol):
 Opened = TypeVar("Opened", bound=OpenedRun)
 
 
-def find_origins(run: Opened, open_run: Callable[[RunPlace], Opened]) -> dict[str, Opened]:
-    """Open the runs that a run links to, by their ids.
+def find_origin(run: Opened, run_id: str, open_run: Callable[[RunPlace], Opened]) -> Opened:
+    """Open one of the runs that a run links to, by its id.
 
-    They are looked for in the places that were given, then where they lay when the run was begun:
-    relative to it, and absolute. Raises RunNotFound where one is in none of them, StorageError
+    It is looked for in the places that were given, then where it lay when the run was begun:
+    relative to that, and absolute. Raises RunNotFound where it is in none of them, StorageError
     where another run is there.
     """
-    digests = KeyedConfig.of(run.manifest).since
-    return {run_id: _find(run, run_id, digest, open_run) for run_id, digest in digests.items()}
-
-
-def _find(run: Opened, run_id: str, digest: str, open_run: Callable[[RunPlace], Opened]) -> Opened:
+    digest = KeyedConfig.of(run.manifest).since[run_id]
     met: list[str] = []
     failure: type[CisrayError] = RunNotFound
     for place in dict.fromkeys([*run.since, *recorded_places(run.manifest, run_id, run.path)]):
@@ -74,8 +70,8 @@ def _find(run: Opened, run_id: str, digest: str, open_run: Callable[[RunPlace], 
         met.append(f"{found.path} holds another run, {found.manifest.run_id}.")
     raise failure(
         f"the run in {run.path} links to scores of the run {run_id} (digest {digest[:12]}), which "
-        f"is not found. {' '.join(met)} Put it back there, say where it is with "
-        f"open_run({str(run.path)!r}, since=[PLACE]), or read without its rows by "
+        f"is not found. {' '.join(met)} Put it back there, say where it is (--since PLACE, or "
+        f"open_run({str(run.path)!r}, since=[PLACE])), or read without its rows by "
         f"scan(linked=False)."
     )
 

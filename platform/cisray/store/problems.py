@@ -29,6 +29,7 @@ ProblemKind = Literal[
     "not-rounded",
     "stray",  # a file that nothing names
     "summary",
+    "link",  # a run whose scores this one links to: gone, damaged, or with other alleles there
     "rescored",  # a value that is not what model and genome give
 ]
 

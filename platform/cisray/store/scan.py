@@ -18,10 +18,10 @@ from cisray.store.group_summary import require_summary
 from cisray.store.keyed_plan import KeyedPlan, as_keyed
 from cisray.store.kinds import kind_of
 from cisray.store.layout import RunLayout, value_columns
-from cisray.store.linked_rows import LinkedRows, Place, check_links
-from cisray.store.links import find_origins
+from cisray.store.linked_rows import LinkedRows, Place
+from cisray.store.links import find_origin
 from cisray.store.locate import locate
-from cisray.store.manifest import RunManifest
+from cisray.store.manifest import KeyedConfig, RunManifest
 from cisray.store.place import RunPlace
 from cisray.store.plan import Plan
 from cisray.store.queries.frames import AnyFrame
@@ -34,6 +34,7 @@ from cisray.store.seal import is_sealed, list_files
 from cisray.store.selection import Region, TrackQuery, resolve_region, select_statistics
 from cisray.store.tile_plan import as_tiles
 from cisray.store.verify import require_sound
+from cisray.store.verify_links import link_problems
 from cisray.tracks import TrackSet
 from cisray_schemas.linked import LINKED
 
@@ -120,13 +121,13 @@ class Run:
         return as_keyed(self.plan).rejects.scan()
 
     def linked_runs(self) -> dict[str, "Run"]:
-        """Open the runs that rows are linked to, by their ids.
+        """Open the runs that rows are linked to, by their ids. Raises what `linked_run` raises."""
+        known = KeyedConfig.of(self.manifest).since if self.links else ()
+        return {run_id: self.linked_run(run_id) for run_id in known}
 
-        They are looked for in the places of `since`, then where they lay when this run was begun:
-        relative to it, and absolute. Raises RunNotFound where one is in none of them, StorageError
-        where another run is there.
-        """
-        return find_origins(self, open_run) if self.links else {}
+    def linked_run(self, run_id: str) -> "Run":
+        """Open one of the runs that rows are linked to, as `find_origin` does."""
+        return find_origin(self, run_id, open_run)
 
     def scan(
         self,
@@ -255,8 +256,8 @@ class Run:
         The result has `group` (a name, or the column of the track), `rank` from 1, `track`, the
         value under the name of the statistic, and the key columns of the variant. The run is read
         once, a file or some 130,000 rows at a time; of groups that were summarised, their summary.
-        Raises WrongRun for a run along the genome or with links, ConfigError for a `k` or `sign`
-        that cannot be, and what `scan` raises.
+        Raises WrongRun for a run along the genome, ConfigError for a `k` or `sign` that cannot be,
+        and what `scan` raises.
         """
         return top_variants(self, k, by=by, tracks=tracks, sign=sign, region=region)
 
@@ -289,12 +290,11 @@ class Run:
 
         So are the runs that it links to, and whether links lead to the same alleles. Queries do
         not: Polars does not check the checksums of pages. Raises StorageError for the first thing
-        that is wrong; `cisray.store.verify` lists all of them but those of links.
+        that is wrong; `cisray.store.verify` and `verify_links` list all of them.
         """
         files = require_sound(self.path, allow_unsealed=not self.sealed)
-        for run_id, run in self.linked_runs().items():
-            files += require_sound(run.path)
-            check_links(self.linked, run_id, run.variants, run.path)
+        for problem in link_problems(self):
+            raise StorageError(problem.message)
         return files
 
     def check_files(self) -> None:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from cisray.inference.fast import transformer, trunk
 from cisray.inference.precision import Precision
-from cisray.model.enformer.config import ALPHABET, STEM_KERNEL, TOWER_KERNEL, EnformerConfig
+from cisray.model.configuration import ALPHABET
+from cisray.model.enformer.config import STEM_KERNEL, TOWER_KERNEL, EnformerConfig
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2}
 # Bases of a trunk's chunk; with the output of its first level, half of that of the second.

@@ -18,8 +18,9 @@ from torch import nn
 from torch.nn import functional
 
 from cisray.inference.precision import arithmetic
+from cisray.model.activation import GELU_SLOPE
 from cisray.model.enformer.attention import RelativeAttention
-from cisray.model.enformer.layers import GELU_SLOPE, AttentionPool
+from cisray.model.enformer.layers import AttentionPool
 from cisray.model.enformer.network import Enformer
 
 

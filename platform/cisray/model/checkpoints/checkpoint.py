@@ -13,23 +13,23 @@ from typing import Any, Self
 import torch
 
 from cisray.errors import CheckpointError, TrackError
-from cisray.model.enformer.config import EnformerConfig
+from cisray.model.architectures import architecture_of
+from cisray.model.configuration import ModelConfig
 from cisray.tracks import TrackSet
 
-ARCHITECTURE = "enformer"
 _NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """An Enformer at rest, checked: every head of `config` has its tracks, one per output.
+    """A model at rest, checked: every head of `config` has its tracks, one per output.
 
     `state` maps the names of the network's state dict to CPU tensors, which may be memory-mapped
     from the file. `provenance` says where the weights came from; it does not enter `digest`,
     which identifies the model (see `model_digest`). Raises TrackError if heads and tracks differ.
     """
 
-    config: EnformerConfig
+    config: ModelConfig
     state: Mapping[str, torch.Tensor]
     tracks: Mapping[str, TrackSet]
     provenance: Mapping[str, Any]
@@ -49,10 +49,15 @@ class Checkpoint:
                     f"{tracks.head}; a model needs all tracks of each head, from 0 to {size - 1}."
                 )
 
+    @property
+    def architecture(self) -> str:
+        """Name the architecture of the network, as model files do."""
+        return architecture_of(self.config)
+
     @classmethod
     def build(
         cls,
-        config: EnformerConfig,
+        config: ModelConfig,
         state: Mapping[str, torch.Tensor],
         *,
         tracks: Mapping[str, TrackSet] | None = None,
@@ -71,7 +76,7 @@ class Checkpoint:
 
 
 def model_digest(
-    config: EnformerConfig, state: Mapping[str, torch.Tensor], tracks: Mapping[str, TrackSet]
+    config: ModelConfig, state: Mapping[str, torch.Tensor], tracks: Mapping[str, TrackSet]
 ) -> str:
     """Compute the sha256 that identifies a model: architecture, configuration, tracks, tensors.
 
@@ -80,7 +85,7 @@ def model_digest(
     byte once, about a second per gigabyte.
     """
     head = {
-        "architecture": ARCHITECTURE,
+        "architecture": architecture_of(config),
         "config": config.model_dump(mode="json"),
         "tracks": {name: tracks[name].sha256 for name in tracks},
     }
@@ -126,8 +131,8 @@ def check_shapes(
     told = "; ".join(complaint for complaint in complaints if complaint)
     if told:
         raise CheckpointError(
-            f"The tensors of {source} do not fit an Enformer of this configuration: {told}. "
-            f"Check that it is an Enformer and that the configuration belongs to these weights."
+            f"The tensors of {source} do not fit a network of this configuration: {told}. "
+            f"Check that it is such a model and that the configuration belongs to these weights."
         )
 
 

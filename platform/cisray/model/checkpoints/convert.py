@@ -4,7 +4,7 @@ Knows which reader a path needs, and what to record of the source. Knows no form
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from cisray.errors import CheckpointError, ConfigError, UnknownHead, near_matche
 from cisray.model.checkpoints.checkpoint import Checkpoint, check_state
 from cisray.model.checkpoints.deepmind import read_deepmind
 from cisray.model.checkpoints.huggingface import Gamma, read_weights, translate_config, weights_in
+from cisray.model.checkpoints.keras import KERAS_SUFFIXES, PARAMS_FILE, read_keras
 from cisray.model.checkpoints.native import METADATA_KEY, read_native, read_safetensors
 from cisray.model.checkpoints.tensor_bundle import TensorBundle, find_prefix
+from cisray.model.configuration import ModelConfig
 from cisray.model.enformer.config import EnformerConfig
 from cisray.tracks import TrackSet
 from cisray.version import __version__
 
-ExpectedShapes = Callable[[EnformerConfig], Mapping[str, Sequence[int]]]
+ExpectedShapes = Callable[[ModelConfig], Mapping[str, Sequence[int]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class ConvertOptions:
 class _Opened:
     """What any reader hands back, before it is checked."""
 
-    config: EnformerConfig
+    config: ModelConfig
     state: Mapping[str, torch.Tensor]
     notes: Mapping[str, Any]
     files: Sequence[Path]
@@ -69,10 +71,11 @@ def open_foreign(
 
     `source` may be a TensorFlow prefix, `.index`, data shard, checkpoint folder or SavedModel; a
     Hugging Face folder; a `.bin` or `.safetensors` file of enformer-pytorch, with config.json
-    beside it or `options.config`; or a model of cisray's own. `expected_shapes` gives the shapes
-    of a network's state dict. Heads absent from `tracks` keep the tracks of a cisray model and
-    get unnamed ones otherwise. Raises CheckpointError for what cannot be read or does not fit,
-    TrackError for tracks that do not fit their head, UnknownHead for tracks of no head.
+    beside it or `options.config`; a Basenji2 as Keras saves it, with Basenji's parameters as
+    NAME_params.json beside NAME.h5 or without; or a model of cisray's own. `expected_shapes` gives
+    the shapes of a network's state dict. Heads absent from `tracks` keep the tracks of a cisray
+    model and get unnamed ones otherwise. Raises CheckpointError for what cannot be read or does
+    not fit, TrackError for tracks that do not fit their head, UnknownHead for tracks of no head.
     """
     path = Path(source)
     chosen = options or ConvertOptions()
@@ -84,7 +87,7 @@ def open_foreign(
         return Checkpoint.build(
             native.config, native.state, tracks=every, provenance=native.provenance
         )
-    opened = _open_known(path, chosen)
+    opened = _open_known(path, chosen, tracks or ())
     check_state(opened.state, expected_shapes(opened.config), source=str(path))
     _check_heads(tracks, opened.config)
     provenance = {
@@ -96,14 +99,18 @@ def open_foreign(
     return Checkpoint.build(opened.config, opened.state, tracks=tracks, provenance=provenance)
 
 
-def _open_known(path: Path, options: ConvertOptions) -> _Opened:
+def _open_known(path: Path, options: ConvertOptions, heads: Iterable[str]) -> _Opened:
     found = [find_prefix(path), weights_in(path) if path.is_dir() else None]
     if all(found):
         raise CheckpointError(
             f"{path} holds both a TensorFlow checkpoint ({found[0]}) and weights of "
             f"enformer-pytorch ({found[1]}); give the path of the one you mean."
         )
-    opened = _open_tensorflow(path, options) or _open_huggingface(path, options)
+    opened = (
+        _open_keras(path, options, heads)
+        or _open_tensorflow(path, options)
+        or _open_huggingface(path, options)
+    )
     if opened is None:
         raise CheckpointError(_nothing_found(path))
     return opened
@@ -157,6 +164,21 @@ def _open_tensorflow(path: Path, options: ConvertOptions) -> _Opened | None:
     return _Opened(config, state, notes, (bundle.index, *shards))
 
 
+def _open_keras(path: Path, options: ConvertOptions, heads: Iterable[str]) -> _Opened | None:
+    if path.suffix not in KERAS_SUFFIXES or not path.is_file():
+        return None
+    if options != ConvertOptions():
+        raise ConfigError(
+            f"{path} is a Keras model, which carries its configuration; leave out the input "
+            f"length, target bins, gamma and configuration."
+        )
+    params = path.with_name(PARAMS_FILE.format(stem=path.stem))
+    beside = params if params.is_file() else None
+    config, state, notes = read_keras(path, beside, heads=heads)
+    files = [path] if beside is None else [path, beside]
+    return _Opened(config, state, {"source_format": "keras hdf5", **notes}, files)
+
+
 def _is_published_size(config: EnformerConfig) -> bool:
     published = EnformerConfig()
     return (config.channels, config.num_transformer_layers, config.num_downsamples) == (
@@ -197,7 +219,7 @@ def _open_huggingface(path: Path, options: ConvertOptions) -> _Opened | None:
     return _Opened(config, read_weights(weights), notes, files)
 
 
-def _check_heads(tracks: Mapping[str, TrackSet] | None, config: EnformerConfig) -> None:
+def _check_heads(tracks: Mapping[str, TrackSet] | None, config: ModelConfig) -> None:
     for head in tracks or {}:
         if head not in config.heads:
             raise UnknownHead(
@@ -216,7 +238,7 @@ def _nothing_found(path: Path) -> str:
     if path.exists():
         return (
             f"{path} is no model file that cisray knows, judged by its name: .safetensors, .bin, "
-            f".pt, .pth, .index or a data shard of TensorFlow, or saved_model.pb."
+            f".pt, .pth, .h5, .index or a data shard of TensorFlow, or saved_model.pb."
         )
     return (
         f"There is nothing at {path}, and no {path.name}.index beside it. Give a file, a folder "

@@ -18,8 +18,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from cisray.errors import CheckpointError, StorageError, TrackError
-from cisray.model.checkpoints.checkpoint import ARCHITECTURE, Checkpoint, model_digest
-from cisray.model.enformer.config import EnformerConfig
+from cisray.model.architectures import CONFIGURATIONS
+from cisray.model.checkpoints.checkpoint import Checkpoint, model_digest
 from cisray.tracks import TrackSet
 
 FILE_NAME = "model.safetensors"
@@ -51,7 +51,7 @@ def save_native(path: Path | str, checkpoint: Checkpoint, *, overwrite: bool = F
         raise CheckpointError(f"{target} exists already: use --overwrite, or another name.")
     header = {
         "format": f"{_FAMILY}/{_VERSION}",
-        "architecture": ARCHITECTURE,
+        "architecture": checkpoint.architecture,
         "config": checkpoint.config.model_dump(mode="json"),
         "tracks": {head: tracks.to_rows() for head, tracks in checkpoint.tracks.items()},
         "provenance": dict(checkpoint.provenance),
@@ -144,10 +144,11 @@ def _check_format(header: Any, source: Path) -> None:
             f"{source} has the format {name}, and this cisray reads up to {_FAMILY}/{_VERSION}. "
             f"Upgrade cisray to the version that wrote it."
         )
-    if header.get("architecture") != ARCHITECTURE:
+    architecture = header.get("architecture")
+    if not isinstance(architecture, str) or architecture not in CONFIGURATIONS:
         raise CheckpointError(
-            f"{source} holds a model of the architecture {header.get('architecture')!r}; "
-            f"this cisray knows {ARCHITECTURE}."
+            f"{source} holds a model of the architecture {architecture!r}; "
+            f"this cisray knows {' and '.join(CONFIGURATIONS)}."
         )
 
 
@@ -156,7 +157,7 @@ def _from_header(
 ) -> Checkpoint:
     try:
         return Checkpoint(
-            config=EnformerConfig.model_validate(header["config"]),
+            config=CONFIGURATIONS[header["architecture"]].model_validate(header["config"]),
             state=state,
             tracks={
                 head: TrackSet.from_rows(head, rows) for head, rows in header["tracks"].items()

@@ -6,25 +6,22 @@ Knows arithmetic; knows nothing of torch or of any file format.
 from typing import Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from cisray.errors import UnknownHead, near_matches
+from cisray.model.configuration import ALPHABET, ModelConfig
 
-ALPHABET = 4  # A, C, G, T
 STEM_KERNEL = 15
 TOWER_KERNEL = 5
 POSITION_CLASSES = 6  # exponential, central mask, gamma; each once plain and once signed
 
 
-class EnformerConfig(BaseModel):
+class EnformerConfig(ModelConfig):
     """What it takes to build an Enformer (Avsec et al. 2021); the defaults are the published model.
 
     `gamma_normalisation` names the axis on which the gamma positional features are scaled to a
     maximum of one: over positions, for each feature (`per_feature`, what the released weights
     need), or over features, at each position (`per_position`, the default of enformer-pytorch).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     channels: int = Field(default=1536, gt=0)
     num_transformer_layers: int = Field(default=11, ge=1)
@@ -42,24 +39,12 @@ class EnformerConfig(BaseModel):
     positional_dropout: float = Field(default=0.01, ge=0, lt=1)
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.input_bp % self.bin_bp:
-            raise ValueError(
-                f"input_bp {self.input_bp} is not a multiple of the bin width {self.bin_bp}"
-            )
-        if self.target_bins > self.tokens:
-            raise ValueError(f"target_bins {self.target_bins} exceeds the {self.tokens} tokens")
-        if (self.tokens - self.target_bins) % 2:
-            raise ValueError(
-                f"{self.tokens} tokens cannot be cropped to {self.target_bins} bins evenly"
-            )
+    def _check_widths(self) -> Self:
         if self.channels % (self.num_heads * POSITION_CLASSES):
             raise ValueError(
                 f"channels {self.channels} is not a multiple of {POSITION_CLASSES} x num_heads "
                 f"({POSITION_CLASSES * self.num_heads})"
             )
-        if not self.heads or min(self.heads.values()) < 1:
-            raise ValueError(f"every head needs at least one track, got {self.heads}")
         if min(self.tower_channels) < 1:
             raise ValueError(
                 f"channels {self.channels} rounded to multiples of {self.channels_divisible_by} "
@@ -68,19 +53,14 @@ class EnformerConfig(BaseModel):
         return self
 
     @property
+    def base_channels(self) -> int:
+        """Channels that every base of the input has: those of the stem."""
+        return self.stem_channels
+
+    @property
     def bin_bp(self) -> int:
         """Bases per trunk token and per target bin."""
         return 1 << self.num_downsamples
-
-    @property
-    def tokens(self) -> int:
-        """K, the trunk tokens of one input."""
-        return self.input_bp // self.bin_bp
-
-    @property
-    def crop_bins(self) -> int:
-        """Tokens cropped on each side before the heads."""
-        return (self.tokens - self.target_bins) // 2
 
     @property
     def stem_channels(self) -> int:
@@ -112,14 +92,6 @@ class EnformerConfig(BaseModel):
     def position_features(self) -> int:
         """F, the number of relative positional features."""
         return self.channels // self.num_heads
-
-    def check_head(self, head: str) -> None:
-        """Raise UnknownHead, naming the heads there are, if `head` is not one of them."""
-        if head not in self.heads:
-            have = ", ".join(f"{name} ({size} tracks)" for name, size in self.heads.items())
-            raise UnknownHead(
-                f"The model has no head {head!r}; it has {have}.{near_matches(head, self.heads)}"
-            )
 
     def forward_flops(self, head: str) -> float:
         """Count the floating-point operations of one forward pass of one sequence.

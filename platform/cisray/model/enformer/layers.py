@@ -8,20 +8,9 @@ names that enformer-pytorch's files use (`stem.1.fn.0.weight`).
 import torch
 from torch import nn
 
-GELU_SLOPE = 1.702
+from cisray.model.activation import GELU
+
 NORM_EPS = 1e-5
-
-
-class GELU(nn.Module):
-    """The sigmoid approximation x * sigmoid(1.702 x), everywhere in Enformer."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Apply element by element."""
-        gate = torch.sigmoid(GELU_SLOPE * x)
-        if torch.is_grad_enabled():
-            return x * gate
-        # The same product without a third copy: activations of the stem take 604 MB each.
-        return gate.mul_(x)
 
 
 class Residual(nn.Module):

@@ -21,6 +21,7 @@ from cisray.errors import StorageError
 from cisray.store.export.runs import provenance_of
 from cisray.store.files import digest_copy
 from cisray.store.kinds import kind_of
+from cisray.store.queries.parts import require_own_rows
 from cisray.store.run import block_schemas
 from cisray.store.scan import Run
 
@@ -31,8 +32,10 @@ def write_delta(run: Run, folder: Path) -> int:
     """Write a table into `folder` for each block of tracks, and one of the tracks; count the rows.
 
     Tables of bins are partitioned by `chrom`, which stands in no column of their files. Raises
-    StorageError for a file that is not as the run recorded it.
+    WrongRun for a run with links, whose rows lie in the files of others, and StorageError for a
+    file that is not as the run recorded it.
     """
+    require_own_rows(run)
     kind = kind_of(run.manifest)
     for block, schema in block_schemas(run.manifest, run.tracks, run.blocks).items():
         table = folder / block

@@ -1,25 +1,64 @@
 """A run in parts: the files that can hold given places, and pieces small enough to be held.
 
-Knows the list of files of a run; knows nothing of what is in them. Every part is a run itself, of
-fewer files, and is scanned like one.
+Knows the list of files of a run; knows nothing of what is in them. A part is a run itself, of fewer
+files, or of a run with links a stretch of a chromosome; either is scanned like a run.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from cisray.errors import WrongRun
+from cisray.store.linked_rows import Stretch, stretches
+from cisray.store.query import first_base, overlapping
+from cisray.store.selection import resolve_region
 
 if TYPE_CHECKING:
     from cisray.store.scan import Run
+    from cisray.store.selection import Region, TrackQuery
 
 Item = TypeVar("Item")
 PART_ROWS = 65_536
 PART_TRACKS = 128
+
+
+class Part(Protocol):
+    """Some rows of a run, that follow one another in its order."""
+
+    def scan(
+        self,
+        tracks: "TrackQuery | None" = None,
+        region: "Region | None" = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Query these rows, as `Run.scan` queries all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StretchPart:
+    """The rows, and the links, of a run whose first base lies in a stretch."""
+
+    run: "Run"
+    stretch: Stretch
+
+    def scan(
+        self,
+        tracks: "TrackQuery | None" = None,
+        region: "Region | None" = None,
+        stats: str | Sequence[str] | None = None,
+    ) -> pl.LazyFrame:
+        """Query these rows."""
+        chrom, start, end = self.stretch
+        rows = self.run.scan(tracks, self.stretch, stats)
+        rows = rows.filter(first_base().is_between(start, end, closed="left"))
+        if region is None:
+            return rows
+        place = resolve_region(region, self.run.chromosomes, self.run.path)
+        return overlapping(rows, place[1:]) if place[0] == chrom else rows.clear()
 
 
 def holding(run: "Run", places: pl.DataFrame) -> "Run":
@@ -53,8 +92,18 @@ def parts_of(run: "Run", rows: int = PART_ROWS) -> Iterator["Run"]:
         yield replace(run, files=files)
 
 
+def parts_with_links(run: "Run") -> Iterator[Part]:
+    """Cut a run of variants into parts, in its order; the rows that it links to are among them."""
+    if run.links is None:
+        yield from parts_of(run)
+        return
+    spans = [*run.plan.spans.values(), *run.links.spans.values()]
+    for stretch in stretches(spans, run.chromosomes):
+        yield _StretchPart(run, stretch)
+
+
 def require_own_rows(run: "Run") -> None:
-    """Raise WrongRun for a run with links: their rows are in no part of it."""
+    """Raise WrongRun for a run with links: their rows lie in none of its files."""
     if run.links is not None:
         raise WrongRun(
             f"the run in {run.path} links to scores of other runs, and is read whole only: take "

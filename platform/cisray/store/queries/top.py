@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from cisray.errors import ConfigError
 from cisray.store.group_summary import strongest_of_groups
 from cisray.store.keyed_plan import as_keyed
-from cisray.store.queries.parts import in_pieces, parts_of, query_of, require_own_rows
+from cisray.store.queries.parts import Part, in_pieces, parts_with_links, query_of
 from cisray.tracks import column_name
 
 if TYPE_CHECKING:
@@ -77,7 +77,6 @@ def top_variants(
 ) -> pl.DataFrame:
     """Rank variants by a statistic, as `Run.top` says."""
     as_keyed(run.plan)
-    require_own_rows(run)
     if k < 1 or sign not in _SCORES:
         raise ConfigError(
             f"k is how many variants are wanted, at least 1, and sign one of {', '.join(_SCORES)}; "
@@ -94,7 +93,7 @@ def top_variants(
         (name, track) for name, held in groups.items() if name not in known for track in held
     ]
     first = 0
-    for part in parts_of(run) if members else ():
+    for part in parts_with_links(run) if members else ():
         height = 0
         columns = _columns(part, members, by, region)
         for group, of_group in groupby(columns, key=lambda column: column[0]):
@@ -136,7 +135,7 @@ def _groups(
 
 
 def _columns(
-    part: "Run", members: Sequence[tuple[str, int]], by: str, region: "Region | None"
+    part: Part, members: Sequence[tuple[str, int]], by: str, region: "Region | None"
 ) -> Iterator[tuple[str, int, Values]]:
     """Read the values of a part, track by track in the order of the groups."""
     for _, piece in in_pieces(members):
