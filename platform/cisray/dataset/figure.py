@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 from cisray.dataset.statistics import TargetStatistics, cell_values
 from cisray.tracks import TrackSet
@@ -26,6 +27,8 @@ _STYLE: Any = {  # matplotlib's own type lists every key
     "axes.linewidth": 0.6,
     "text.parse_math": False,
 }
+# The style takes no mathematics, which is how matplotlib writes powers.
+_PLAIN = FuncFormatter(lambda number, _: f"{number:,.10g}")
 _SMALLEST = 2.0**-10
 _LARGEST = 2.0**16
 
@@ -37,14 +40,14 @@ def draw_targets(statistics: TargetStatistics, tracks: TrackSet, title: str, pat
     share of each track's bins that are zero, and that are at its clip.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(10.5, 3.2), layout="constrained")
+        figure = Figure(figsize=(10.5, 3.4), layout="constrained")
         values, means, shares = figure.subplots(1, 3)
         figure.suptitle(title, x=0.01, ha="left", fontsize=9)
         groups = _groups(tracks)
         _draw_values(values, statistics, groups)
         _draw_means(means, statistics, groups)
         _draw_shares(shares, statistics)
-        figure.legend(*values.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+        values.legend(frameon=False, loc="upper right")
         # Without a date, the same dataset gives the same file.
         figure.savefig(path, format="png", dpi=DPI, metadata={"Software": "cisray"})
 
@@ -81,9 +84,9 @@ def _draw_values(axes: Axes, statistics: TargetStatistics, groups: dict[str, lis
             color=_colour(number),
             label=f"{assay} ({len(rows):,})",
         )
-    axes.set(xscale="log", yscale="log", xlabel="target value of a bin, above 0")
-    axes.set_ylabel("share of bins")
-    axes.set_xscale("log", base=2)
+    axes.set(yscale="log", xlabel="target value of a bin, above 0", ylabel="share of bins")
+    axes.yaxis.set_major_formatter(_PLAIN)
+    _logarithmic(axes)
 
 
 def _draw_means(axes: Axes, statistics: TargetStatistics, groups: dict[str, list[int]]) -> None:
@@ -91,7 +94,8 @@ def _draw_means(axes: Axes, statistics: TargetStatistics, groups: dict[str, list
     for number, rows in enumerate(groups.values()):
         shown = np.clip(means[rows], _SMALLEST, _LARGEST)
         axes.hist(shown, bins=_doublings(), histtype="step", color=_colour(number))
-    axes.set_xscale("log", base=2)
+    _logarithmic(axes)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="mean target of a track (coverage)", ylabel="tracks")
 
 
@@ -105,5 +109,14 @@ def _draw_shares(axes: Axes, statistics: TargetStatistics) -> None:
         axes.hist(
             clipped, bins=edges, histtype="step", color="#D55E00", ls="--", label="at the clip"
         )
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="share of a track's bins", ylabel="tracks", xlim=(0, 1))
     axes.legend(frameon=False)
+
+
+def _logarithmic(axes: Axes) -> None:
+    """Scale x by powers of 10, written out."""
+    axes.set_xscale("log")
+    axes.set_xlim(_SMALLEST, _LARGEST)
+    axes.xaxis.set_major_locator(LogLocator(base=100))
+    axes.xaxis.set_major_formatter(_PLAIN)
