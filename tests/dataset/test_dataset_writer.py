@@ -149,6 +149,35 @@ def test_a_restart_discards_its_heads_and_keeps_the_others(tmp_path: Path) -> No
     assert len(writer.pending()) == 2
 
 
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize("name", ["human", "notes.txt"])
+def test_what_is_no_datasets_is_never_overwritten(tmp_path: Path, name: str, restart: bool) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "precious").write_text("work of years")
+    with pytest.raises(RunConflict, match=rf"holds {name}, of which no dataset here knows"):
+        begin(tmp_path, "human", restart=restart)
+    assert (tmp_path / name / "precious").read_text() == "work of years"
+
+
+def test_a_folder_of_a_new_heads_name_is_not_overwritten(tmp_path: Path) -> None:
+    write(tmp_path, "human")
+    (tmp_path / "mouse").mkdir()
+    (tmp_path / "notes.txt").write_text("of no concern")
+    with pytest.raises(RunConflict, match=r"holds mouse, of which no dataset here knows"):
+        begin(tmp_path, "mouse", restart=True)
+    assert Dataset.open(tmp_path).heads == ("human",)
+
+
+def test_a_build_that_died_before_its_heads_were_described_goes_on(tmp_path: Path) -> None:
+    begin(tmp_path, "human")
+    shutil.rmtree(tmp_path / "human")
+    writer = begin(tmp_path, "human")
+    for number in writer.pending():
+        writer.write(number, examples_of(writer, number))
+    writer.seal()
+    assert len(Dataset.open(tmp_path).tracks("human")) == 3
+
+
 def test_a_worker_of_a_discarded_build_publishes_nothing(tmp_path: Path) -> None:
     begin(tmp_path, "human")
     stale = ShardWriter.attach(tmp_path)

@@ -18,6 +18,7 @@ from measured_genomes import (
 )
 
 from cisray.dataset.examples import Dataset
+from cisray.dataset.sequences import read_sequences
 from cisray.engine.progress import Display
 from cisray.errors import CisrayError
 from cisray.genome.reference import Genome
@@ -315,6 +316,13 @@ def test_the_commands_as_typed(given: dict[str, Any], tmp_path: Path, capsys: An
     assert track["quantiles"]["0.5"] == pytest.approx(np.median(values[:, 1]), rel=1 / 31)
     assert run(["dataset", "info", str(tmp_path / "dataset")]) == 0
     assert "t0001" in capsys.readouterr().out
+
+
+@pytest.mark.realdata
+def test_borzois_folds_are_read_as_they_are_published(shared: Path) -> None:
+    rows = read_sequences(shared / "data/targets/borzoi_sequences_human.bed.gz", 196_608)
+    assert len(rows) == 55_497
+    assert {row.split for row in rows} == {f"fold{number}" for number in range(8)}
 
 
 @pytest.mark.realdata

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from cisray.dataset.manifest import BUILDING, MANIFEST, DatasetManifest, HeadEntry, shard_path
+from cisray.dataset.manifest import BUILDING, LOCK, MANIFEST, DatasetManifest, HeadEntry, shard_path
 from cisray.dataset.sequences import Sequences
 from cisray.errors import RunConflict
 from cisray.genome.windows import WindowSpec
@@ -177,14 +177,37 @@ def _is_same(entry: HeadEntry | None, identity: Mapping[str, JsonValue]) -> bool
     return bool(told == json.loads(json.dumps(identity)))
 
 
+def check_free(
+    root: Path, finished: DatasetManifest | None, heads: Mapping[str, HeadContent]
+) -> None:
+    """Be sure that a new build finds nothing in its way.
+
+    Raises RunConflict for a folder that holds something and is no dataset, and for a folder of a
+    head's name in a dataset that has no such head.
+    """
+    ours = {LOCK, BUILDING, MANIFEST}
+    there = sorted(path.name for path in root.glob("[!.]*") if path.name not in ours)
+    strays = [name for name in there if finished is None or name in heads]
+    if strays:
+        more = f" and {len(strays) - 3:,} more" if len(strays) > 3 else ""
+        raise RunConflict(
+            f"{root} holds {', '.join(strays[:3])}{more}, of which no dataset here knows: nothing "
+            f"is overwritten. Choose a new folder for --out, or remove these if they are left from "
+            f"a dataset."
+        )
+
+
 def discard(
     root: Path, finished: DatasetManifest | None, heads: Mapping[str, HeadContent]
 ) -> DatasetManifest | None:
-    """Remove what was begun, and these heads of what is finished; give what stays finished."""
-    rest = {}
-    if finished is not None:
-        rest = {head: entry for head, entry in finished.heads.items() if head not in heads}
+    """Remove what was begun, and these heads of what is finished; give what stays finished.
+
+    A folder that neither knows of is left alone.
+    """
     building = root / BUILDING
+    begun = plan_there(building)
+    known = [*(begun["identity"]["heads"] if begun else ()), *(finished.heads if finished else ())]
+    rest = {h: entry for h, entry in finished.heads.items() if h not in heads} if finished else {}
     left = finished.model_copy(update={"heads": rest}) if finished and rest else None
     with files.writing_to(root):
         files.make_folder(building)
@@ -192,7 +215,9 @@ def discard(
         files.remove_if_there(root / MANIFEST)
     else:
         files.publish(left.to_json(), root / MANIFEST, staging=building, exclusive=False)
+    gone = [head for head in dict.fromkeys(known) if head not in rest and (root / head).exists()]
+    for head in gone:
+        # In one step each, so that a process that dies here leaves little that nothing knows of.
+        (root / head).rename(building / f"{uuid4().hex}-{head}")
     files.remove_tree(building)
-    for head in heads:
-        files.remove_tree(root / head)
     return left

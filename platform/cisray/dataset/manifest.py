@@ -14,6 +14,7 @@ from cisray.genome.windows import WindowSpec
 
 MANIFEST = "dataset.json"
 BUILDING = "_building"
+LOCK = "_lock"
 TRACKS_FILE = "tracks.parquet"
 SEQUENCES_FILE = "sequences.bed"
 DROPPED_FILE = "dropped.parquet"

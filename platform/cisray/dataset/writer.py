@@ -25,6 +25,7 @@ from cisray.dataset.build_plan import (
     HeadContent,
     Layout,
     PlannedShard,
+    check_free,
     differences,
     discard,
     has_all,
@@ -35,6 +36,7 @@ from cisray.dataset.build_plan import (
 from cisray.dataset.manifest import (
     BUILDING,
     DROPPED_FILE,
+    LOCK,
     MANIFEST,
     SEQUENCES_FILE,
     TRACKS_FILE,
@@ -207,7 +209,7 @@ class DatasetWriter(ShardWriter):
 
         A finished dataset of the same geometry is given the heads that it lacks. The caller holds
         the lock. Raises RunConflict if the directory has other heads of these names, or a build of
-        another plan; `restart` discards those.
+        another plan, which `restart` discards; and if it holds what is not a dataset's.
         """
         building = root / BUILDING
         finished = read_manifest(root)
@@ -215,7 +217,7 @@ class DatasetWriter(ShardWriter):
             finished = discard(root, finished, heads)
         there = plan_there(building)
         if there is None or (finished is not None and was_sealed(there, finished)):
-            # Of a build that died before its plan was written, or after the dataset was sealed.
+            # Of a build that died before its plan was written, or after it was sealed.
             files.remove_tree(building)
             there = None
         if finished is not None and has_all(root, finished, heads, layout):
@@ -227,12 +229,14 @@ class DatasetWriter(ShardWriter):
                 f"the same options and files to go on, add --restart to discard it, or choose "
                 f"another --out."
             )
+        if there is None:
+            check_free(root, finished, heads)
         writer = cls(root, there or plan, heads)
         writer._clear_staging()
         if there is None:
-            writer._write_heads()
             text = json.dumps(plan).encode()
             files.publish(text, building / PLAN, staging=writer._staging, exclusive=False)
+        writer._write_heads()
         return writer
 
     def pending(self) -> list[int]:
@@ -270,10 +274,9 @@ class DatasetWriter(ShardWriter):
             files.make_folder(self._staging)
 
     def _write_heads(self) -> None:
-        """Write what describes each head; files of a build that died before its plan go."""
+        """Write what describes each head, also when going on: a build may have died before that."""
         for head, content in self._heads.items():
             folder = self.root / head
-            files.remove_tree(folder)
             for name, table in (
                 (TRACKS_FILE, content.tracks.table),
                 (DROPPED_FILE, content.sequences.dropped),
@@ -322,7 +325,7 @@ def lock(root: Path) -> RunLock:
     """Become the one process that writes a dataset. Raises RunConflict while another does."""
     with files.writing_to(root):
         files.make_folder(root)
-    return RunLock(root / "_lock")
+    return RunLock(root / LOCK)
 
 
 def _batch(schema: pa.Schema, example: Example) -> pa.RecordBatch:
