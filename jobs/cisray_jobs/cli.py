@@ -21,6 +21,8 @@ from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
 
 INTERRUPTED = 130
+# Commands that go on where they were interrupted, besides those that score.
+_KEEPS = (["runs", "rerun"], ["dataset", "build"], ["dataset", "import"])
 MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
@@ -77,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        keeps = arguments[:1] in (["score"], ["demo"], ["dataset"]) or arguments[:2] == [
+        keeps = arguments[:1] in (["score"], ["demo"]) or arguments[:2] == [
             "runs",
             "rerun",
         ]

@@ -130,7 +130,7 @@ def pool(bases_L: Bases, rule: TrackRule, bin_bp: int) -> Bases:
     return binned_N
 
 
-def to_float16(values_N: Bases) -> NDArray[np.float16]:
+def to_float16(values_N: Bases | NDArray[np.float32]) -> NDArray[np.float16]:
     """Round to float16. Raises ValueError for what that cannot hold: it would become infinite."""
     if not np.isfinite(values_N).all():
         raise ValueError("a value is infinite or not a number")

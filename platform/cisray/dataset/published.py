@@ -155,8 +155,7 @@ class Fitting:
 
     def _target_NT(self, record: Record) -> NDArray[np.float16]:
         first = (self.source.bins - self.spec.target_bins) // 2
-        middle_NT = record.target_NT[first : first + self.spec.target_bins]
-        return to_float16(middle_NT.astype(np.float64))
+        return to_float16(record.target_NT[first : first + self.spec.target_bins])
 
 
 def fitted_examples(path: Path, places: list[Interval], fitting: Fitting) -> Iterator[Example]:
