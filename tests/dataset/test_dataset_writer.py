@@ -1,7 +1,9 @@
 """Writing a dataset: shards whole or not at all, resumed byte for byte, refused if it differs."""
 
+import resource
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from tiny_datasets import (
 
 from cisray.dataset.examples import Dataset
 from cisray.dataset.writer import DatasetWriter, Example, ShardWriter, lock
-from cisray.errors import DatasetError, RunConflict, TargetsError
+from cisray.errors import DatasetError, RunConflict, StorageError, TargetsError
 
 
 def files_of(root: Path) -> dict[str, bytes]:
@@ -194,6 +196,27 @@ def test_a_shard_takes_exactly_its_examples(tmp_path: Path, count: int) -> None:
     with pytest.raises(DatasetError, match=f"to hold 2 examples, and {count} came"):
         writer.write(0, [example("human", place) for place in places])
     assert 0 in writer.pending()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let this process write no larger file, which is an error as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_and_leaves_no_part_of_a_shard(tmp_path: Path) -> None:
+    writer = begin(tmp_path)
+    told = r"train-00000\.arrow: File too large\. [\d,]+ bytes are free there"
+    with files_of_at_most(1_500), pytest.raises(StorageError, match=told):
+        writer.write(0, examples_of(writer, 0))
+    assert list((tmp_path / "human").glob("*.arrow")) == []
+    writer.write(0, examples_of(writer, 0))
+    assert 0 not in writer.pending()
 
 
 def test_targets_of_another_shape_or_not_finite_are_refused(tmp_path: Path) -> None:

@@ -129,6 +129,16 @@ def test_another_assembly_is_found_by_one_base(given: dict[str, Any]) -> None:
     assert "1 bases differ, the first at chr1:521-521" in text
 
 
+def test_bases_that_were_drawn_for_n_are_no_other_assembly(given: dict[str, Any]) -> None:
+    """Basenji stored a random base for N; the genome says which bases those are."""
+    text = given["fasta"].read_text()
+    at = text.index("\n") + 1 + 64 * 5 + 200
+    given["fasta"].write_text(text[:at] + "N" + text[at + 1 :])
+    found = imported(given).examples("human", "train")
+    assert found.codes_L(5)[200] == 4
+    assert found.codes_L(5)[201] == Genome.open(given["fasta"]).fetch(Interval("chr1", 521, 522))
+
+
 @pytest.mark.parametrize(("name", "record"), [("train-4.tfr", 1), ("valid-0.tfr", 0)])
 def test_a_damaged_record_is_told_by_file_and_number(
     given: dict[str, Any], name: str, record: int

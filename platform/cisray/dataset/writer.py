@@ -142,8 +142,7 @@ class ShardWriter:
         return self.root / BUILDING / f"{_STAGING}{self.begun}"
 
     def _record_of(self, number: int) -> Path:
-        name = self.shards[number].path.replace("/", "-").removesuffix(".arrow")
-        return self.root / BUILDING / f"{name}.json"
+        return self.root / BUILDING / f"{number:06d}.json"
 
     def _schema(self, head: str) -> pa.Schema:
         return example_schema(self.spec.target_bins, self._tracks[head])

@@ -166,8 +166,10 @@ def _storage_errors(path: Path, needed: int) -> Iterator[None]:
 def _explain(error: OSError, path: Path, needed: int) -> str:
     what = f"cannot write {path}: {error.strerror}"
     if error.errno in _FULL:
+        free = f"{free_bytes(path):,}"
+        room = f"The file needs {needed:,} bytes and {free}" if needed else f"{free} bytes"
         return (
-            f"{what}. The file needs {needed:,} bytes and {free_bytes(path):,} are free there "
+            f"{what}. {room} are free there "
             f"(a quota or a file-size limit can be lower). Make room and run the same command "
             f"again: it goes on where it stopped."
         )
