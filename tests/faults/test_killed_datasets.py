@@ -20,7 +20,7 @@ from cisray.genome.reference import Genome
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 
-TRIALS = 6
+TRIALS = 4
 KILLS = 3
 
 

@@ -192,6 +192,31 @@ def test_the_command_as_typed(given: dict[str, Any], capsys: Any) -> None:
     assert "24 sequences = 24 examples + 0 dropped" in capsys.readouterr().out
 
 
+def test_what_is_exported_as_records_comes_back_the_same(given: dict[str, Any]) -> None:
+    """A round trip: examples as records of the other encoding, imported again."""
+    first = imported(given)
+    sets = [first.examples("human", split) for split in ("train", "valid")]
+    payloads = [
+        payload(found.codes_L(i), found.target_NT(i), onehot=False)
+        for found in sets
+        for i in range(len(found))
+    ]
+    files = {"train-0.tfr": payloads[:23], "valid-0.tfr": payloads[23:]}
+    folder = write_folder(given["folder"].parent / "again", ROWS, files, **NUMBERS)
+    out = given["out"].parent / "second"
+    load_config(ImportDataset, {**given, "folder": folder, "out": out}).run(Display.NONE)
+    second = Dataset.open(out)
+    for split in ("train", "valid"):
+        before, after = (one.examples("human", split) for one in (first, second))
+        assert len(before) == len(after)
+        for index in range(len(before)):
+            assert before.interval(index) == after.interval(index)
+            for shift in (-3, 3):
+                one, two = (e.codes_L(index, shift) for e in (before, after))
+                np.testing.assert_array_equal(one, two)
+            np.testing.assert_array_equal(before.stored_NT(index), after.stored_NT(index))
+
+
 @pytest.mark.realdata
 def test_ten_real_records_become_examples_of_enformers_size(shared: Path, tmp_path: Path) -> None:
     """Their places are not known: each is given a chromosome of its own, of its own bases."""
