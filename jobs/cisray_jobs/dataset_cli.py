@@ -321,6 +321,9 @@ def dataset_info(
     figures: Annotated[
         Path | None, typer.Option(help="Folder for a PNG of each head and set.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First read every file and compare its digest.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what a dataset holds, and what its targets look like track by track.
@@ -333,7 +336,10 @@ def dataset_info(
     if examples != ALL and not examples.isdecimal():
         raise ConfigError(f"--examples {examples!r} must be a whole number, or {ALL}.")
     wanted = None if examples == ALL else int(examples)
-    _show(describe(Dataset.open(dataset), examples=wanted, figures=figures), as_json=as_json)
+    opened = Dataset.open(dataset)
+    if verify:
+        opened.verify()
+    _show(describe(opened, examples=wanted, figures=figures), as_json=as_json)
 
 
 def _show(described: Any, *, as_json: bool) -> None:

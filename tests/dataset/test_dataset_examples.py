@@ -113,6 +113,17 @@ def test_a_lost_shard_and_one_cut_short_are_found_on_opening(root: Path, tmp_pat
         Dataset.open(copy)
 
 
+@pytest.mark.parametrize("name", ["human/valid-00000.arrow", "mouse/sequences.bed"])
+def test_one_changed_bit_is_found_by_verifying(root: Path, tmp_path: Path, name: str) -> None:
+    copy = damaged(root, tmp_path)
+    assert Dataset.open(copy).verify() == 12
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(bytes(content))
+    with pytest.raises(DatasetError, match=rf"{name} is not the file that was written"):
+        Dataset.open(copy).verify()
+
+
 def test_a_shard_of_another_head_is_found_when_it_is_read(root: Path, tmp_path: Path) -> None:
     copy = damaged(root, tmp_path)
     dataset = Dataset.open(copy)

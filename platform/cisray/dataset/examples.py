@@ -5,6 +5,7 @@ dataset was made. Files are opened when first asked for, in each process anew: w
 paths and numbers.
 """
 
+import hashlib
 from bisect import bisect_right
 from itertools import accumulate
 from pathlib import Path
@@ -203,6 +204,32 @@ class Dataset:
             )
         return ExampleSet(self.root, head, split, self.manifest)
 
+    def verify(self) -> int:
+        """Read every file, compare its SHA-256 with the manifest's, and count them.
+
+        Raises DatasetError naming the first file that differs, and how many others do.
+        """
+        expected = {
+            path: digest
+            for entry in self.manifest.heads.values()
+            for path, digest in [*entry.files.items(), *_digests_of(entry)]
+        }
+        wrong = [path for path, digest in expected.items() if self._digest_of(path) != digest]
+        if wrong:
+            more = f" ({len(wrong) - 1:,} more files differ.)" if len(wrong) > 1 else ""
+            raise DatasetError(
+                f"{self.root / wrong[0]} is not the file that was written: its SHA-256 is not that "
+                f"in {MANIFEST}. Bring it back from a copy, or build the dataset again.{more}"
+            )
+        return len(expected)
+
+    def _digest_of(self, path: str) -> str | None:
+        try:
+            with (self.root / path).open("rb") as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError:
+            return None
+
     def _entry(self, head: str) -> HeadEntry:
         if head not in self.manifest.heads:
             raise DatasetError(
@@ -210,6 +237,11 @@ class Dataset:
                 f"{near_matches(head, self.heads)}"
             )
         return self.manifest.heads[head]
+
+
+def _digests_of(entry: HeadEntry) -> list[tuple[str, str]]:
+    shards = (shard for split in entry.splits.values() for shard in split.shards)
+    return [(shard.path, shard.sha256) for shard in shards]
 
 
 def _check_files(root: Path, entry: HeadEntry) -> None:
