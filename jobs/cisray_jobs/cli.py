@@ -19,8 +19,14 @@ from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
+from cisray_jobs.train_cli import train
 
 INTERRUPTED = 130
+# Commands that go on where they were stopped.
+_KEEP_ALWAYS = (["score"], ["demo"], ["train"])
+_KEEP_WHAT_IS_DONE = {("runs", "rerun"), ("dataset", "build"), ("dataset", "import")}
+# Commands that go on where they were interrupted, besides those that score.
+_KEEPS = (["runs", "rerun"], ["dataset", "build"], ["dataset", "import"])
 MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
@@ -37,6 +43,8 @@ app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(runs_app, name="runs")
+app.add_typer(dataset_app, name="dataset")
+app.command("train")(train)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[
@@ -76,7 +84,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        keeps = arguments[:1] in (["score"], ["demo"]) or arguments[:2] == ["runs", "rerun"]
+        keeps = tuple(arguments[:2]) in _KEEP_WHAT_IS_DONE or arguments[:1] in _KEEP_ALWAYS
         kept = " What is finished is kept; the same command goes on from there." if keeps else ""
         _complain(f"interrupted.{kept}")
     return code

@@ -9,16 +9,33 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cisray_jobs.options import Json
+from cisray.errors import ConfigError
+from cisray_jobs.console import display_of, log_to_stderr
+from cisray_jobs.options import Address, Json, Quiet, Verbose, Workers, given_options
 
 dataset_app = typer.Typer(
-    help="Make what a model learns from.", no_args_is_help=True, rich_markup_mode=None
+    help="Make and inspect what a model learns from.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
+
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Discard these heads in OUT and begin anew.")
+]
+AllowEmpty = Annotated[
+    bool, typer.Option("--allow-empty-tracks", help="Accept tracks that are zero everywhere.")
+]
+Margin = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Bases stored beside the input on each side, for shifts. [default: 3]"
+    ),
+]
 
 
 @dataset_app.callback()
 def _root() -> None:
-    """Make what a model learns from."""
+    """Make and inspect what a model learns from."""
 
 
 @dataset_app.command("synthetic")
@@ -186,3 +203,184 @@ def dataset_split(
         output.as_json(made)
         return
     output.facts(made.path, split_facts(made))
+
+
+@dataset_app.command("build")
+def dataset_build(
+    tracks: Annotated[
+        list[str],
+        typer.Option(
+            metavar="HEAD=TABLE",
+            help="Table of targets of a head; its column file names the bigWigs. Repeat for heads.",
+        ),
+    ],
+    fasta: Annotated[list[str], typer.Option(metavar="HEAD=FASTA", help="Genome of a head.")],
+    out: Annotated[Path, typer.Option(help="Dataset directory to write or to go on with.")],
+    split: Annotated[
+        Path | None, typer.Option(help="Folder that `cisray dataset split` wrote.")
+    ] = None,
+    sequences: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HEAD=BED", help="Your own sequences: chrom, start, end, split."),
+    ] = None,
+    bigwig_dir: Annotated[
+        Path | None,
+        typer.Option(help="Where relative paths in the table start. [default: the table's folder]"),
+    ] = None,
+    blacklist: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HEAD=BED", help="Stretches whose values are capped to the window's median."
+        ),
+    ] = None,
+    unmappable: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HEAD=BED", help="Stretches whose bins are capped to a quantile."),
+    ] = None,
+    unmappable_quantile: Annotated[
+        float | None, typer.Option(min=0, max=1, help="That quantile. [default: 0.25]")
+    ] = None,
+    input_bp: Annotated[
+        int | None, typer.Option(help="Bases of a sequence. [default: 196608]")
+    ] = None,
+    bin_bp: Annotated[int | None, typer.Option(help="Bases of a bin. [default: 128]")] = None,
+    target_bins: Annotated[
+        int | None, typer.Option(help="Bins in the middle that are targets. [default: 896]")
+    ] = None,
+    margin_bp: Margin = None,
+    examples_per_shard: Annotated[
+        int | None, typer.Option(min=1, help="Examples in a file. [default: 256 MiB of targets]")
+    ] = None,
+    allow_empty_tracks: AllowEmpty = False,
+    allow_missing_chromosomes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing-chromosomes",
+            help="Take 0 for chromosomes that a bigWig does not have.",
+        ),
+    ] = False,
+    workers: Workers = None,
+    address: Address = None,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write examples of measured tracks: bases and binned targets of every sequence.
+
+    Example: cisray dataset build --split SPLIT --tracks human=targets.txt --fasta human=hg38.fa
+    --out DATASET
+    """
+    options = given_options(locals())
+    from cisray_jobs.build_dataset import BuildDataset
+    from cisray_jobs.config import load_config
+
+    log_to_stderr(verbose=verbose)
+    by_head = {
+        name: _by_head(f"--{name}", entries)
+        for name, entries in (
+            ("tracks", tracks),
+            ("fasta", fasta),
+            ("sequences", sequences),
+            ("blacklist", blacklist),
+            ("unmappable", unmappable),
+        )
+    }
+    job = load_config(BuildDataset, {**options, **by_head})
+    _show(job.run(display_of(quiet=quiet)), as_json=as_json)
+
+
+@dataset_app.command("import")
+def dataset_import(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder with statistics.json, sequences.bed, targets.txt and tfrecords/."
+        ),
+    ],
+    head: Annotated[str, typer.Option(help="Name of the head, such as human.")],
+    out: Annotated[Path, typer.Option(help="Dataset directory to write, or to add the head to.")],
+    fasta: Annotated[
+        Path | None,
+        typer.Option(help="Genome that every record is compared with, and extended from."),
+    ] = None,
+    extend_to: Annotated[
+        int | None, typer.Option(help="Bases of the input, more than the records have.")
+    ] = None,
+    crop_to: Annotated[
+        int | None, typer.Option(help="Bases of the input, fewer than the records have.")
+    ] = None,
+    target_bins: Annotated[
+        int | None, typer.Option(help="Bins in the middle to keep. [default: all]")
+    ] = None,
+    margin_bp: Margin = None,
+    allow_empty_tracks: AllowEmpty = False,
+    workers: Workers = None,
+    address: Address = None,
+    restart: Restart = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Import published TFRecords of Basenji, Enformer or Borzoi; TensorFlow is not needed.
+
+    Example: cisray dataset import basenji_barnyard/human --fasta hg38.fa --head human
+    --extend-to 196608 --out DATASET
+    """
+    options = given_options(locals())
+    from cisray_jobs.config import load_config
+    from cisray_jobs.import_dataset import ImportDataset
+
+    log_to_stderr(verbose=verbose)
+    job = load_config(ImportDataset, options)
+    _show(job.run(display_of(quiet=quiet)), as_json=as_json)
+
+
+@dataset_app.command("info")
+def dataset_info(
+    dataset: Annotated[Path, typer.Argument(help="Dataset directory.")],
+    examples: Annotated[
+        str,
+        typer.Option(help="How many examples of each set to look at: a number, 0, or all."),
+    ] = "200",
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for a PNG of each head and set.")
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="First read every file and compare its digest.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a dataset holds, and what its targets look like track by track.
+
+    Example: cisray dataset info DATASET --figures figures
+    """
+    from cisray.dataset.examples import Dataset
+    from cisray_jobs.describe_dataset import ALL, describe
+
+    if examples != ALL and not examples.isdecimal():
+        raise ConfigError(f"--examples {examples!r} must be a whole number, or {ALL}.")
+    wanted = None if examples == ALL else int(examples)
+    opened = Dataset.open(dataset)
+    if verify:
+        opened.verify()
+    _show(describe(opened, examples=wanted, figures=figures), as_json=as_json)
+
+
+def _show(described: Any, *, as_json: bool) -> None:
+    from cisray_jobs import dataset_output, output
+
+    output.as_json(described) if as_json else dataset_output.told(described)
+
+
+def _by_head(option: str, entries: list[str] | None) -> dict[str, str] | None:
+    """Read HEAD=PATH of a repeated option; None where it was not given."""
+    found: dict[str, str] = {}
+    for entry in entries or []:
+        head, separator, path = entry.partition("=")
+        if not (head and separator and path):
+            raise ConfigError(f"{option} {entry!r}: write HEAD=PATH, as human=PATH.")
+        if head in found:
+            raise ConfigError(f"{option} names the head {head!r} twice.")
+        found[head] = path
+    return found or None

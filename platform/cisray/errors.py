@@ -84,6 +84,18 @@ class CheckpointError(InputError):
     """A checkpoint is missing, truncated, damaged, or its tensors do not fit the model."""
 
 
+class DatasetError(InputError):
+    """A dataset directory is missing, unfinished, damaged, or is asked for what it has not."""
+
+
+class TargetsError(InputError):
+    """A file of measured values does not fit the genome or its track, or holds nothing."""
+
+
+class RecordError(InputError):
+    """A TFRecord file is damaged or does not fit its dataset; the message has file and record."""
+
+
 class RunConflict(InputError):
     """A run directory belongs to another run, or another process is writing to it."""
 
@@ -136,6 +148,12 @@ class SelfCheckFailed(CisrayError):
 
 class ShardsFailed(CisrayError):
     """Some shards failed for good; each is named with its reason, the others are kept."""
+
+
+class TrainingDiverged(CisrayError):
+    """A loss or a gradient is no finite number any more: no step can follow."""
+
+    ends_run = True
 
 
 class EngineError(CisrayError):

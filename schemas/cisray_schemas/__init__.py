@@ -12,6 +12,7 @@ from cisray_schemas.summaries import GROUP_SUMMARY
 from cisray_schemas.synthetic import SYNTHETIC_EQTLS, SYNTHETIC_SITES, SYNTHETIC_VARIANTS
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
+from cisray_schemas.training_examples import DROPPED_SEQUENCES, TRAINING_EXAMPLES
 from cisray_schemas.variants import (
     VARIANT_SCORES,
     VARIANT_SITE_SCORES,
@@ -37,6 +38,8 @@ TABLES: dict[str, Table] = {
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
+        TRAINING_EXAMPLES,
+        DROPPED_SEQUENCES,
         SYNTHETIC_SITES,
         SYNTHETIC_VARIANTS,
         SYNTHETIC_EQTLS,
@@ -44,6 +47,7 @@ TABLES: dict[str, Table] = {
 }
 
 __all__ = [
+    "DROPPED_SEQUENCES",
     "GENOME_TRACKS",
     "GROUP_SUMMARY",
     "LINKED",
@@ -57,6 +61,7 @@ __all__ = [
     "SYNTHETIC_VARIANTS",
     "TABLES",
     "TRACKS",
+    "TRAINING_EXAMPLES",
     "VARIANTS",
     "VARIANT_SCORES",
     "VARIANT_SITES",

@@ -19,8 +19,8 @@ from tensor_bundle_writer import (
 
 from cisray.errors import CheckpointError
 from cisray.model.checkpoints.leveldb_table import TableError, read_table
-from cisray.model.checkpoints.protobuf import WireError, fields, read_varint
 from cisray.model.checkpoints.tensor_bundle import TensorBundle
+from cisray.wire import WireError, fields, read_varint
 
 VALUES = {
     "module/_trunk/w": np.arange(60, dtype=np.float32).reshape(3, 4, 5) - 17,

@@ -87,16 +87,24 @@ def serve() -> None:
     """Answer requests until there are no more."""
     from cisray.engine.progress import Display
     from cisray.store import lease
+    from cisray_jobs.build_dataset import BuildDataset
     from cisray_jobs.config import load_config
+    from cisray_jobs.import_dataset import ImportDataset
     from cisray_jobs.score_genome import ScoreGenome
     from cisray_jobs.score_variants import ScoreVariants
 
-    jobs = {"genome": ScoreGenome, "variants": ScoreVariants}
-    here = {"workers": 0, "threads": 1, "device": "cpu"}
+    scoring = {"workers": 0, "threads": 1, "device": "cpu"}
+    jobs: dict[str, tuple[Any, dict[str, Any]]] = {
+        "genome": (ScoreGenome, scoring),
+        "variants": (ScoreVariants, scoring),
+        "build": (BuildDataset, {"workers": 0}),
+        "import": (ImportDataset, {"workers": 0}),
+    }
     lease.LEASE_S = float(os.environ.get(LEASE, lease.LEASE_S))
 
     def run(request: dict[str, Any]) -> None:
-        load_config(jobs[request["job"]], {**request["options"], **here}).run(Display.NONE)
+        job, here = jobs[request["job"]]
+        load_config(job, {**request["options"], **here}).run(Display.NONE)
 
     for line in sys.stdin:
         request = json.loads(line)

@@ -47,6 +47,14 @@ def publish_copy(source: StoredFile, final: Path, *, staging: Path) -> None:
     _publish(lambda copy: copy.writelines(source.chunks()), size, final, staging, False)
 
 
+def publish_written(write: Callable[[BinaryIO], object], final: Path, *, staging: Path) -> None:
+    """Let `write` fill a file, and give it the name `final` when it is whole and on the disk.
+
+    What is there is replaced. Raises what `write` raises, OSErrors as StorageError.
+    """
+    _publish(write, 0, final, staging, False)
+
+
 def digest_copy(source: StoredFile, copy: Path) -> str:
     """Copy a file of any size to a new name on the disk, flushed; give its SHA-256, hexadecimal.
 
@@ -158,8 +166,10 @@ def _storage_errors(path: Path, needed: int) -> Iterator[None]:
 def _explain(error: OSError, path: Path, needed: int) -> str:
     what = f"cannot write {path}: {error.strerror}"
     if error.errno in _FULL:
+        free = f"{free_bytes(path):,}"
+        room = f"The file needs {needed:,} bytes and {free}" if needed else f"{free} bytes"
         return (
-            f"{what}. The file needs {needed:,} bytes and {free_bytes(path):,} are free there "
+            f"{what}. {room} are free there "
             f"(a quota or a file-size limit can be lower). Make room and run the same command "
             f"again: it goes on where it stopped."
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cramjam
 import google_crc32c
 
-from cisray.model.checkpoints.protobuf import WireError, read_varint
+from cisray.wire import WireError, read_varint, unmask
 
 MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
@@ -19,16 +19,6 @@ _RAW, _SNAPPY = 0, 1
 
 class TableError(ValueError):
     """The bytes are not an undamaged LevelDB table; the message says where they break."""
-
-
-def unmask(masked: int) -> int:
-    """Undo LevelDB's masking of a CRC-32C: subtract a constant, rotate left by 15 bits.
-
-    >>> unmask(0xA282EAD8)
-    0
-    """
-    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
-    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
 
 
 def read_table(data: bytes) -> dict[bytes, bytes]:

@@ -15,8 +15,8 @@ import google_crc32c
 import numpy as np
 
 from cisray.errors import CheckpointError, near_matches
-from cisray.model.checkpoints.leveldb_table import TableError, read_table, unmask
-from cisray.model.checkpoints.protobuf import WireError, fields
+from cisray.model.checkpoints.leveldb_table import TableError, read_table
+from cisray.wire import WireError, fields, unmask
 
 _BFLOAT16 = 14
 # Numbers of tensorflow/core/framework/types.proto; bfloat16 is widened to float32, exactly.

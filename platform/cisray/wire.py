@@ -1,6 +1,6 @@
-"""Just enough of the protocol buffer wire format to read a TensorFlow checkpoint's index.
+"""Bytes as TensorFlow writes them: the wire format of protocol buffers, and masked checksums.
 
-Knows varints and the wire types; knows nothing of any message.
+Knows varints, the wire types and the masking of CRC-32C; knows nothing of any message or file.
 """
 
 from collections.abc import Iterator
@@ -12,6 +12,18 @@ _LONGEST_VARINT = 10
 
 class WireError(ValueError):
     """The bytes are not a protocol buffer message."""
+
+
+def unmask(masked: int) -> int:
+    """Undo the masking of a stored CRC-32C: subtract a constant, rotate left by 15 bits.
+
+    LevelDB and TensorFlow mask those that they store.
+
+    >>> unmask(0xA282EAD8)
+    0
+    """
+    rotated = (masked - 0xA282EAD8) & 0xFFFFFFFF
+    return ((rotated >> 17) | (rotated << 15)) & 0xFFFFFFFF
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
