@@ -268,14 +268,18 @@ def test_a_leak_is_found_where_one_base_makes_it() -> None:
     human = read_windows(["chr1\t0\t100\ttrain\n", "chr1\t100\t200\ttest\n"])
     mouse = read_windows(["a\t0\t100\ttrain\n"])
 
-    def leak(end: int, least: int):
-        one = Alignment(Interval("chr1", 0, end), Interval("a", 99, 99 + end))
+    def leak(end: int, least: int, start: int = 0):
+        there = Interval("a", start + 99, end + 99)
+        one = Alignment(Interval("chr1", start, end), there)
         pair = Pair("human", "mouse", Alignments.of([one]))
         return find_leaks({"human": human, "mouse": mouse}, pair, least)
 
     assert leak(100, 50).straddling == 0
     assert (leak(101, 101).straddling, leak(101, 101).straddling_bp) == (1, 101)
     assert (leak(101, 102).straddling, leak(101, 102).below_bp) == (0, 101)
+    # It begins where the windows of train end: the last base of train is not its first.
+    assert leak(150, 1, start=100).straddling == 0
+    assert leak(150, 1, start=99).straddling == 1
     assert leak(101, 102).below_by_sets == {"test and train": 1}
 
 
