@@ -209,6 +209,7 @@ def test_merging_and_what_is_between(found: list[Interval]) -> None:
     assert {base for one in free for base in range(one.start, one.end)} == set(range(4_000)) - bases
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5_000), min_size=1, max_size=6), st.integers(10, 999))
 def test_halves(widths: list[int], longest: int) -> None:
     pieces = halved([Interval(f"c{n}", 7, 7 + width) for n, width in enumerate(widths)], longest)

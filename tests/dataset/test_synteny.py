@@ -4,7 +4,7 @@ import gzip
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cisray.dataset.alignments import Alignment
@@ -134,6 +134,7 @@ def test_what_does_not_fit_is_refused_at_its_line(
     assert str(path) in str(caught.value)
 
 
+@settings(deadline=None)
 @given(
     text=st.lists(
         st.sampled_from(
