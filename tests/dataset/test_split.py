@@ -158,6 +158,7 @@ def test_components_are_those_of_a_plain_search() -> None:
     assert [len(group) for group in groups[1:]] == [1] * 11
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 1_000), min_size=1, max_size=40), st.integers(0, 99))
 def test_groups_are_dealt_out_by_size(sizes: list[int], seed: int) -> None:
     sizes = sorted(sizes, reverse=True)
@@ -199,6 +200,7 @@ def test_chromosomes_that_are_named_for_a_set() -> None:
         make_split(genomes, [Pair("human", "mouse", aligned)], options())
 
 
+@settings(deadline=None)
 @given(st.lists(intervals("human"), max_size=8))
 def test_merging_and_what_is_between(found: list[Interval]) -> None:
     held = merge(one for one in found if one.chrom == "chr1")
@@ -223,6 +225,7 @@ def test_halves(widths: list[int], longest: int) -> None:
             assert min(one.width for one in own) >= longest // 2
 
 
+@settings(deadline=None)
 @given(st.lists(intervals("human"), max_size=10), intervals("human"))
 def test_lookup_is_a_plain_search(found: list[Interval], asked: Interval) -> None:
     held = [
