@@ -134,6 +134,12 @@ class ShardsFailed(CisrayError):
     """Some shards failed for good; each is named with its reason, the others are kept."""
 
 
+class TrainingDiverged(CisrayError):
+    """A loss or a gradient is no finite number any more: no step can follow."""
+
+    ends_run = True
+
+
 class EngineError(CisrayError):
     """The cluster or its workers cannot be started, or were lost and did not come back."""
 
