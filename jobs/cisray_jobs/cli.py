@@ -15,6 +15,7 @@ import typer
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
 from cisray_jobs.console import log_to_stderr
+from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
@@ -35,6 +36,7 @@ model_app = typer.Typer(
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 app.add_typer(runs_app, name="runs")
+app.add_typer(dataset_app, name="dataset")
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[
@@ -74,7 +76,10 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        keeps = arguments[:1] in (["score"], ["demo"]) or arguments[:2] == ["runs", "rerun"]
+        keeps = arguments[:1] in (["score"], ["demo"], ["dataset"]) or arguments[:2] == [
+            "runs",
+            "rerun",
+        ]
         kept = " What is finished is kept; the same command goes on from there." if keeps else ""
         _complain(f"interrupted.{kept}")
     return code

@@ -80,6 +80,18 @@ class CheckpointError(InputError):
     """A checkpoint is missing, truncated, damaged, or its tensors do not fit the model."""
 
 
+class DatasetError(InputError):
+    """A dataset directory is missing, unfinished, damaged, or is asked for what it has not."""
+
+
+class TargetsError(InputError):
+    """A file of measured values does not fit the genome or its track, or holds nothing."""
+
+
+class RecordError(InputError):
+    """A TFRecord file is damaged or does not fit its dataset; the message has file and record."""
+
+
 class RunConflict(InputError):
     """A run directory belongs to another run, or another process is writing to it."""
 

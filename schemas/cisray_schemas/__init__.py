@@ -11,6 +11,7 @@ from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
 from cisray_schemas.summaries import GROUP_SUMMARY
 from cisray_schemas.table import Table
 from cisray_schemas.tracks import TRACKS
+from cisray_schemas.training_examples import DROPPED_SEQUENCES, TRAINING_EXAMPLES
 from cisray_schemas.variants import (
     VARIANT_SCORES,
     VARIANT_SITE_SCORES,
@@ -36,10 +37,13 @@ TABLES: dict[str, Table] = {
         REJECTS,
         RUN_TRACKS,
         RUN_FILES,
+        TRAINING_EXAMPLES,
+        DROPPED_SEQUENCES,
     )
 }
 
 __all__ = [
+    "DROPPED_SEQUENCES",
     "GENOME_TRACKS",
     "GROUP_SUMMARY",
     "LINKED",
@@ -50,6 +54,7 @@ __all__ = [
     "SUBSTITUTIONS",
     "TABLES",
     "TRACKS",
+    "TRAINING_EXAMPLES",
     "VARIANTS",
     "VARIANT_SCORES",
     "VARIANT_SITES",

@@ -47,6 +47,14 @@ def publish_copy(source: StoredFile, final: Path, *, staging: Path) -> None:
     _publish(lambda copy: copy.writelines(source.chunks()), size, final, staging, False)
 
 
+def publish_written(write: Callable[[BinaryIO], object], final: Path, *, staging: Path) -> None:
+    """Let `write` fill a file, and give it the name `final` when it is whole and on the disk.
+
+    What is there is replaced. Raises what `write` raises, OSErrors as StorageError.
+    """
+    _publish(write, 0, final, staging, False)
+
+
 def digest_copy(source: StoredFile, copy: Path) -> str:
     """Copy a file of any size to a new name on the disk, flushed; give its SHA-256, hexadecimal.
 
