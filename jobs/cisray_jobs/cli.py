@@ -19,6 +19,7 @@ from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
+from cisray_jobs.train_cli import train
 
 INTERRUPTED = 130
 MAX_SEED = 2**63 - 1
@@ -37,6 +38,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 app.add_typer(runs_app, name="runs")
 app.add_typer(dataset_app, name="dataset")
+app.command("train")(train)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[
@@ -76,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     else:
         code = 0
     if code == INTERRUPTED:
-        keeps = arguments[:1] in (["score"], ["demo"], ["dataset"]) or arguments[:2] == [
+        keeps = arguments[:1] in (["score"], ["demo"], ["dataset"], ["train"]) or arguments[:2] == [
             "runs",
             "rerun",
         ]

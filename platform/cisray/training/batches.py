@@ -4,6 +4,7 @@ Knows examples and their order; knows no model. What a batch holds is a function
 number and of the worker's, so that nothing of the reading needs to be saved.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def validation_batches(
     """
     total = len(examples) if limit is None else min(limit, len(examples))
     mine = range(rank, total, ranks)
-    batches = -(-(-(-total // ranks)) // size)
+    batches = math.ceil(math.ceil(total / ranks) / size)
     for number in range(batches):
         indices = list(mine[number * size : (number + 1) * size])
         shown = indices or [total - 1]

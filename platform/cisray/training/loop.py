@@ -20,7 +20,7 @@ from cisray.training.optim import SonnetAdam
 from cisray.training.parallel import Strategy, spread
 from cisray.training.recompute import recompute_activations
 from cisray.training.session import Record, Recorder, Session, TrainSettings
-from cisray.training.state import copied, read_state, tensors_of, write_state
+from cisray.training.state import copied, read_facts, read_state, tensors_of, write_state
 from cisray.training.step import StepReport, Training
 
 SCORE = "pearson_r"  # what the best checkpoint is the best in
@@ -83,7 +83,7 @@ def train(
     batches = TrainingBatches(data, training.alternation, drawing, training.share).read(
         done, settings.steps, settings.readers
     )
-    scores: dict[str, float | None] = {}
+    scores = {} if restored is None else dict(read_facts(restored)["scores"])
     for step in range(done, settings.steps):
         begun = time.monotonic()
         report = training.take_step(step, batches)

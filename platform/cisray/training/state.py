@@ -7,7 +7,9 @@ can be read by any other number of them, whole or in pieces (DDP, FSDP2), or by 
 """
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,8 @@ def write_state(
     folder: Path, tensors: Mapping[str, torch.Tensor], step: int, facts: Mapping[str, Any]
 ) -> None:
     """Write the state after `step` steps; with a process group every worker writes its part."""
-    save(dict(tensors), checkpoint_id=folder / TENSORS, no_dist=not has_group())
+    with _quietly():
+        save(dict(tensors), checkpoint_id=folder / TENSORS, no_dist=not has_group())
     told = {"format": FORMAT, "step": step, **facts}
     (folder / FACTS).write_text(json.dumps(told, indent=2) + "\n")
 
@@ -74,10 +77,19 @@ def read_state(folder: Path, training: Training) -> int:
 def read_tensors(folder: Path, into: dict[str, torch.Tensor]) -> None:
     """Fill tensors in place by their names. Raises CheckpointError for one that is not there."""
     try:
-        load(into, checkpoint_id=folder / TENSORS, no_dist=not has_group())
+        with _quietly():
+            load(into, checkpoint_id=folder / TENSORS, no_dist=not has_group())
     except (api.CheckpointException, OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:600]
         raise CheckpointError(
             f"The training checkpoint {folder} cannot be read: {reason}. Delete that folder, and "
             "the run goes on from the one before."
         ) from error
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Leave out torch's remark that there is one process: it was told so."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield

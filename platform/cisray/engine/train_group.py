@@ -1,0 +1,136 @@
+"""A group of workers on Ray Train (V2): a process group of torch, started again when a worker dies.
+
+Knows Ray Train and where it keeps checkpoints; knows nothing of what is trained. Ray resumes a run
+by its name and storage path, so that both follow from the folder. Measured in Ray 2.60: a finished
+run that is started again returns its old result at once; a checkpoint that was reported just before
+a crash may not be registered, and its folder stays.
+"""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cisray.engine.checkpoints import name_of, note_score, sweep
+from cisray.engine.cluster import connect
+from cisray.engine.group import REGISTER, GroupPolicy, GroupTask
+from cisray.engine.rayenv import ray
+from cisray.errors import CisrayError, EngineError
+
+_NO_SCORE = "step"  # every report has one: without validation the newest are the best
+
+
+def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str | None) -> None:
+    """Run a task on a group of workers until it is done; see `group.run_group`."""
+    from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig  # noqa: PLC0415
+    from ray.train.torch import TorchConfig, TorchTrainer  # noqa: PLC0415
+
+    sweep(folder, _registered(folder))
+    resources = {"CPU": policy.cpus_per_worker}
+    if policy.gpus_per_worker:
+        resources["GPU"] = policy.gpus_per_worker
+    with connect(address):
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"task": task, "score": policy.score},
+            torch_config=TorchConfig(backend=policy.backend, timeout_s=policy.timeout_s),
+            scaling_config=ScalingConfig(
+                num_workers=policy.workers,
+                use_gpu=policy.gpus_per_worker > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(
+                name=folder.name,
+                storage_path=str(folder.parent),
+                failure_config=FailureConfig(max_failures=policy.max_failures),
+                checkpoint_config=CheckpointConfig(
+                    num_to_keep=policy.keep,
+                    checkpoint_score_attribute=policy.score or _NO_SCORE,
+                ),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise _told(error) from error
+    sweep(folder, _registered(folder))
+
+
+def _work(config: dict[str, Any]) -> None:
+    """Be one worker of the group; what Ray calls in its processes."""
+    with ExitStack() as opened:
+        config["task"].run(RaySession(config["score"], opened))
+
+
+class RaySession:
+    """What a worker on Ray Train knows of its group. `opened` ends what was opened for it."""
+
+    writes_later = False
+
+    def __init__(self, score: str | None, opened: ExitStack) -> None:
+        import ray.train.torch as train  # noqa: PLC0415
+
+        context = ray.train.get_context()
+        self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
+        self.device = str(train.get_device())
+        self._score, self._opened = score, opened
+
+    def restored(self) -> Path | None:
+        """Give the newest checkpoint that Ray has registered."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        return Path(self._opened.enter_context(checkpoint.as_directory()))
+
+    def save(
+        self, step: int, write: Callable[[Path], None], metrics: Mapping[str, float | None]
+    ) -> None:
+        """Write this worker's part and hand it to Ray, which waits for all workers' parts."""
+        score = metrics.get(self._score) if self._score else None
+        told = {"step": step, **{k: -math.inf if v is None else v for k, v in metrics.items()}}
+        if self._score:
+            told.setdefault(self._score, -math.inf)
+        with tempfile.TemporaryDirectory(prefix="checkpoint-") as own:
+            write(Path(own))
+            note_score(Path(own), score)
+            ray.train.report(
+                told,
+                checkpoint=ray.train.Checkpoint.from_directory(own),
+                checkpoint_dir_name=name_of(step),
+            )
+
+    def finish(self) -> None:
+        """Do nothing: what was reported is kept."""
+
+
+def _registered(folder: Path) -> set[str]:
+    """Name the checkpoints that Ray knows of in a folder."""
+    register = folder / REGISTER
+    if not register.exists():
+        return set()
+    text = register.read_text()
+    try:
+        results = json.loads(text)["checkpoint_results"]
+        return {Path(result["checkpoint_dir_name"]).name for result in results}
+    except (ValueError, KeyError, TypeError) as error:
+        raise EngineError(
+            f"{register} is not what Ray {ray.__version__} writes ({error!r}): it is damaged, or "
+            "another version of Ray made it."
+        ) from None
+
+
+def _told(error: Exception) -> CisrayError:
+    """Find the failure of ours in what Ray tells of its workers, or tell that in one paragraph."""
+    failures = getattr(error, "worker_failures", {})
+    for failure in failures.values():
+        cause = getattr(failure, "cause", failure)
+        if isinstance(cause, CisrayError):
+            return cause
+    reason = " ".join(str(error).split())[-800:]
+    return EngineError(
+        f"Training stopped, as its workers failed more often than allowed: {reason}. What was "
+        "saved is kept; the same command goes on from there."
+    )
