@@ -11,6 +11,7 @@ import typer
 from cisray_jobs import options as opt
 from cisray_jobs.console import log_to_stderr
 
+
 def train(
     dataset: Annotated[Path | None, typer.Option(help="Dataset directory.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run, to begin or go on.")] = None,

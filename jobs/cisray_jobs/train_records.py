@@ -12,10 +12,10 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402  (the backend is chosen first)
+from matplotlib import pyplot as plt
 
-from cisray.errors import MissingExtra, StorageError  # noqa: E402
-from cisray.training.session import Record  # noqa: E402
+from cisray.errors import MissingExtra, StorageError
+from cisray.training.session import Record
 
 METRICS, CURVE, BOARD = "metrics.jsonl", "curve.png", "tensorboard"
 _NAMES = ("kind", "step", "head")

@@ -7,7 +7,7 @@ a crash may not be registered, and its folder stays.
 """
 
 import json
-import math
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -20,7 +20,9 @@ from cisray.engine.group import REGISTER, GroupPolicy, GroupTask
 from cisray.engine.rayenv import ray
 from cisray.errors import CisrayError, EngineError
 
-_NO_SCORE = "step"  # every report has one: without validation the newest are the best
+_NO_SCORE = "step"  # every report has one: without a score the newest are the best
+# Finite, as Ray writes an infinity into its register as null, and stumbles over that.
+_UNKNOWN = -sys.float_info.max
 
 
 def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str | None) -> None:
@@ -90,9 +92,9 @@ class RaySession:
     ) -> None:
         """Write this worker's part and hand it to Ray, which waits for all workers' parts."""
         score = metrics.get(self._score) if self._score else None
-        told = {"step": step, **{k: -math.inf if v is None else v for k, v in metrics.items()}}
+        told: dict[str, float] = {"step": step}
         if self._score:
-            told.setdefault(self._score, -math.inf)
+            told[self._score] = _UNKNOWN if score is None else score
         with tempfile.TemporaryDirectory(prefix="checkpoint-") as own:
             write(Path(own))
             note_score(Path(own), score)

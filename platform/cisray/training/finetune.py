@@ -67,7 +67,7 @@ class AdaptedLinear(nn.Linear):
         """Give the linear layer that does the same."""
         with torch.device("meta"):
             linear = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None)
-        linear._parameters.update({"weight": self.weight, "bias": self.bias})
+        linear._parameters.update({name: self._parameters[name] for name in ("weight", "bias")})
         linear.weight.add_(self.up @ self.down, alpha=self.scale)
         return linear
 

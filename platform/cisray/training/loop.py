@@ -20,7 +20,7 @@ from cisray.training.optim import SonnetAdam
 from cisray.training.parallel import Strategy, spread
 from cisray.training.recompute import recompute_activations
 from cisray.training.session import Record, Recorder, Session, TrainSettings
-from cisray.training.state import copied, read_facts, read_state, tensors_of, write_state
+from cisray.training.state import copied, read_state, tensors_of, write_state
 from cisray.training.step import StepReport, Training
 
 SCORE = "pearson_r"  # what the best checkpoint is the best in
@@ -83,16 +83,20 @@ def train(
     batches = TrainingBatches(data, training.alternation, drawing, training.share).read(
         done, settings.steps, settings.readers
     )
-    scores = {} if restored is None else dict(read_facts(restored)["scores"])
-    for step in range(done, settings.steps):
-        begun = time.monotonic()
-        report = training.take_step(step, batches)
-        recorder.add(_as_record(report, step + 1, settings.batch_size, time.monotonic() - begun))
-        if _is_due(step + 1, settings.valid_every, settings.steps):
-            scores = _validate(training, data, step + 1, recorder)
-        if _is_due(step + 1, settings.checkpoint_every, settings.steps):
-            _save(training, session, step + 1, scores)
-    session.finish()
+    try:
+        for step in range(done, settings.steps):
+            begun = time.monotonic()
+            report = training.take_step(step, batches)
+            seconds = time.monotonic() - begun
+            recorder.add(_as_record(report, step + 1, settings.batch_size, seconds))
+            # A checkpoint is as good as its own validation says, and not an earlier one's.
+            scores: dict[str, float | None] = {SCORE: None}
+            if _is_due(step + 1, settings.valid_every, settings.steps):
+                scores = _validate(training, data, step + 1, recorder)
+            if _is_due(step + 1, settings.checkpoint_every, settings.steps):
+                _save(training, session, step + 1, scores)
+    finally:
+        session.finish()
     return settings.steps - done
 
 
