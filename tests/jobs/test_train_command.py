@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from trained_models import ARCHITECTURE, SPEC, write_dataset
-from training_runs import settings, told
+from training_runs import STILL, settings, told
 
 from cisray.errors import ConfigError, RunConflict, TrackError, TrainingDiverged, UnknownHead
 from cisray.model.registry import load_model, read_model
@@ -43,9 +43,8 @@ def test_a_run_leaves_a_model_that_scores_its_records_and_a_curve(
     records = told(first.model.parent)
     trained = [(r["step"], r["head"]) for r in records if r["kind"] == "train"]
     assert trained == [(i + 1, ("human", "mouse")[i % 2]) for i in range(8)]
-    assert [r["learning_rate"] for r in records if r["kind"] == "train"][:4] == [2.5e-4] * 2 + [
-        5e-4
-    ] * 2
+    rates = [r["learning_rate"] for r in records if r["kind"] == "train"]
+    assert rates[:4] == [2.5e-4, 2.5e-4, 5e-4, 5e-4]
     assert [(r["step"], r["head"], r["examples"]) for r in records if r["kind"] == "valid"] == [
         (4, "human", 3), (4, "mouse", 3), (8, "human", 3), (8, "mouse", 3),
     ]  # fmt: skip
@@ -85,7 +84,7 @@ def test_it_learns_what_it_is_shown(dataset: Path, tmp_path: Path) -> None:
             dataset, tmp_path / "run", steps=160, batch_size=6, learning_rate=4e-3, warmup_rounds=4,
             heads="human", clip_norm=0, valid_every=160, checkpoint_every=160, max_shift_bp=0,
             reverse_complement=False, valid_split="train",
-            architecture={**ARCHITECTURE, "dropout": 0, "attention_dropout": 0, "positional_dropout": 0},
+            architecture={**ARCHITECTURE, **STILL},
         )
     )  # fmt: skip
     (valid,) = [r for r in told(tmp_path / "run") if r["kind"] == "valid"]

@@ -9,6 +9,8 @@ from typing import Any, overload
 import torch
 from torch.optim import Optimizer
 
+from cisray.training.parallel import whole
+
 BETAS = (0.9, 0.999)
 EPSILON = 1e-8
 
@@ -89,10 +91,7 @@ def clip_global_norm(parameters: Iterable[torch.Tensor], limit: float | None) ->
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return 0.0
-    total = torch.nn.utils.get_total_norm(gradients)
-    if isinstance(total, torch.distributed.tensor.DTensor):
-        total = total.full_tensor()
-    norm = float(total)
+    norm = float(whole(torch.nn.utils.get_total_norm(gradients)))
     if limit is not None and norm > limit:
         torch._foreach_mul_(gradients, limit / norm)
     return norm
