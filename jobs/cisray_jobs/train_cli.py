@@ -83,7 +83,7 @@ def train(
     address: opt.Address = None,
     config: opt.Config = None,
     as_json: opt.Json = False,
-    verbose: opt.Verbose = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every validation.")] = False,
 ) -> None:
     """Train a model on a dataset, or go on with a run that was interrupted.
 

@@ -5,6 +5,7 @@ what it had recorded of the steps that come again, so that every step stands the
 """
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from cisray.training.session import Record
 
 METRICS, CURVE, BOARD = "metrics.jsonl", "curve.png", "tensorboard"
 _NAMES = ("kind", "step", "head")
+
+log = logging.getLogger(__name__)
 
 
 class NoRecords:
@@ -50,8 +53,11 @@ class RunRecords:
 
     def add(self, record: Record) -> None:
         """Append a record; a reader sees whole lines."""
+        line = json.dumps(record)
         with self._path.open("a") as stream:
-            stream.write(json.dumps(record) + "\n")
+            stream.write(line + "\n")
+        if record["kind"] == "valid":
+            log.info("validated: %s", line)
         if self._writer is not None:
             for name, value in record.items():
                 if name not in _NAMES and value is not None:

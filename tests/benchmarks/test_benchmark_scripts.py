@@ -51,6 +51,13 @@ def test_plan_variants_plans_every_record() -> None:
     assert since[:4] == [first[0], "0", first[1], first[3]]
 
 
+def test_training_input_reads_a_made_up_dataset() -> None:
+    options = ("--examples", "3", "--tracks", "7", "--readers", "0")
+    rows = table_of("training_input.py", *options)
+    assert [row[0] for row in rows if row[0].isdecimal()] == ["0"]
+    assert float(rows[-1][1]) > 0
+
+
 @pytest.mark.slow
 def test_variant_memory_scores_every_record() -> None:
     _, _, (records, rows, shards, *_) = table_of("variant_memory.py", "--records", "300")

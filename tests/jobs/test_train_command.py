@@ -9,12 +9,21 @@ import torch
 from trained_models import ARCHITECTURE, SPEC, write_dataset
 from training_runs import STILL, settings, told
 
-from cisray.errors import ConfigError, RunConflict, TrackError, TrainingDiverged, UnknownHead
+from cisray.errors import (
+    CheckpointError,
+    ConfigError,
+    RunConflict,
+    StorageError,
+    TrackError,
+    TrainingDiverged,
+    UnknownHead,
+)
 from cisray.model.registry import load_model, read_model
 from cisray.training.step import Training
 from cisray_jobs.cli import run
 from cisray_jobs.config import load_config
 from cisray_jobs.train import Trained, train_model
+from cisray_jobs.train_records import RunRecords
 from cisray_jobs.train_settings import TrainModel
 
 
@@ -168,6 +177,39 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_saved(
     with pytest.raises(TrainingDiverged, match=r"At step \d \(head (human|mouse)\) the loss is"):
         train_model(job)
     assert list((tmp_path / "run").glob("checkpoints-*/step-*"))
+
+
+def test_a_damaged_checkpoint_is_named(dataset: Path, tmp_path: Path) -> None:
+    job = settings(dataset, tmp_path / "run", steps=2)
+    done = train_model(job)
+    (tensors,) = done.checkpoint.glob("tensors/*.distcp")
+    tensors.write_bytes(tensors.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=rf"{done.checkpoint} cannot be read.*the one before"):
+        train_model(job)
+    (done.checkpoint / "training.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="is not of the format"):
+        train_model(job)
+
+
+def test_a_line_of_records_that_was_cut_is_dropped_and_one_that_is_none_is_told(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    whole = [json.dumps({"kind": "train", "step": step, "head": "human"}) for step in (1, 2, 3)]
+    path.write_text("\n".join(whole) + '\n{"kind": "tr')
+    RunRecords(tmp_path, tensorboard=False).begin(2)
+    assert path.read_text().splitlines() == whole[:2]
+    path.write_text("[]\n")
+    with pytest.raises(StorageError, match=r"metrics\.jsonl:1: .* is no record"):
+        RunRecords(tmp_path, tensorboard=False).begin(2)
+
+
+def test_tensorboard_gets_every_number(dataset: Path, tmp_path: Path) -> None:
+    train_model(settings(dataset, tmp_path / "run", steps=2, tensorboard=True))
+    (events,) = (tmp_path / "run" / "tensorboard").glob("events*")
+    stored = events.read_bytes()
+    for tag in (b"train/human/loss", b"train/mouse/grad_norm", b"valid/human/pearson_r"):
+        assert tag in stored
 
 
 def test_the_command_reads_yaml_and_prints_json(

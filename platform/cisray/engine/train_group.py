@@ -115,8 +115,9 @@ def _registered(folder: Path) -> set[str]:
         return set()
     text = register.read_text()
     try:
-        results = json.loads(text)["checkpoint_results"]
-        return {Path(result["checkpoint_dir_name"]).name for result in results}
+        told = json.loads(text)
+        results = [*told["checkpoint_results"], told["latest_checkpoint_result"]]
+        return {Path(result["checkpoint_dir_name"]).name for result in results if result}
     except (ValueError, KeyError, TypeError) as error:
         raise EngineError(
             f"{register} is not what Ray {ray.__version__} writes ({error!r}): it is damaged, or "
@@ -128,7 +129,7 @@ def _told(error: Exception) -> CisrayError:
     """Find the failure of ours in what Ray tells of its workers, or tell that in one paragraph."""
     failures = getattr(error, "worker_failures", {})
     for failure in failures.values():
-        cause = getattr(failure, "cause", failure)
+        cause = getattr(failure, "_base_exc", failure)  # Ray wraps what a worker raised
         if isinstance(cause, CisrayError):
             return cause
     reason = " ".join(str(error).split())[-800:]

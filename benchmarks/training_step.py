@@ -1,0 +1,200 @@
+"""Optimiser steps through cisray and through enformer-pytorch in plain PyTorch, in one run.
+
+Knows both libraries and gives them the same weights, bases, targets, learning rate and number of
+threads, and no dropout, so that their losses can be compared. Each lives in a process of its own,
+whose peak memory is its own, and they take turns. cisray steps as `cisray train` does: its batch
+norm, Sonnet's Adam, clipping; the other side is what its documentation shows: model(x), the
+Poisson loss, torch.optim.Adam. Batch 1.
+
+    python benchmarks/training_step.py [--size enformer] [--steps 3] [--threads N] [--recompute]
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from measuring import (
+    FULL_SIZE,
+    HEAD,
+    load_average,
+    machine_facts,
+    process,
+    publish,
+    random_codes,
+    table,
+    write_random_model,
+)
+from peers import PEER, their_config
+
+from cisray.engine.group import GroupPolicy, InlineSession
+from cisray.model.checkpoints.native import read_native
+from cisray.model.enformer.network import Enformer
+from cisray.training.batches import Batch
+from cisray.training.loop import prepare
+from cisray.training.session import TrainSettings
+from cisray_jobs.models import SIZES
+from cisray_jobs.worker import peak_rss_bytes
+
+SIDES = ("cisray float32", "cisray bfloat16", PEER)
+RATE = 5e-4
+STILL = {"dropout": 0.0, "attention_dropout": 0.0, "positional_dropout": 0.0}
+
+Step = Callable[[], float]
+
+
+def example(weights: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw codes_BL and target_BNT of one example."""
+    config = read_native(weights, verify=False).config
+    draws = np.random.default_rng(1)
+    target_BNT = draws.poisson(1.0, (1, config.target_bins, config.heads[HEAD]))
+    codes_BL = random_codes(config.input_bp)[None]
+    return torch.from_numpy(codes_BL), torch.from_numpy(target_BNT.astype(np.float32))
+
+
+def our_step(weights: Path, precision: str, *, recompute: bool) -> Step:
+    """Make what takes a step of cisray and gives its loss."""
+    checkpoint = read_native(weights, verify=False)
+    model = Enformer(checkpoint.config.model_copy(update=STILL))
+    model.load_state_dict(dict(checkpoint.state))
+    settings = TrainSettings(
+        heads=(HEAD,), steps=1, batch_size=1, learning_rate=RATE, warmup_rounds=0, clip_norm=None,
+        precision=precision,
+    )  # fmt: skip
+    session = InlineSession(weights.parent, GroupPolicy(workers=0))
+    training = prepare(model, settings, session, recompute=recompute)
+    training.train_mode()
+    batch = Batch(*example(weights))
+    numbers = count()
+    return lambda: training.take_step(next(numbers), iter([batch])).loss
+
+
+def their_step(weights: Path) -> Step:
+    """Make what takes a step of enformer-pytorch and gives its loss."""
+    from enformer_pytorch import Enformer as TheirEnformer  # noqa: PLC0415
+
+    checkpoint = read_native(weights, verify=False)
+    config = their_config(checkpoint.config)
+    config.dropout_rate = config.attn_dropout = config.pos_dropout = 0.0
+    model = TheirEnformer(config)
+    model.load_state_dict(dict(checkpoint.state), strict=False)
+    model.train()
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
+    codes_BL, target_BNT = example(weights)
+    onehot_BLA = torch.nn.functional.one_hot(codes_BL.long(), 4).float()
+
+    def step() -> float:
+        optimiser.zero_grad()
+        pred_BNT = model(onehot_BLA, head=HEAD)
+        loss = (pred_BNT - target_BNT * torch.log(pred_BNT + 1e-7)).mean()
+        loss.backward()
+        optimiser.step()
+        return float(loss)
+
+    return step
+
+
+@cache
+def ready(side: str, weights: Path, threads: int, recompute: bool) -> Step:
+    """Load once per process."""
+    torch.set_num_threads(threads)
+    if side == PEER:
+        return their_step(weights)
+    return our_step(weights, side.split()[1], recompute=recompute)
+
+
+def one_step(side: str, weights: Path, threads: int, recompute: bool) -> tuple[float, float, int]:
+    """Take a step; return its loss, its seconds, and the peak memory of the process so far."""
+    step = ready(side, weights, threads, recompute)
+    begun = time.perf_counter()
+    loss = step()
+    return loss, round(time.perf_counter() - begun, 3), peak_rss_bytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The steps of one side: losses, seconds after the first, and the peak memory in bytes."""
+
+    losses: list[float]
+    seconds: list[float]
+    peak_rss_bytes: int
+
+
+def take_turns(weights: Path, threads: int, steps: int, *, recompute: bool) -> dict[str, Measured]:
+    """Step every side once to warm up, then alternately."""
+    told: dict[str, list[tuple[float, float, int]]] = {side: [] for side in SIDES}
+    with ExitStack() as stack:
+        pools = {side: stack.enter_context(process()) for side in SIDES}
+        for turn, side in _turns(steps):
+            done = pools[side].submit(one_step, side, weights, threads, recompute).result()
+            print(f"{f'step {turn}' if turn else 'warm-up'}  {side:<17} {done[1]:7.2f} s")
+            told[side].append(done)
+    found = {}
+    for side, rows in told.items():
+        losses, seconds, peaks = (list(column) for column in zip(*rows, strict=True))
+        found[side] = Measured(losses, seconds[1:], peaks[-1])
+    return found
+
+
+def _turns(steps: int) -> Iterator[tuple[int, str]]:
+    for turn in range(1 + steps):
+        for side in SIDES:
+            yield turn, side
+
+
+def report(sides: dict[str, Measured], size: str) -> str:
+    """Lay the sides out beside each other."""
+    medians = {side: statistics.median(measured.seconds) for side, measured in sides.items()}
+    peer = sides[PEER]
+    rows = [("side", "median step, s", "x steps/s", "peak, GB", "x peak", "loss 1", "loss last")]
+    for side, measured in sides.items():
+        rows.append(
+            (
+                side,
+                f"{medians[side]:.2f}",
+                f"{medians[PEER] / medians[side]:.2f}",
+                f"{measured.peak_rss_bytes / 1e9:.2f}",
+                f"{measured.peak_rss_bytes / peer.peak_rss_bytes:.2f}",
+                f"{measured.losses[0]:.6f}",
+                f"{measured.losses[-1]:.6f}",
+            )
+        )
+    return f"Optimiser steps of the `{size}` model, batch 1, one head:\n\n{table(rows)}"
+
+
+def main() -> None:
+    """Build the weights, step, report."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--steps", type=int, default=3, help="timed steps of each")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--size", choices=SIZES, default=FULL_SIZE, help="smaller: a trial")
+    parser.add_argument("--recompute", action="store_true", help="cisray recomputes activations")
+    options = parser.parse_args()
+    before = load_average()
+    with tempfile.TemporaryDirectory(prefix="cisray-bench-") as folder:
+        weights = Path(folder) / "model.safetensors"
+        with process() as builder:
+            builder.submit(write_random_model, weights, options.size, "per_position").result()
+        sides = take_turns(weights, options.threads, options.steps, recompute=options.recompute)
+    facts = {
+        "benchmark": "training_step",
+        "model": options.size,
+        "recompute": options.recompute,
+        "sides": {side: asdict(measured) for side, measured in sides.items()},
+        "machine": machine_facts(options.threads) | {PEER: version(PEER)},
+        "load_average": [before, load_average()],
+    }
+    publish("training_step", report(sides, options.size), facts, keep=options.size == FULL_SIZE)
+
+
+if __name__ == "__main__":
+    main()
