@@ -179,3 +179,21 @@ def test_recomputed_activations_give_the_same_gradients_and_count_a_batch_once()
         found.append((block[1].weight.grad, block[0].running_mean, block[0].num_batches_tracked))
     for plain, twice in zip(*found, strict=True):
         assert torch.equal(plain, twice)
+
+
+@pytest.mark.parametrize(("counter", "share"), [(0, 1e-1), (3, (1 - 0.9) / (1 - 0.9**4))])
+def test_statistics_of_a_checkpoint_are_not_replaced_by_the_first_batch(
+    counter: int, share: float
+) -> None:
+    """Also where it does not say how many batches they are of; a new module's are replaced."""
+    torch.manual_seed(0)
+    x = torch.randn(4, 2, 50) * 3 + 1
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    model[0].running_mean.fill_(5.0)
+    model[0].num_batches_tracked.fill_(counter)
+    training_form(model).train()(x)
+    moved = 5 + share * (x.mean((0, 2)) - 5)
+    torch.testing.assert_close(model[0].running_mean, moved, rtol=1e-5, atol=1e-6)
+    new = training_form(nn.Sequential(nn.BatchNorm1d(2))).train()
+    new(x)
+    torch.testing.assert_close(new[0].running_mean, x.mean((0, 2)), rtol=1e-5, atol=1e-6)

@@ -15,6 +15,7 @@ from torch import distributed, nn
 from torch.nn import functional
 
 DECAY = 0.9  # of the running statistics; Sonnet's CrossReplicaBatchNorm in Enformer
+MANY_BATCHES = 1_000  # by which averages have forgotten what they began with
 
 _recomputing = ContextVar("recomputing", default=False)
 Model = TypeVar("Model", bound=nn.Module)
@@ -108,13 +109,30 @@ def recomputing() -> Iterator[None]:
 
 
 def training_form(model: Model) -> Model:
-    """Put SonnetBatchNorm in the place of every batch norm, in place and with the same tensors."""
+    """Put SonnetBatchNorm in the place of every batch norm, in place and with the same tensors.
+
+    Statistics that are not those of a new module, 0 and 1, and are said to be of no batch, come from
+    a checkpoint that does not count batches: they are taken to be of many, or the first batch would
+    replace them.
+    """
+    for module in model.modules():
+        if type(module) is nn.BatchNorm1d and _is_uncounted(module):
+            counter = module.get_buffer("num_batches_tracked")
+            module.register_buffer("num_batches_tracked", torch.full_like(counter, MANY_BATCHES))
     return _swapped(model, nn.BatchNorm1d, SonnetBatchNorm)
 
 
 def inference_form(model: Model) -> Model:
     """Put torch's batch norm back, in place and with the same tensors."""
     return _swapped(model, SonnetBatchNorm, nn.BatchNorm1d)
+
+
+def _is_uncounted(norm: nn.BatchNorm1d) -> bool:
+    mean, variance, counter = map(
+        norm.get_buffer, ("running_mean", "running_var", "num_batches_tracked")
+    )
+    is_new = bool((mean == 0).all() and (variance == 1).all())
+    return not counter and not is_new
 
 
 def _swapped(model: Model, old: type[nn.BatchNorm1d], new: type[nn.BatchNorm1d]) -> Model:
