@@ -111,9 +111,9 @@ def recomputing() -> Iterator[None]:
 def training_form(model: Model) -> Model:
     """Put SonnetBatchNorm in the place of every batch norm, in place and with the same tensors.
 
-    Statistics that are not those of a new module, 0 and 1, and are said to be of no batch, come from
-    a checkpoint that does not count batches: they are taken to be of many, or the first batch would
-    replace them.
+    Statistics that are not those of a new module, 0 and 1, and are said to be of no batch, come
+    from a checkpoint that does not count batches: they are taken to be of many, or the first batch
+    would replace them.
     """
     for module in model.modules():
         if type(module) is nn.BatchNorm1d and _is_uncounted(module):
