@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX = "cisray-plan-"
+_PREFIX = "cisray-scratch-"
 _LOCK = "lock"
-_YOUNG_S = 60.0  # its owner may be about to lock it
+_YOUNG_S = 60.0  # its owner may be between making the lock and taking it
 
 
 @contextmanager
@@ -36,11 +36,14 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def _remove_if_left(folder: Path) -> None:
-    """Remove a folder that nobody holds; one of another user, or one just made, is let be."""
+    """Remove a folder whose lock nobody holds.
+
+    One without a lock is not ours, and is let be, as is one just made, or another user's.
+    """
     with suppress(OSError):
-        if time.time() - folder.stat().st_mtime < _YOUNG_S:
+        if time.time() - (folder / _LOCK).stat().st_mtime < _YOUNG_S:
             return
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(folder / _LOCK, os.O_RDWR)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder)

@@ -36,7 +36,7 @@ def held_by_another() -> tuple[subprocess.Popen, Path]:
 
 def age(folder: Path) -> None:
     an_hour_ago = time.time() - 3600
-    os.utime(folder, (an_hour_ago, an_hour_ago))
+    os.utime(folder / "lock", (an_hour_ago, an_hour_ago))
 
 
 def test_it_is_empty_and_is_removed_at_the_end(tmp_path: Path) -> None:
@@ -60,12 +60,15 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_has_is_not(
         assert mine.exists()
 
 
-def test_a_folder_just_made_is_let_be(tmp_path: Path) -> None:
-    """Its owner may not have locked it yet."""
-    young = tmp_path / f"{scratch._PREFIX}young"
-    young.mkdir()
+def test_what_is_young_or_not_ours_is_let_be(tmp_path: Path) -> None:
+    """The owner of a young one may not have taken its lock yet; what has no lock is no scratch."""
+    young, foreign = (tmp_path / f"{scratch._PREFIX}{name}" for name in ("young", "foreign"))
+    for folder in (young, foreign):
+        folder.mkdir()
+    (young / "lock").touch()
     with scratch_folder():
         assert young.exists()
     age(young)
     with scratch_folder():
         assert not young.exists()
+        assert foreign.exists()
