@@ -175,7 +175,7 @@ def scored(monkeypatch, tmp_path):
         frame = score_frames.variant_frame() if of_variants else score_frames.saturation_frame()
         table = f"cisray.{kind}/1"
         found = score_frames.FrameRun(tmp_path / "run", frame, table, digest)
-        monkeypatch.setattr(export, "open_run", lambda path: found)
+        monkeypatch.setattr(export, "open_run", lambda path, since=(): found)
         return fasta
 
     return make
