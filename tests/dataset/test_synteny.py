@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_at_its_line(
     )
 )
 def test_any_lines_give_alignments_or_one_error(tmp_path_factory, text: list[str]) -> None:
-    folder = tmp_path_factory.getbasetemp() / "fuzz"
+    folder = tmp_path_factory.getbasetemp() / "fuzzed_alignments"
     if not folder.exists():
         folder.mkdir()
         write_fasta(folder / "first.fa", {"1": 1000, "2": 500})

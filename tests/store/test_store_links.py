@@ -101,7 +101,7 @@ def test_selections_are_those_of_any_run(old: Run, tmp_path: Path) -> None:
 def test_a_region_has_every_row_that_it_overlaps_and_no_other(
     tmp_path_factory: pytest.TempPathFactory, chrom: str, start: int, width: int
 ) -> None:
-    folder = tmp_path_factory.getbasetemp() / "regions"
+    folder = tmp_path_factory.getbasetemp() / "linked_regions"
     if not folder.exists():
         world.finish(folder / "old")
         finish(folder / "new", parts_of(open_run(folder / "old")))

@@ -65,10 +65,19 @@ class SonnetBatchNorm(nn.BatchNorm1d):
 
     @torch.no_grad()
     def _remember(self, mean_D: torch.Tensor, var_D: torch.Tensor) -> None:
-        counter = self.get_buffer("num_batches_tracked").add_(1)
+        counter = self.get_buffer("num_batches_tracked")
+        if not counter and not self._is_new():
+            # Of a checkpoint that does not count batches: the first one must not replace them.
+            counter.fill_(MANY_BATCHES)
+        counter.add_(1)
         share = (1 - DECAY) / (1 - DECAY ** float(counter))
         self.get_buffer("running_mean").lerp_(mean_D, share)
         self.get_buffer("running_var").lerp_(var_D, share)
+
+    def _is_new(self) -> bool:
+        """Tell whether the statistics are those that a new module has, 0 and 1."""
+        mean, variance = self.get_buffer("running_mean"), self.get_buffer("running_var")
+        return bool((mean == 0).all() and (variance == 1).all())
 
 
 class _SumOverWorkers(torch.autograd.Function):
@@ -109,30 +118,13 @@ def recomputing() -> Iterator[None]:
 
 
 def training_form(model: Model) -> Model:
-    """Put SonnetBatchNorm in the place of every batch norm, in place and with the same tensors.
-
-    Statistics that are not those of a new module, 0 and 1, and are said to be of no batch, come
-    from a checkpoint that does not count batches: they are taken to be of many, or the first batch
-    would replace them.
-    """
-    for module in model.modules():
-        if type(module) is nn.BatchNorm1d and _is_uncounted(module):
-            counter = module.get_buffer("num_batches_tracked")
-            module.register_buffer("num_batches_tracked", torch.full_like(counter, MANY_BATCHES))
+    """Put SonnetBatchNorm in the place of every batch norm, in place and with the same tensors."""
     return _swapped(model, nn.BatchNorm1d, SonnetBatchNorm)
 
 
 def inference_form(model: Model) -> Model:
     """Put torch's batch norm back, in place and with the same tensors."""
     return _swapped(model, SonnetBatchNorm, nn.BatchNorm1d)
-
-
-def _is_uncounted(norm: nn.BatchNorm1d) -> bool:
-    mean, variance, counter = map(
-        norm.get_buffer, ("running_mean", "running_var", "num_batches_tracked")
-    )
-    is_new = bool((mean == 0).all() and (variance == 1).all())
-    return not counter and not is_new
 
 
 def _swapped(model: Model, old: type[nn.BatchNorm1d], new: type[nn.BatchNorm1d]) -> Model:
