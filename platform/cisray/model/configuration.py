@@ -3,6 +3,7 @@
 Knows arithmetic; knows nothing of torch, of any file format or of any one architecture.
 """
 
+from abc import abstractmethod
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -41,9 +42,9 @@ class ModelConfig(BaseModel):
         return self
 
     @property
+    @abstractmethod
     def bin_bp(self) -> int:
         """Bases per trunk token and per target bin."""
-        raise NotImplementedError
 
     @property
     def tokens(self) -> int:
@@ -56,9 +57,9 @@ class ModelConfig(BaseModel):
         return (self.tokens - self.target_bins) // 2
 
     @property
+    @abstractmethod
     def base_channels(self) -> int:
         """Channels that every base of the input has, before the first pooling."""
-        raise NotImplementedError
 
     def check_head(self, head: str) -> None:
         """Raise UnknownHead, naming the heads there are, if `head` is not one of them."""
@@ -68,6 +69,6 @@ class ModelConfig(BaseModel):
                 f"The model has no head {head!r}; it has {have}.{near_matches(head, self.heads)}"
             )
 
+    @abstractmethod
     def forward_flops(self, head: str) -> float:
         """Count the floating-point operations of one forward pass of one sequence."""
-        raise NotImplementedError

@@ -4,6 +4,7 @@ Knows configurations, tracks and heads; knows no layer. `protocol` says what the
 ask of a model; this is how the architectures here answer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,7 @@ from cisray.model.configuration import ALPHABET, ModelConfig
 from cisray.tracks import TrackSet
 
 
-class SequenceModule(nn.Module):
+class SequenceModule(nn.Module, ABC):
     """A network over one-hot DNA: a trunk that all heads share (`embed`), and a layer per head.
 
     `tracks` names the T axis of each head; heads without a table get unnamed tracks. `digest`
@@ -69,9 +70,9 @@ class SequenceModule(nn.Module):
         pred_BNT: torch.Tensor = self._heads[head](self.embed(onehot_BLA))
         return pred_BNT
 
+    @abstractmethod
     def embed(self, onehot_BLA: torch.Tensor) -> torch.Tensor:
         """Compute what all heads share: (B, L, 4) to (B, N, D), after the last activation."""
-        raise NotImplementedError
 
     def check_input(self, onehot_BLA: torch.Tensor) -> None:
         """Raise ValueError unless the input is (B, L, 4) with the model's own L."""
