@@ -4,9 +4,9 @@ Knows both libraries and gives them the same weights, bases, targets, learning r
 threads, and no dropout, so that their losses can be compared. Each lives in a process of its own,
 whose peak memory is its own, and they take turns. cisray steps as `cisray train` does: its batch
 norm, Sonnet's Adam, clipping; the other side is what its documentation shows: model(x), the
-Poisson loss, torch.optim.Adam. Batch 1.
+Poisson loss, torch.optim.Adam. Batch 1. All sides at once take 40 GB of memory at full size.
 
-    python benchmarks/training_step.py [--size enformer] [--steps 3] [--threads N] [--recompute]
+    python benchmarks/training_step.py [--steps 3] [--threads N] [--device cpu] [--recompute]
 """
 
 import argparse
@@ -61,7 +61,16 @@ def example(weights: Path) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(codes_BL), torch.from_numpy(target_BNT.astype(np.float32))
 
 
-def our_step(weights: Path, precision: str, *, recompute: bool) -> Step:
+@dataclass(frozen=True, slots=True)
+class Where:
+    """What all sides run on, and whether ours computes activations twice."""
+
+    threads: int
+    device: str
+    recompute: bool
+
+
+def our_step(weights: Path, precision: str, where: Where) -> Step:
     """Make what takes a step of cisray and gives its loss."""
     checkpoint = read_native(weights, verify=False)
     model = Enformer(checkpoint.config.model_copy(update=STILL))
@@ -70,15 +79,15 @@ def our_step(weights: Path, precision: str, *, recompute: bool) -> Step:
         heads=(HEAD,), steps=1, batch_size=1, learning_rate=RATE, warmup_rounds=0, clip_norm=None,
         precision=precision,
     )  # fmt: skip
-    session = InlineSession(weights.parent, GroupPolicy(workers=0))
-    training = prepare(model, settings, session, recompute=recompute)
+    session = InlineSession(weights.parent, GroupPolicy(workers=0, device=where.device))
+    training = prepare(model, settings, session, recompute=where.recompute)
     training.train_mode()
     batch = Batch(*example(weights))
     numbers = count()
     return lambda: training.take_step(next(numbers), iter([batch])).loss
 
 
-def their_step(weights: Path) -> Step:
+def their_step(weights: Path, device: str) -> Step:
     """Make what takes a step of enformer-pytorch and gives its loss."""
     from enformer_pytorch import Enformer as TheirEnformer  # noqa: PLC0415
 
@@ -87,9 +96,9 @@ def their_step(weights: Path) -> Step:
     config.dropout_rate = config.attn_dropout = config.pos_dropout = 0.0
     model = TheirEnformer(config)
     model.load_state_dict(dict(checkpoint.state), strict=False)
-    model.train()
+    model.to(device).train()
     optimiser = torch.optim.Adam(model.parameters(), RATE)
-    codes_BL, target_BNT = example(weights)
+    codes_BL, target_BNT = (values.to(device) for values in example(weights))
     onehot_BLA = torch.nn.functional.one_hot(codes_BL.long(), 4).float()
 
     def step() -> float:
@@ -104,39 +113,48 @@ def their_step(weights: Path) -> Step:
 
 
 @cache
-def ready(side: str, weights: Path, threads: int, recompute: bool) -> Step:
+def ready(side: str, weights: Path, where: Where) -> Step:
     """Load once per process."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(where.threads)
     if side == PEER:
-        return their_step(weights)
-    return our_step(weights, side.split()[1], recompute=recompute)
+        return their_step(weights, where.device)
+    return our_step(weights, side.split()[1], where)
 
 
-def one_step(side: str, weights: Path, threads: int, recompute: bool) -> tuple[float, float, int]:
+def one_step(side: str, weights: Path, where: Where) -> tuple[float, float, int]:
     """Take a step; return its loss, its seconds, and the peak memory of the process so far."""
-    step = ready(side, weights, threads, recompute)
+    step = ready(side, weights, where)
+    on_gpu = where.device == "cuda"
     begun = time.perf_counter()
     loss = step()
-    return loss, round(time.perf_counter() - begun, 3), peak_rss_bytes()
+    if on_gpu:
+        torch.cuda.synchronize()
+    seconds = round(time.perf_counter() - begun, 3)
+    return loss, seconds, torch.cuda.max_memory_allocated() if on_gpu else peak_rss_bytes()
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The steps of one side: losses, seconds after the first, and the peak memory in bytes."""
+    """The steps of one side: losses, seconds after the first, and the peak memory in bytes.
+
+    The memory is that of the process, or on a GPU what torch had allocated there.
+    """
 
     losses: list[float]
     seconds: list[float]
-    peak_rss_bytes: int
+    peak_bytes: int
 
 
-def take_turns(weights: Path, threads: int, steps: int, *, recompute: bool) -> dict[str, Measured]:
+def take_turns(weights: Path, steps: int, where: Where) -> dict[str, Measured]:
     """Step every side once to warm up, then alternately."""
     told: dict[str, list[tuple[float, float, int]]] = {side: [] for side in SIDES}
     with ExitStack() as stack:
         pools = {side: stack.enter_context(process()) for side in SIDES}
         for turn, side in _turns(steps):
-            done = pools[side].submit(one_step, side, weights, threads, recompute).result()
-            print(f"{f'step {turn}' if turn else 'warm-up'}  {side:<17} {done[1]:7.2f} s")
+            done = pools[side].submit(one_step, side, weights, where).result()
+            print(
+                f"{f'step {turn}' if turn else 'warm-up'}  {side:<17} {done[1]:7.2f} s", flush=True
+            )
             told[side].append(done)
     found = {}
     for side, rows in told.items():
@@ -162,8 +180,8 @@ def report(sides: dict[str, Measured], size: str) -> str:
                 side,
                 f"{medians[side]:.2f}",
                 f"{medians[PEER] / medians[side]:.2f}",
-                f"{measured.peak_rss_bytes / 1e9:.2f}",
-                f"{measured.peak_rss_bytes / peer.peak_rss_bytes:.2f}",
+                f"{measured.peak_bytes / 1e9:.2f}",
+                f"{measured.peak_bytes / peer.peak_bytes:.2f}",
                 f"{measured.losses[0]:.6f}",
                 f"{measured.losses[-1]:.6f}",
             )
@@ -177,23 +195,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--size", choices=SIZES, default=FULL_SIZE, help="smaller: a trial")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--recompute", action="store_true", help="cisray recomputes activations")
     options = parser.parse_args()
+    where = Where(options.threads, options.device, options.recompute)
     before = load_average()
     with tempfile.TemporaryDirectory(prefix="cisray-bench-") as folder:
         weights = Path(folder) / "model.safetensors"
         with process() as builder:
             builder.submit(write_random_model, weights, options.size, "per_position").result()
-        sides = take_turns(weights, options.threads, options.steps, recompute=options.recompute)
+        sides = take_turns(weights, options.steps, where)
     facts = {
         "benchmark": "training_step",
         "model": options.size,
         "recompute": options.recompute,
         "sides": {side: asdict(measured) for side, measured in sides.items()},
-        "machine": machine_facts(options.threads) | {PEER: version(PEER)},
+        "machine": machine_facts(options.threads, torch.device(options.device))
+        | {PEER: version(PEER)},
         "load_average": [before, load_average()],
     }
-    publish("training_step", report(sides, options.size), facts, keep=options.size == FULL_SIZE)
+    name = "training_step" + ("-cuda" if options.device == "cuda" else "")
+    name += "-recompute" if options.recompute else ""
+    publish(name, report(sides, options.size), facts, keep=options.size == FULL_SIZE)
 
 
 if __name__ == "__main__":
