@@ -30,16 +30,16 @@ class SyntheticSettings(BaseModel):
     chromosomes: dict[str, int] = Field(
         default_factory=lambda: {f"chr{i}": 600_000 for i in range(1, 6)}
     )
-    locus_bp: int = Field(default=6_000, ge=1_000)
+    locus_bp: int = Field(default=4_600, ge=1_000)
     gc: float = Field(default=0.40, gt=0, lt=1)
     promoter_gc: float = Field(default=0.62, gt=0, lt=1)
     enhancer_gc: float = Field(default=0.56, gt=0, lt=1)
     promoter_bp: int = Field(default=400, ge=100)
     enhancer_bp: int = Field(default=300, ge=100)
     nearest_enhancer_bp: int = Field(default=500, ge=400)
-    farthest_enhancer_bp: int = Field(default=2_000, ge=1_000)
-    enhancers_per_locus: Span = (2, 4)
-    sites_per_enhancer: Span = (2, 4)
+    farthest_enhancer_bp: int = Field(default=1_500, ge=1_000)
+    enhancers_per_locus: Span = (3, 5)
+    sites_per_enhancer: Span = (1, 6)
     motif_bp: Span = (9, 12)
     consensus: tuple[float, float] = (0.82, 0.98)
     reach_bp: int = Field(default=2_500, ge=1)  # R
