@@ -4,22 +4,25 @@ Knows both libraries and gives them the same weights, bases, targets, learning r
 threads, and no dropout, so that their losses can be compared. Each lives in a process of its own,
 whose peak memory is its own, and they take turns. cisray steps as `cisray train` does: its batch
 norm, Sonnet's Adam, clipping; the other side is what its documentation shows: model(x), the
-Poisson loss, torch.optim.Adam. Batch 1. All sides at once take 40 GB of memory at full size.
+Poisson loss, torch.optim.Adam. Batch 1. All sides at once take 40 GB of memory at full
+size; `--apart` has one side begin when the one before has ended.
 
-    python benchmarks/training_step.py [--steps 3] [--threads N] [--device cpu] [--recompute]
+    python benchmarks/training_step.py [--steps 3] [--device cpu] [--recompute none] [--apart]
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Self, get_args
 
 import numpy as np
 import torch
@@ -41,6 +44,7 @@ from cisray.model.checkpoints.native import read_native
 from cisray.model.enformer.network import Enformer
 from cisray.training.batches import Batch
 from cisray.training.loop import prepare
+from cisray.training.recompute import Recompute
 from cisray.training.session import TrainSettings
 from cisray_jobs.models import SIZES
 from cisray_jobs.worker import peak_rss_bytes
@@ -50,6 +54,7 @@ RATE = 5e-4
 STILL = {"dropout": 0.0, "attention_dropout": 0.0, "positional_dropout": 0.0}
 
 Step = Callable[[], float]
+Told = tuple[float, float, int]  # loss, seconds, peak bytes
 
 
 def example(weights: Path) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,7 +72,7 @@ class Where:
 
     threads: int
     device: str
-    recompute: bool
+    recompute: Recompute
 
 
 def our_step(weights: Path, precision: str, where: Where) -> Step:
@@ -121,7 +126,7 @@ def ready(side: str, weights: Path, where: Where) -> Step:
     return our_step(weights, side.split()[1], where)
 
 
-def one_step(side: str, weights: Path, where: Where) -> tuple[float, float, int]:
+def one_step(side: str, weights: Path, where: Where) -> Told:
     """Take a step; return its loss, its seconds, and the peak memory of the process so far."""
     step = ready(side, weights, where)
     on_gpu = where.device == "cuda"
@@ -144,29 +149,41 @@ class Measured:
     seconds: list[float]
     peak_bytes: int
 
+    @classmethod
+    def of(cls, rows: list[Told]) -> Self:
+        """Leave out the time of the warm-up."""
+        losses, seconds, peaks = (list(column) for column in zip(*rows, strict=True))
+        return cls(losses, seconds[1:], peaks[-1])
+
 
 def take_turns(weights: Path, steps: int, where: Where) -> dict[str, Measured]:
     """Step every side once to warm up, then alternately."""
-    told: dict[str, list[tuple[float, float, int]]] = {side: [] for side in SIDES}
+    told: dict[str, list[Told]] = {side: [] for side in SIDES}
     with ExitStack() as stack:
         pools = {side: stack.enter_context(process()) for side in SIDES}
-        for turn, side in _turns(steps):
-            done = pools[side].submit(one_step, side, weights, where).result()
-            print(
-                f"{f'step {turn}' if turn else 'warm-up'}  {side:<17} {done[1]:7.2f} s", flush=True
-            )
-            told[side].append(done)
+        for turn in range(1 + steps):
+            for side, pool in pools.items():
+                told[side].append(in_process(pool, turn, side, weights, where))
+    return {side: Measured.of(rows) for side, rows in told.items()}
+
+
+def one_by_one(weights: Path, steps: int, where: Where) -> dict[str, Measured]:
+    """Do all steps of a side before the next side takes any memory."""
     found = {}
-    for side, rows in told.items():
-        losses, seconds, peaks = (list(column) for column in zip(*rows, strict=True))
-        found[side] = Measured(losses, seconds[1:], peaks[-1])
+    for side in SIDES:
+        with process() as pool:
+            rows = [in_process(pool, turn, side, weights, where) for turn in range(1 + steps)]
+        found[side] = Measured.of(rows)
     return found
 
 
-def _turns(steps: int) -> Iterator[tuple[int, str]]:
-    for turn in range(1 + steps):
-        for side in SIDES:
-            yield turn, side
+def in_process(
+    pool: ProcessPoolExecutor, turn: int, side: str, weights: Path, where: Where
+) -> Told:
+    """Have a side's process take a step; turn 0 is the warm-up."""
+    done = pool.submit(one_step, side, weights, where).result()
+    print(f"{f'step {turn}' if turn else 'warm-up'}  {side:<17} {done[1]:7.2f} s", flush=True)
+    return done
 
 
 def report(sides: dict[str, Measured], size: str) -> str:
@@ -196,7 +213,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--size", choices=SIZES, default=FULL_SIZE, help="smaller: a trial")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--recompute", action="store_true", help="cisray recomputes activations")
+    parser.add_argument("--recompute", choices=get_args(Recompute), default="none")
+    parser.add_argument("--apart", action="store_true", help="one side after the other")
     options = parser.parse_args()
     where = Where(options.threads, options.device, options.recompute)
     before = load_average()
@@ -204,7 +222,8 @@ def main() -> None:
         weights = Path(folder) / "model.safetensors"
         with process() as builder:
             builder.submit(write_random_model, weights, options.size, "per_position").result()
-        sides = take_turns(weights, options.steps, where)
+        measure = one_by_one if options.apart else take_turns
+        sides = measure(weights, options.steps, where)
     facts = {
         "benchmark": "training_step",
         "model": options.size,
@@ -215,7 +234,7 @@ def main() -> None:
         "load_average": [before, load_average()],
     }
     name = "training_step" + ("-cuda" if options.device == "cuda" else "")
-    name += "-recompute" if options.recompute else ""
+    name += f"-{options.recompute}" if options.recompute != "none" else ""
     publish(name, report(sides, options.size), facts, keep=options.size == FULL_SIZE)
 
 

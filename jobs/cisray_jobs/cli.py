@@ -25,8 +25,6 @@ INTERRUPTED = 130
 # Commands that go on where they were stopped.
 _KEEP_ALWAYS = (["score"], ["demo"], ["train"])
 _KEEP_WHAT_IS_DONE = {("runs", "rerun"), ("dataset", "build"), ("dataset", "import")}
-# Commands that go on where they were interrupted, besides those that score.
-_KEEPS = (["runs", "rerun"], ["dataset", "build"], ["dataset", "import"])
 MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
@@ -41,7 +39,6 @@ model_app = typer.Typer(
 )
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
-app.add_typer(dataset_app, name="dataset")
 app.add_typer(runs_app, name="runs")
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(train)

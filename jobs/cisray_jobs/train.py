@@ -14,6 +14,7 @@ from cisray.dataset.examples import Dataset
 from cisray.dataset.manifest import MANIFEST
 from cisray.engine.checkpoints import best
 from cisray.engine.group import GroupPolicy, run_group
+from cisray.engine.progress import Display
 from cisray.errors import RunConflict
 from cisray.store.files import make_folder
 from cisray.store.lock import RunLock
@@ -22,6 +23,7 @@ from cisray.version import __version__
 from cisray_jobs.devices import settle_device
 from cisray_jobs.provenance import digest_of
 from cisray_jobs.train_model import build_model, export_model, read_start
+from cisray_jobs.train_progress import shown_while_training
 from cisray_jobs.train_records import draw_curve, read_records, summary_writer
 from cisray_jobs.train_settings import TrainModel, fingerprint
 from cisray_jobs.train_task import TrainTask, wanted_of
@@ -40,7 +42,7 @@ class Trained:
     validation: dict[str, dict[str, JsonValue]]
 
 
-def train_model(job: TrainModel) -> Trained:
+def train_model(job: TrainModel, display: Display = Display.NONE) -> Trained:
     """Train, or go on with what an earlier start has left, and write the model.
 
     Raises:
@@ -65,7 +67,8 @@ def train_model(job: TrainModel) -> Trained:
         identity = job.identity(digests)
         _claim(job.out, identity)
         folder = job.out / f"checkpoints-{fingerprint(identity)}"
-        last = run_group(TrainTask(job), _policy(job), folder, address=job.address)
+        with shown_while_training(job.out, job.steps, display):
+            last = run_group(TrainTask(job), _policy(job), folder, address=job.address)
         chosen = (best(folder) or last) if job.export == "best" else last
         notes = {"made_by": f"cisray {__version__} train", "settings": identity}
         model = export_model(job, wanted, start, chosen, notes)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cisray_jobs import options as opt
-from cisray_jobs.console import log_to_stderr
+from cisray_jobs.console import display_of, log_to_stderr
 
 
 def train(
@@ -56,8 +56,11 @@ def train(
         str | None, typer.Option(help="float32 or bfloat16. [default: float32]")
     ] = None,
     recompute: Annotated[
-        bool, typer.Option("--recompute", help="Compute activations twice to save memory.")
-    ] = False,
+        str | None,
+        typer.Option(
+            help="What to compute twice to save memory: none, light, full. [default: none]"
+        ),
+    ] = None,
     valid_every: Annotated[
         int | None, typer.Option(help="Steps between validations. [default: 1000]")
     ] = None,
@@ -83,6 +86,7 @@ def train(
     address: opt.Address = None,
     config: opt.Config = None,
     as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log every validation.")] = False,
 ) -> None:
     """Train a model on a dataset, or go on with a run that was interrupted.
@@ -97,7 +101,7 @@ def train(
     from cisray_jobs.train_settings import TrainModel
 
     log_to_stderr(verbose=verbose)
-    done = train_model(load_config(TrainModel, given, config))
+    done = train_model(load_config(TrainModel, given, config), display_of(quiet=quiet))
     if as_json:
         output.as_json(done)
         return

@@ -14,6 +14,7 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from cisray.model.enformer.config import EnformerConfig
 from cisray.training.augment import Augmentation
 from cisray.training.parallel import Strategy
+from cisray.training.recompute import Recompute
 from cisray.training.session import TrainSettings
 from cisray_jobs.config import JobConfig
 
@@ -60,7 +61,7 @@ class TrainModel(JobConfig):
     max_shift_bp: Annotated[int, Field(ge=0)] = 3
     reverse_complement: bool = True
     precision: Literal["float32", "bfloat16"] = "float32"
-    recompute: bool = False
+    recompute: Recompute = "none"
     valid_every: Count = 1000
     valid_examples: Count | None = None
     checkpoint_every: Count = 1000

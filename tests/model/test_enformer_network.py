@@ -172,6 +172,15 @@ def test_attention_against_loops(model: Enformer) -> None:
         torch.testing.assert_close(layer(x)[0], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_the_gelu_of_training_is_the_same_with_its_derivative() -> None:
+    x = torch.linspace(-6, 6, 41, dtype=torch.float64, requires_grad=True)
+    out = GELU()(x)
+    with torch.no_grad():
+        assert torch.equal(out, GELU()(x))
+        torch.testing.assert_close(out, x / (1 + (-1.702 * x).exp()))
+    assert torch.autograd.gradcheck(GELU(), x)
+
+
 def test_attention_pool_is_a_softmax_over_pairs() -> None:
     pool = AttentionPool(3)
     nn.init.normal_(pool.to_attn_logits.weight)

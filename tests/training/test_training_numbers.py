@@ -1,11 +1,14 @@
 """Loss, metrics, optimiser and batch norm against plain arithmetic."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cisray.training.batchnorm import SonnetBatchNorm, inference_form, training_form
 from cisray.training.loss import poisson_loss
@@ -169,16 +172,37 @@ def test_forms_share_their_tensors_and_keep_their_names() -> None:
 def test_recomputed_activations_give_the_same_gradients_and_count_a_batch_once() -> None:
     (x,) = batches_BDL(1)
     found = []
-    for recompute in (False, True):
+    for how in ("none", "light", "full"):
         torch.manual_seed(0)
         block = nn.Sequential(SonnetBatchNorm(4), nn.Conv1d(4, 4, 3), nn.Dropout(0.5)).train()
-        if recompute:
-            recompute_activations([block])
+        recompute_activations([block], how)
         torch.manual_seed(1)
         block(x.clone().requires_grad_()).square().sum().backward()
         found.append((block[1].weight.grad, block[0].running_mean, block[0].num_batches_tracked))
-    for plain, twice in zip(*found, strict=True):
-        assert torch.equal(plain, twice)
+    for plain, light, full in zip(*found, strict=True):
+        assert torch.equal(plain, light)
+        assert torch.equal(plain, full)
+
+
+@pytest.mark.parametrize(
+    ("how", "norms", "products"), [("none", 0, 0), ("light", 1, 0), ("full", 1, 1)]
+)
+def test_what_is_computed_a_second_time(how: str, norms: int, products: int) -> None:
+    block = nn.Sequential(SonnetBatchNorm(4), nn.Conv1d(4, 4, 3), nn.Dropout(0.5)).train()
+    recompute_activations([block], how)
+    out = block(torch.randn(1, 4, 16, requires_grad=True)).sum()
+    calls: Counter[str] = Counter()
+
+    class Count(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            calls[func.__name__] += 1
+            return func(*args, **(kwargs or {}))
+
+    with Count():
+        out.backward()
+    assert calls["native_batch_norm.default"] == norms
+    assert calls["convolution.default"] == products
+    assert calls["convolution_backward.default"] == 1
 
 
 @pytest.mark.parametrize(("counter", "share"), [(0, 1e-1), (3, (1 - 0.9) / (1 - 0.9**4))])

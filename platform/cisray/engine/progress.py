@@ -1,10 +1,12 @@
 """What a person sees of a run: a live bar on a terminal, else a line now and then on stderr.
 
-Knows progress reports and receipts (their key `rows`); nothing of executors or Ray.
+Knows lines, progress reports and receipts (their key `rows`); nothing of executors or Ray.
 """
 
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import Self, TextIO
@@ -25,10 +27,11 @@ class Display(Enum):
     NONE = "none"
 
 
-class ProgressReporter:
-    """Show a run while it goes on; a context manager whose methods are an executor's callbacks.
+class LiveLine:
+    """One line that says how far something is: a bar with it on a terminal, else now and then.
 
-    `every_s` is the least time between two lines; the first and the last are always written.
+    A context manager. `every_s` is the least time between two lines; the first and the last are
+    always written.
     """
 
     def __init__(
@@ -44,10 +47,8 @@ class ProgressReporter:
             display = Display.BAR if self._stream.isatty() else Display.LINES
         self._display = display
         self._every_s = every_s
-        self._rows = 0
-        self._last: Progress | None = None
-        self._written: Progress | None = None
-        self._written_at = 0.0
+        self._waiting: _State | None = None
+        self._written_at: float | None = None
         self._bar: RichProgress | None = None
         self._bar_task = TaskID(0)
 
@@ -70,10 +71,44 @@ class ProgressReporter:
         trace: TracebackType | None,
     ) -> None:
         """Write the last state, and leave the terminal as it was."""
-        if self._last is not None and self._last is not self._written:
-            self._write(self._last)
+        if self._waiting is not None:
+            self._write(self._waiting)
         if self._bar is not None:
             self._bar.stop()
+
+    def show(self, line: Callable[[], str], completed: int, total: int) -> None:
+        """Show a state, or keep it until it is time for the next line."""
+        self._waiting = _State(line, completed, total)
+        due = self._written_at is None or time.monotonic() - self._written_at >= self._every_s
+        if due or self._display is Display.BAR:
+            self._write(self._waiting)
+
+    def _write(self, state: "_State") -> None:
+        line = state.line()
+        if self._bar is not None:
+            self._bar.update(
+                self._bar_task, total=state.total, completed=state.completed, line=line
+            )
+        elif self._display is Display.LINES:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        self._waiting = None
+        self._written_at = time.monotonic()
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What there is to be shown, once it is its turn."""
+
+    line: Callable[[], str]
+    completed: int
+    total: int
+
+
+class ProgressReporter(LiveLine):
+    """Show shards while they are worked on; its methods are an executor's callbacks."""
+
+    _rows = 0
 
     def on_done(self, shard: int, receipt: Receipt) -> None:
         """Count the rows of a finished shard."""
@@ -82,22 +117,12 @@ class ProgressReporter:
             self._rows += rows
 
     def on_progress(self, progress: Progress) -> None:
-        """Show a report, or keep it until it is time for the next line."""
-        self._last = progress
-        due = time.monotonic() - self._written_at >= self._every_s
-        if self._display is Display.BAR or self._written is None or due:
-            self._write(progress)
-
-    def _write(self, progress: Progress) -> None:
-        line = progress_line(progress, self._rows)
-        if self._bar is not None:
-            settled = progress.done + progress.failed
-            self._bar.update(self._bar_task, total=progress.total, completed=settled, line=line)
-        elif self._display is Display.LINES:
-            self._stream.write(line + "\n")
-            self._stream.flush()
-        self._written = progress
-        self._written_at = time.monotonic()
+        """Show a report."""
+        self.show(
+            lambda: progress_line(progress, self._rows),
+            progress.done + progress.failed,
+            progress.total,
+        )
 
 
 def progress_line(progress: Progress, rows: int) -> str:
@@ -115,10 +140,10 @@ def progress_line(progress: Progress, rows: int) -> str:
         if progress.elapsed_s > 0:
             parts.append(f"{rows / progress.elapsed_s:,.0f} rows/s")
     if settled == progress.total:
-        parts.append(f"{_clock(progress.elapsed_s)} in all")
+        parts.append(f"{clock(progress.elapsed_s)} in all")
     elif settled:
         left_s = progress.elapsed_s * (progress.total - settled) / settled
-        parts.append(f"{_clock(left_s)} left")
+        parts.append(f"{clock(left_s)} left")
     parts.append(f"{progress.workers} worker{'' if progress.workers == 1 else 's'}")
     if progress.retries:
         parts.append(f"{progress.retries} retried")
@@ -127,8 +152,12 @@ def progress_line(progress: Progress, rows: int) -> str:
     return ", ".join(parts)
 
 
-def _clock(seconds: float) -> str:
-    """Write seconds as `m:ss` or `h:mm:ss`."""
+def clock(seconds: float) -> str:
+    """Write seconds as `m:ss` or `h:mm:ss`.
+
+    >>> clock(61.4), clock(3_600)
+    ('1:01', '1:00:00')
+    """
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

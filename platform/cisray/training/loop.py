@@ -18,7 +18,7 @@ from cisray.training.evaluate import as_record, evaluate
 from cisray.training.examples import HeadData
 from cisray.training.optim import SonnetAdam
 from cisray.training.parallel import Strategy, spread
-from cisray.training.recompute import recompute_activations
+from cisray.training.recompute import Recompute, recompute_activations
 from cisray.training.session import Record, Recorder, Session, TrainSettings
 from cisray.training.state import copied, read_state, tensors_of, write_state
 from cisray.training.step import StepReport, Training
@@ -32,7 +32,7 @@ def prepare(
     session: Session,
     *,
     strategy: Strategy = "ddp",
-    recompute: bool = False,
+    recompute: Recompute = "none",
 ) -> Training:
     """Make a model ready to be trained on this worker; only what requires a gradient will move.
 
@@ -48,8 +48,7 @@ def prepare(
     device = torch.device(session.device)
     model = training_form(model).to(device)
     blocks = heavy_blocks(model)
-    if recompute:
-        recompute_activations(blocks)
+    recompute_activations(blocks, recompute)
     model = spread(model, strategy, blocks)
     trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:

@@ -38,7 +38,9 @@ class AttentionPool(nn.Module):
     """Halve the length by a softmax over each pair of positions, per channel.
 
     The logits of a position are a linear map of its channels without bias; initialised at twice
-    the identity, the pooling starts between mean and maximum.
+    the identity, the pooling starts between mean and maximum. A softmax over two is a sigmoid of
+    their difference, and the difference of the logits is the map of the difference: one product
+    on half of the positions.
     """
 
     def __init__(self, channels: int) -> None:
@@ -47,10 +49,12 @@ class AttentionPool(nn.Module):
 
     def forward(self, x_BDL: torch.Tensor) -> torch.Tensor:
         """Pool (B, D, L) to (B, D, L/2); L must be even."""
-        batch, channels, length = x_BDL.shape
-        pairs = x_BDL.reshape(batch, channels, length // 2, 2)
-        logits: torch.Tensor = self.to_attn_logits(pairs)
-        return (pairs * logits.softmax(dim=-1)).sum(dim=-1)
+        if x_BDL.shape[-1] % 2:
+            raise ValueError(f"pairs need an even length, got {x_BDL.shape[-1]}")
+        first, second = x_BDL[..., 0::2], x_BDL[..., 1::2]
+        gap = first - second
+        logits: torch.Tensor = self.to_attn_logits(gap[..., None])[..., 0]
+        return torch.addcmul(second, logits.to(gap.dtype).sigmoid(), gap)
 
 
 class ConvBlock(nn.Sequential):
