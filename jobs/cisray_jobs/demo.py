@@ -1,89 +1,220 @@
-"""The job `cisray demo`: the whole loop on a small generated genome.
+"""The job `cisray demo`: the whole loop on a made-up genome, from bases to causal variants.
 
-Knows how to make up a genome and in which order a newcomer meets the commands; every step is the
-real one, with the command that does the same on real data printed before it.
+Knows in which order a newcomer meets the commands. Every step is the real one, and before it stands
+the command that does the same.
 """
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+import yaml
+from sklearn.metrics import roc_auc_score
 
 from cisray.engine.progress import Display
-from cisray.store.scan import open_run
+from cisray.store.scan import Run, open_run
+from cisray_jobs.build_dataset import BuildDataset
 from cisray_jobs.config import expanded, load_config
-from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
+from cisray_jobs.score_variants import ScoreVariants
+from cisray_jobs.split_dataset import SplitDataset
+from cisray_jobs.synthetic_data import make_synthetic
+from cisray_jobs.train import train_model
+from cisray_jobs.train_settings import TrainModel
 from cisray_jobs.units import counted, size
 
-SEED = 20
-LINE_BP = 60
-# Lengths that no tile divides; chrC has a gap wider than a window, as a centromere would be.
-CHROMOSOMES = {"chrA": 150_000, "chrB": 61_234, "chrC": 40_001}
-GAP = ("chrC", 12_000, 24_000)
+Say = Callable[[str], None]
+
+SEED = 1
+CHROMOSOMES = 5  # the last is kept from training
+INPUT_BP, TARGET_BINS = 8_192, 48
+ARCHITECTURE = {
+    "channels": 144,
+    "num_transformer_layers": 1,
+    "num_heads": 4,
+    "key_size": 16,
+    "channels_divisible_by": 8,
+    "dropout": 0.1,
+}
 
 
-def run_demo(out: Path, *, workers: str, say: Callable[[str], None], quiet: bool = False) -> None:
-    """Make a genome and a model, score the genome, and print a query of the result.
+@dataclass(frozen=True, slots=True)
+class DemoSize:
+    """How much is made up, and how long the model learns from it."""
+
+    chromosome_bp: int
+    region_bp: int
+    individuals: int
+    steps: int
+    warmup: int
+
+
+WHOLE = DemoSize(chromosome_bp=600_000, region_bp=50_000, individuals=200, steps=900, warmup=50)
+# Shows that everything runs: a model of so few steps has learnt nothing.
+QUICK = DemoSize(chromosome_bp=40_000, region_bp=20_000, individuals=20, steps=4, warmup=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """Where a demonstration happens, how large it is, and to whom it speaks."""
+
+    out: Path
+    of: DemoSize
+    workers: str
+    say: Say
+    display: Display
+
+    def path(self, name: str) -> Path:
+        """Give the place of a part."""
+        return self.out / name
+
+    def tell(self, number: int, title: str, command: str, options: Mapping[str, object]) -> None:
+        """Say what comes, and how it is typed."""
+        given = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in options.items())
+        self.say(f"{number}. {title}\n   $ cisray {command} {given}")
+
+
+def run_demo(
+    out: Path, *, workers: str, say: Say, quick: bool = False, quiet: bool = False
+) -> None:
+    """Make a genome up, train a model on it, score the genome and its variants, ask what was found.
 
     Run again, it finishes or reuses what is there.
     """
     out = expanded(out)
     out.mkdir(parents=True, exist_ok=True)
-    fasta, model, run = out / "genome.fa", out / "tiny.safetensors", out / "run"
-    say("1. A genome of three chromosomes, made up, and a tiny model with random weights")
-    say(f"   $ cisray model init {model} --size tiny --seed {SEED} --randomise-all")
-    if not fasta.exists():
-        write_genome(fasta)
-    if not model.exists():
-        init_model(model, "tiny", SEED, randomise_all=True)
-    say("2. Score every tile of every chromosome on a pool of Ray actors")
-    say(f"   $ cisray score genome --model {model} --fasta {fasta} --out {run} --workers {workers}")
-    given = {"model": model, "fasta": fasta, "out": run, "workers": workers}
-    summary = load_config(ScoreGenome, given).run(Display.NONE if quiet else Display.AUTO)
-    say(
-        f"   {summary.rows:,} rows in {counted(summary.files, 'file')}, {size(summary.bytes)}, "
-        f"sealed; tiles without any A, C, G or T, skipped: {summary.tiles_skipped}"
-    )
-    say("3. Ask: where does a CAGE track peak?")
-    say(f'   >>> cisray.open_run("{run}").scan(tracks="CAGE:*").top_k(5, by="t0003").collect()')
-    with pl.Config(tbl_rows=5, tbl_hide_dataframe_shape=True, float_precision=4):
-        say(str(strongest_bins(run)))
+    display = Display.NONE if quiet else Display.AUTO
+    demo = Demo(out, QUICK if quick else WHOLE, workers, say, display)
+    make_genome(demo)
+    make_dataset(demo)
+    model = train(demo)
+    score_genome(demo, model)
+    score_variants(demo, model)
     say("With your own data: cisray score genome --model M --fasta hg38.fa --out RUN --plan")
 
 
+def make_genome(demo: Demo) -> None:
+    """Step 1: bases, measured tracks, variants, and the truth about them."""
+    place = demo.path("made-up")
+    options = {
+        "out": place, "seed": SEED, "chromosomes": CHROMOSOMES,
+        "chromosome_bp": demo.of.chromosome_bp, "individuals": demo.of.individuals,
+    }  # fmt: skip
+    demo.tell(1, "A genome with genes, enhancers and causal variants", "dataset synthetic", options)
+    if not place.exists():
+        make_synthetic(**options)  # type: ignore[arg-type]  # the names are the same
+
+
+def make_dataset(demo: Demo) -> None:
+    """Steps 2 and 3: which sequences teach and which examine; bases and binned tracks of each."""
+    genome, split = demo.path("made-up/genome.fa"), demo.path("split")
+    options: dict[str, Any] = {
+        "genome": f"human={genome}",
+        "test_chromosomes": f"human=chr{CHROMOSOMES}",
+        "input_bp": INPUT_BP,
+        "stride": INPUT_BP // 2,
+        "region_bp": demo.of.region_bp,
+        "out": split,
+    }
+    demo.tell(
+        2, "Sequences to learn from, to validate with, and to test on", "dataset split", options
+    )
+    if not split.exists():
+        as_lists = {name: (options[name],) for name in ("genome", "test_chromosomes")}
+        load_config(SplitDataset, {**options, **as_lists}).split()
+    table = demo.path("made-up/targets.txt")
+    options = {
+        "split": split, "tracks": f"human={table}", "fasta": f"human={genome}",
+        "input_bp": INPUT_BP, "target_bins": TARGET_BINS, "out": demo.path("dataset"), "workers": 0,
+    }  # fmt: skip
+    demo.tell(3, "Examples: bases, and tracks in bins of 128 bp", "dataset build", options)
+    heads = {"tracks": {"human": table}, "fasta": {"human": genome}}
+    load_config(BuildDataset, {**options, **heads}).run(demo.display)
+
+
+def train(demo: Demo) -> Path:
+    """Step 4: a small Enformer from random weights. Returns its file."""
+    config, out = demo.path("train.yaml"), demo.path("model")
+    settings = {
+        "dataset": str(demo.path("dataset")),
+        "architecture": ARCHITECTURE,
+        "steps": demo.of.steps,
+        "batch_size": 4,
+        "learning_rate": 0.002,
+        "warmup_rounds": demo.of.warmup,
+        "valid_every": max(1, demo.of.steps // 6),
+        "checkpoint_every": max(1, demo.of.steps // 6),
+        "seed": SEED,
+        "device": "cpu",
+    }
+    config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    demo.tell(4, "A small Enformer learns from it", "train", {"config": config, "out": out})
+    done = train_model(load_config(TrainModel, {"out": out}, config), demo.display)
+    told = done.validation["human"]["pearson_r"]
+    demo.say(f"   Pearson R of the validation sequences, mean of five tracks: {_shown(told)}")
+    return done.model
+
+
+def score_genome(demo: Demo, model: Path) -> None:
+    """Steps 5 and 6: every tile of every chromosome, and a question to the result."""
+    run = demo.path("genome-run")
+    options = {
+        "model": model, "fasta": demo.path("made-up/genome.fa"), "out": run,
+        "workers": demo.workers, "threads": 1, "device": "cpu",
+    }  # fmt: skip
+    demo.tell(5, "Every tile of every chromosome, on a pool of Ray actors", "score genome", options)
+    summary = load_config(ScoreGenome, options).run(demo.display)
+    demo.say(f"   {summary.rows:,} rows in {counted(summary.files, 'file')}, {size(summary.bytes)}")
+    demo.say("6. Ask: where does CAGE of the cell type alpha peak?")
+    demo.say(
+        f'   >>> cisray.open_run("{run}").scan(tracks="CAGE:alpha").top_k(5, by="t0003").collect()'
+    )
+    with pl.Config(tbl_rows=5, tbl_hide_dataframe_shape=True, float_precision=4):
+        demo.say(str(strongest_bins(run)))
+
+
 def strongest_bins(run: Path) -> pl.DataFrame:
-    """Query the five bins where the first CAGE track is highest."""
-    return open_run(run).scan(tracks="CAGE:*").top_k(5, by="t0003").collect()
+    """Query the five bins where the CAGE track of alpha is highest."""
+    return open_run(run).scan(tracks="CAGE:alpha").top_k(5, by="t0003").collect()
 
 
-def write_genome(fasta: Path) -> None:
-    """Write the made-up chromosomes: random bases, drifting in GC content, and one gap of N.
+def score_variants(demo: Demo, model: Path) -> None:
+    """Steps 7 and 8: every variant of the VCF, and whether the scores know the causal ones."""
+    run = demo.path("variant-run")
+    options = {
+        "model": model, "fasta": demo.path("made-up/genome.fa"),
+        "vcf": demo.path("made-up/variants.vcf.gz"), "out": run, "stats": "SAD",
+        "workers": demo.workers, "threads": 1, "device": "cpu",
+    }  # fmt: skip
+    demo.tell(7, "Every variant of a VCF", "score variants", options)
+    summary = load_config(ScoreVariants, options).run(demo.display)
+    demo.say(f"   {summary.rows:,} variants scored")
+    demo.say("8. Do the scores know which variants are causal? (the truth is in made-up/truth)")
+    truth = pl.read_parquet(demo.path("made-up/truth/variants.parquet"))
+    for name, among in (("all", truth), (f"chr{CHROMOSOMES}, never seen", _untaught(truth))):
+        area = causal_auroc(open_run(run), among)
+        told = f"{among.height:,} variants, {among['causal'].sum():,} of them causal"
+        demo.say(f"   {name}: {told}: AUROC {area:.3f}")
 
-    The file is there whole or not at all: half a genome would be scored like a whole one.
+
+def _untaught(truth: pl.DataFrame) -> pl.DataFrame:
+    return truth.filter(pl.col("chrom") == f"chr{CHROMOSOMES}")
+
+
+def causal_auroc(run: Run, truth: pl.DataFrame) -> float:
+    """Tell how often a causal variant scores higher than another one, 0.5 by chance.
+
+    The score is the largest |SAD| over tracks, each in units of its own spread.
     """
-    generator = np.random.default_rng(SEED)
-    unfinished = fasta.with_name(f".{fasta.name}.{os.getpid()}")
-    with unfinished.open("w") as handle:
-        for chrom, length in CHROMOSOMES.items():
-            bases = _random_bases(generator, length)
-            if chrom == GAP[0]:
-                bases[GAP[1] : GAP[2]] = ord("N")
-            handle.write(f">{chrom} made up by cisray demo\n")
-            text = bases.tobytes().decode()
-            for first in range(0, length, LINE_BP):
-                handle.write(text[first : first + LINE_BP] + "\n")
-    unfinished.replace(fasta)
+    found = truth.select("id", "causal").join(run.scan(stats="SAD").collect(), on="id")
+    names = [name for name in found.columns if name.startswith("SAD")]
+    sad_VT = found.select(names).to_numpy()
+    score_V = (np.abs(sad_VT) / sad_VT.std(axis=0)).max(axis=1)
+    return float(roc_auc_score(found["causal"].to_numpy(), score_V))
 
 
-def _random_bases(generator: np.random.Generator, length: int) -> NDArray[np.uint8]:
-    """Draw bases whose GC content wanders between 30 and 60 per cent along the chromosome."""
-    gc = 0.45 + 0.15 * np.sin(np.arange(length) / 7_000 + generator.uniform(0, 6))
-    strong = generator.random(length) < gc
-    either = generator.integers(0, 2, length)
-    letters = np.frombuffer(b"ATGC", np.uint8)
-    bases: NDArray[np.uint8] = letters[2 * strong + either]
-    return bases
+def _shown(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "undefined"

@@ -243,9 +243,10 @@ def test_a_coalescent_tree() -> None:
 
 
 def test_fine_mapping_finds_causal_variants(data: SyntheticData) -> None:
-    likely = [one for one in data.eqtls if one.pip > 0.9]
+    likely = [one for one in data.eqtls if one.pip > 0.5]
     assert len(likely) >= 3
-    assert np.mean([one.true_beta != 0 for one in likely]) > 0.7
+    everywhere = np.mean([one.true_beta != 0 for one in data.eqtls])
+    assert np.mean([one.true_beta != 0 for one in likely]) > max(0.5, 10 * everywhere)
     sums: dict[tuple[int, str], float] = {}
     for one in data.eqtls:
         sums[one.gene, one.cell] = sums.get((one.gene, one.cell), 0.0) + one.pip

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from gapped_genome import write_genome
 
 from cisray.engine.progress import Display
 from cisray.store.scan import Run, open_run
 from cisray_jobs.config import load_config
-from cisray_jobs.demo import write_genome
 from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
 

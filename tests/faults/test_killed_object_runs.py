@@ -10,6 +10,7 @@ import pytest
 import store_faults
 import store_runs as bins
 from campaign import kill_everything
+from gapped_genome import write_genome
 from polars.testing import assert_frame_equal
 from s3_server import KEY, SECRET
 
@@ -18,7 +19,6 @@ from cisray.store.compact import compact_run
 from cisray.store.objects import Objects
 from cisray.store.scan import open_run
 from cisray_jobs import cli
-from cisray_jobs.demo import write_genome
 from cisray_jobs.models import init_model
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 from campaign import kill, kill_actor, kill_everything, start
+from gapped_genome import write_genome
 from polars.testing import assert_frame_equal
 
 from cisray.engine.progress import Display
 from cisray.store.scan import open_run
 from cisray_jobs.config import load_config
-from cisray_jobs.demo import write_genome
 from cisray_jobs.models import init_model
 from cisray_jobs.score_genome import ScoreGenome
 

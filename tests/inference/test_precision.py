@@ -256,7 +256,7 @@ def test_every_stage_is_float32_and_near(tiny, codes_BL) -> None:
         assert values.dtype == torch.float32, name
     ours, theirs = rounded[""].flatten(0, 1), exact[""].flatten(0, 1)
     # Rounding to 8 bits is off by some 0.3 %: what varies by less cannot correlate.
-    varied = [t for t in range(8) if theirs[:, t].std() > 0.02 * theirs[:, t].mean()]
+    varied = [t for t in range(8) if theirs[:, t].std() > 0.01 * theirs[:, t].mean()]
     assert len(varied) >= 4
     for track in varied:
         assert torch.corrcoef(torch.stack([ours[:, track], theirs[:, track]]))[0, 1] > 0.98

@@ -17,7 +17,6 @@ from cisray.errors import StorageError
 from cisray.scoring.tiles import TileScorer
 from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
-from cisray_jobs import demo
 
 # 9,000 bp and 3,000 bp in bins of 128 bp: 71 and 24; in tiles of 2,048 bp: 5 and 2.
 ROWS, TILES = 95, 7
@@ -213,30 +212,11 @@ def test_an_interrupt_promises_what_is_true(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cisray_jobs.models.init_model", stop)
-    monkeypatch.setattr("cisray_jobs.demo.init_model", stop)
+    monkeypatch.setattr("cisray_jobs.demo.make_synthetic", stop)
     answer = cisray(*command)
     assert answer.code == 130
     assert "interrupted" in answer.told
     assert ("What is finished is kept" in answer.told) == kept
-
-
-def test_half_a_demo_genome_is_none(tmp_path: Path, monkeypatch) -> None:
-    """Killed while it makes the second chromosome, the demo begins that file again."""
-    whole = demo._random_bases
-
-    def die_at_chrb(generator, length):
-        if length == demo.CHROMOSOMES["chrB"]:
-            raise KeyboardInterrupt
-        return whole(generator, length)
-
-    fasta = tmp_path / "genome.fa"
-    with monkeypatch.context() as patch:
-        patch.setattr(demo, "_random_bases", die_at_chrb)
-        with pytest.raises(KeyboardInterrupt):
-            demo.write_genome(fasta)
-    assert not fasta.exists()
-    demo.write_genome(fasta)
-    assert fasta.read_text().count(">") == len(demo.CHROMOSOMES)
 
 
 def test_the_command_as_a_process_says_nothing_but_the_error(inputs, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from measured_genomes import LENGTHS, write_fasta
+from real_records import FILE, publish
 from tfrecord_writer import framed, payload, write_folder
 
 from cisray.dataset.examples import Dataset
-from cisray.dataset.tfrecords import RecordShape, read_examples
 from cisray.engine.progress import Display
 from cisray.errors import CisrayError
 from cisray.genome.interval import Interval
@@ -219,26 +219,8 @@ def test_what_is_exported_as_records_comes_back_the_same(given: dict[str, Any]) 
 
 @pytest.mark.realdata
 def test_ten_real_records_become_examples_of_enformers_size(shared: Path, tmp_path: Path) -> None:
-    """Their places are not known: each is given a chromosome of its own, of its own bases."""
-    real = shared / "data/basenji_tfrecords/cage10-train-00000-of-00100.tfrecord"
-    records = list(read_examples(real, RecordShape(262_144, 2_048, 10)))
-    fasta = tmp_path / "records.fa"
-    letters = np.frombuffer(b"ACGTN", np.uint8)
-    with fasta.open("wb") as handle:
-        for number, record in enumerate(records):
-            handle.write(b">r%d\n%b\n" % (number, letters[record.codes_L].tobytes()))
-    numbers = {
-        "num_targets": 10,
-        "seq_length": 262_144,
-        "pool_width": 128,
-        "crop_bp": 0,
-        "target_length": 2_048,
-    }
-    rows = [(f"r{number}", 0, 262_144, "train") for number in range(10)]
-    folder = write_folder(tmp_path / "pub", rows, {}, **numbers)
-    (folder / "tfrecords").mkdir()
-    (folder / "tfrecords" / real.name.removeprefix("cage10-")).symlink_to(real)
-    given = {"folder": folder, "head": "human", "fasta": fasta, "out": tmp_path / "d", "workers": 0}
+    options, records = publish(shared, tmp_path, 10)
+    given = {**options, "out": tmp_path / "d"}
     found = imported(given, crop_to=196_608, target_bins=896).examples("human", "train")
     assert len(found) == len(records) == 10
     for index, record in enumerate(records):
@@ -247,7 +229,7 @@ def test_ten_real_records_become_examples_of_enformers_size(shared: Path, tmp_pa
         np.testing.assert_array_equal(found.target_NT(index), stored)
         assert stored.max() > 0
     # Straight out of the file's bytes, so that the reader is not compared with itself.
-    raw = zlib.decompress(real.read_bytes())
+    raw = zlib.decompress((shared / FILE).read_bytes())
     at = raw.index(b"\n\x06target") + 8
     header = raw.index(b"\x80\x80\x05", at) + 3
     first_NT = np.frombuffer(raw[header : header + 4 * 20_480], "<f4").reshape(2_048, 10)

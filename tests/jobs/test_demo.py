@@ -1,0 +1,41 @@
+"""`cisray demo`: what a newcomer sees, and, at its whole size, what its model has learnt."""
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cisray.store.scan import open_run
+
+
+def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    answer = cisray("demo", "--out", out, "--quick", "--workers", 0)
+    assert answer.code == 0
+    for command in (
+        "dataset synthetic", "dataset split", "dataset build", "train", "score genome",
+        "score variants",
+    ):  # fmt: skip
+        assert f"$ cisray {command} --" in answer.out
+    truth = pl.read_parquet(out / "made-up/truth/variants.parquet")
+    scores = open_run(out / "variant-run").scan(stats="SAD").collect()
+    assert scores["id"].to_list() == truth["id"].to_list()
+    # 40,000 / 128 = 312.5: so many bins on each of five chromosomes.
+    assert open_run(out / "genome-run").scan().select(pl.len()).collect().item() == 5 * 313
+    assert len(re.findall(r"AUROC 0\.\d{3}", answer.out)) == 2
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
+    again = cisray("demo", "--out", out, "--quick", "--workers", 0)
+    assert re.findall(r"AUROC.*", again.out) == re.findall(r"AUROC.*", answer.out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(3_600)
+def test_the_demo_finds_causal_variants(cisray, tmp_path: Path) -> None:
+    answer = cisray("demo", "--out", tmp_path / "demo")
+    assert answer.code == 0
+    every, unseen = (float(x) for x in re.findall(r"AUROC (0\.\d{3})", answer.out))
+    assert every > 0.9
+    assert unseen > 0.9
