@@ -54,7 +54,7 @@ class DemoSize:
 
 WHOLE = DemoSize(chromosome_bp=600_000, region_bp=50_000, individuals=200, steps=900, warmup=50)
 # Shows that everything runs: a model of so few steps has learnt nothing.
-QUICK = DemoSize(chromosome_bp=40_000, region_bp=20_000, individuals=20, steps=4, warmup=2)
+QUICK = DemoSize(chromosome_bp=60_000, region_bp=20_000, individuals=20, steps=4, warmup=2)
 
 
 @dataclass(frozen=True, slots=True)

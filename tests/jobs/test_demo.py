@@ -21,8 +21,8 @@ def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_
     truth = pl.read_parquet(out / "made-up/truth/variants.parquet")
     scores = open_run(out / "variant-run").scan(stats="SAD").collect()
     assert scores["id"].to_list() == truth["id"].to_list()
-    # 40,000 / 128 = 312.5: so many bins on each of five chromosomes.
-    assert open_run(out / "genome-run").scan().select(pl.len()).collect().item() == 5 * 313
+    # 60,000 / 128 = 468.75: so many bins on each of five chromosomes.
+    assert open_run(out / "genome-run").scan().select(pl.len()).collect().item() == 5 * 469
     assert len(re.findall(r"AUROC 0\.\d{3}", answer.out)) == 2
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     again = cisray("demo", "--out", out, "--quick", "--workers", 0)
