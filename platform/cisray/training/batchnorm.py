@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 DECAY = 0.9  # of the running statistics; Sonnet's CrossReplicaBatchNorm in Enformer
@@ -37,7 +38,7 @@ class SonnetBatchNorm(nn.BatchNorm1d):
         if not self.training:
             return super().forward(x_BDL)
         if distributed.is_initialized() and distributed.get_world_size() > 1:
-            out_BDL, mean_D, var_D = self._over_workers(x_BDL)
+            out_BDL, mean_D, var_D = _over_workers(x_BDL, self.weight, self.bias, self.eps)
         else:
             out_BDL, mean_D, var_D = self._here(x_BDL)
         if not _recomputing.get():
@@ -52,16 +53,6 @@ class SonnetBatchNorm(nn.BatchNorm1d):
         )
         count = x_BDL.shape[0] * x_BDL.shape[2]
         return out_BDL, mean_D, var_D * ((count - 1) / count)
-
-    def _over_workers(self, x_BDL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Average E[x] and E[x²] over workers, which have equally large shares of the batch."""
-        x = x_BDL.float()
-        moments = _sum_over_workers(torch.stack([x.mean((0, 2)), (x * x).mean((0, 2))]))
-        mean_D, square_D = moments / distributed.get_world_size()
-        var_D = square_D - mean_D * mean_D
-        scale_D = self.weight * torch.rsqrt(var_D + self.eps)
-        shift_D = self.bias - mean_D * scale_D
-        return (x * scale_D[:, None] + shift_D[:, None]).to(x_BDL.dtype), mean_D, var_D
 
     @torch.no_grad()
     def _remember(self, mean_D: torch.Tensor, var_D: torch.Tensor) -> None:
@@ -80,31 +71,65 @@ class SonnetBatchNorm(nn.BatchNorm1d):
         return bool((mean == 0).all() and (variance == 1).all())
 
 
-class _SumOverWorkers(torch.autograd.Function):
-    """A sum over all workers, of values and, on the way back, of gradients.
+class _OverWorkers(torch.autograd.Function):
+    """Batch norm by the moments of all workers, which have equally large shares of the batch.
 
-    Every worker's loss depends on every worker's values. torch's SyncBatchNorm would do, but wants
-    CUDA.
+    On the way back too: every worker's loss depends on every worker's values. With N values of a
+    channel on all workers, y' the gradient of the output and u the normalised input,
+
+        x' = weight / sd (y' - sum(y') / N - u sum(y' u) / N)
+
+    and the gradients of weight and bias are this worker's own sums, which DDP and FSDP average.
+    torch's SyncBatchNorm would do, but wants CUDA.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: torch.Tensor) -> torch.Tensor:
-        """Sum values."""
-        total = values.clone()
-        distributed.all_reduce(total)
-        return total
+    def forward(
+        ctx: Any, x_BDL: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Give the output, and mean and biased variance over all workers, float32 (D,)."""
+        var_D, mean_D = torch.var_mean(x_BDL.float(), (0, 2), correction=0)
+        # E[x] and E[x²]; their difference is taken in float64.
+        moments = torch.stack([mean_D.double(), var_D.double() + mean_D.double().square()])
+        distributed.all_reduce(moments)
+        mean, square = moments / distributed.get_world_size()
+        mean_D, var_D = mean.float(), (square - mean.square()).clamp_min(0).float()
+        ctx.save_for_backward(x_BDL, weight, mean_D, torch.rsqrt(var_D + eps))
+        ctx.eps = eps
+        ctx.mark_non_differentiable(mean_D, var_D)
+        out_BDL = functional.batch_norm(x_BDL, mean_D, var_D, weight, bias, eps=eps)
+        return out_BDL, mean_D, var_D
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> torch.Tensor:
-        """Sum gradients."""
-        total = gradients[0].contiguous().clone()
-        distributed.all_reduce(total)
-        return total
+    @once_differentiable
+    def backward(
+        ctx: Any, *gradients: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, None]:
+        """Give the gradients of input, weight and bias."""
+        x_BDL, weight, mean_D, rate_D = ctx.saved_tensors
+        grad_BDL = gradients[0].contiguous()
+        # torch's own sums over this worker's share; its gradient of the input is left out.
+        _, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            grad_BDL, x_BDL, weight, None, None, mean_D, rate_D, True, ctx.eps, [False, True, True]
+        )
+        sums = torch.stack([by_bias, by_weight])
+        distributed.all_reduce(sums)
+        count = x_BDL.shape[0] * x_BDL.shape[2] * distributed.get_world_size()
+        of_bias, of_weight = sums / count
+        scale, slope = weight * rate_D, -weight * rate_D.square() * of_weight
+        shift = -scale * of_bias - slope * mean_D
+        by_input = torch.addcmul(shift[:, None], x_BDL.float(), slope[:, None])
+        by_input.addcmul_(grad_BDL.float(), scale[:, None])
+        return by_input.to(x_BDL.dtype), by_weight, by_bias, None
 
 
-def _sum_over_workers(values: torch.Tensor) -> torch.Tensor:
-    total: torch.Tensor = _SumOverWorkers.apply(values)  # type: ignore[no-untyped-call]  # torch's
-    return total
+def _over_workers(
+    x_BDL: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = _OverWorkers.apply(  # type: ignore[no-untyped-call]  # torch's
+        x_BDL, weight, bias, eps
+    )
+    return found
 
 
 @contextmanager
