@@ -33,9 +33,8 @@ HEAD, MARGIN, PER_SHARD = "human", 3, 16
 PUBLISHED_EXAMPLES = 32
 
 
-def write(root: Path, examples: int, tracks: int) -> None:
+def write(root: Path, examples: int, tracks: int, spec: WindowSpec) -> None:
     """Write random bases and targets that are mostly small, as measured ones are."""
-    spec = WindowSpec()
     rows = tuple(
         Sequence(Interval("chr1", 1000 + i, 1000 + i + spec.input_bp), "train", i + 1)
         for i in range(examples)
@@ -81,7 +80,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="cisray-bench-") as folder:
         root = Path(folder) / "dataset"
-        write(root, options.examples, options.tracks)
+        write(root, options.examples, options.tracks, WindowSpec())
         size = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
         rates = {
             readers: examples_per_s(root, readers, 2 * options.examples)
