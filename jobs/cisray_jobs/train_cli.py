@@ -20,7 +20,8 @@ def train(
         typer.Option(help="Weights to begin with: any checkpoint that can be converted."),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Or begin anew: tiny, small or enformer.")
+        str | None,
+        typer.Option(help="Or begin anew: tiny, small, enformer, basenji2-tiny or basenji2."),
     ] = None,
     heads: Annotated[
         str | None, typer.Option(help="Comma-separated heads. [default: all of the dataset]")

@@ -41,7 +41,7 @@ class TrainModel(JobConfig):
     dataset: Path
     out: Path
     model: Path | None = None
-    size: Literal["tiny", "small", "enformer"] | None = None
+    size: Literal["tiny", "small", "enformer", "basenji2-tiny", "basenji2"] | None = None
     architecture: dict[str, JsonValue] | None = None
     heads: Names | None = None
     new_heads: Names = ()

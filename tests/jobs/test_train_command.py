@@ -18,7 +18,10 @@ from cisray.errors import (
     TrainingDiverged,
     UnknownHead,
 )
-from cisray.model.registry import load_model, read_model
+from cisray.model.basenji2.config import Basenji2Config
+from cisray.model.checkpoints.checkpoint import Checkpoint
+from cisray.model.checkpoints.native import save_native
+from cisray.model.registry import load_model, new_network, read_model
 from cisray.training.step import Training
 from cisray_jobs.cli import run
 from cisray_jobs.config import load_config
@@ -99,6 +102,32 @@ def test_it_learns_what_it_is_shown(dataset: Path, tmp_path: Path) -> None:
     (valid,) = [r for r in told(tmp_path / "run") if r["kind"] == "valid"]
     assert valid["pearson_r"] > 0.95
     assert valid["r2"] > 0.8
+
+
+def test_a_basenji2_is_trained_by_the_same_loop(dataset: Path, tmp_path: Path) -> None:
+    config = Basenji2Config(
+        stem_channels=16, tower_channels=(16, 24), residual_channels=12, dilations=(1, 2),
+        final_channels=32, input_bp=SPEC.input_bp, target_bins=SPEC.target_bins,
+        heads={"human": 3, "mouse": 2}, residual_dropout=0, final_dropout=0,
+    )  # fmt: skip
+    network = new_network(config, 1)
+    begun = tmp_path / "basenji2.safetensors"
+    save_native(begun, Checkpoint.build(config, network.state_dict(), provenance={}))
+    options = {
+        "architecture": None, "model": begun, "new_heads": "human", "heads": "human", "steps": 120,
+        "batch_size": 6, "learning_rate": 4e-3, "clip_norm": 0, "valid_every": 120,
+        "checkpoint_every": 60, "max_shift_bp": 0, "reverse_complement": False,
+        "valid_split": "train", "recompute": "light",
+    }  # fmt: skip
+    done = train_model(settings(dataset, tmp_path / "run", **options))
+    (valid,) = [r for r in told(tmp_path / "run") if r["kind"] == "valid"]
+    assert valid["pearson_r"] > 0.9
+    model = load_model(done.model)
+    assert isinstance(model.config, Basenji2Config)
+    assert {head: len(tracks) for head, tracks in model.tracks.items()} == {"human": 3}
+    before, after = network.state_dict(), model.state_dict()
+    moved = [n for n, t in after.items() if "running" in n and not torch.equal(t, before[n])]
+    assert moved
 
 
 def test_fine_tuning_takes_the_trunk_and_puts_a_new_head_on_it(

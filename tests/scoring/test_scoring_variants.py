@@ -719,4 +719,6 @@ def test_cuda_scores_as_the_cpu_does(kind, tiny, plain, genome) -> None:
         found = score(predictor, genome, some_rows(), **how)
     finally:
         tiny.to(CPU)
-    assert_same(found, score(plain, genome, some_rows(), **how), rtol=1e-4, share=1e-2)
+    # The plain way takes the difference of two passes, each rounded on its device in its own way.
+    share = 5e-2 if kind is PlainEffects else 1e-2
+    assert_same(found, score(plain, genome, some_rows(), **how), rtol=1e-4, share=share)
