@@ -1,11 +1,13 @@
-"""What Ray Train tells of failures and checkpoints, in our words. No Ray is started."""
+"""What Ray Train tells of failures and checkpoints, in our words."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
-from cisray.engine.group import REGISTER
+from cisray.engine.group import REGISTER, GroupPolicy, GroupSession, run_group
 from cisray.engine.train_group import _registered, _told
 from cisray.errors import EngineError, TrainingDiverged
 
@@ -38,3 +40,25 @@ def test_checkpoints_are_those_of_rays_register(tmp_path: Path) -> None:
     (tmp_path / REGISTER).write_text(json.dumps({"results": []}))
     with pytest.raises(EngineError, match="another version of Ray made it"):
         _registered(tmp_path)
+
+
+@dataclass(frozen=True)
+class Diverging:
+    """A task that no worker can do; it counts how often it was tried."""
+
+    tries: Path
+
+    def run(self, session: GroupSession) -> None:
+        (self.tries / f"{session.rank}-{uuid4().hex}").touch()
+        raise TrainingDiverged("the loss is nan at step 3")
+
+
+@pytest.mark.ray
+def test_what_diverges_is_not_tried_again(tmp_path: Path, embedded_ray: object) -> None:
+    tries = tmp_path / "tries"
+    tries.mkdir()
+    policy = GroupPolicy(workers=2, max_failures=3)
+    for _ in range(2):
+        with pytest.raises(TrainingDiverged, match="the loss is nan at step 3"):
+            run_group(Diverging(tries), policy, tmp_path / "run")
+    assert sorted(path.name[0] for path in tries.iterdir()) in (["0", "1"], ["0", "0", "1", "1"])

@@ -18,8 +18,9 @@ from cisray.engine.checkpoints import name_of, note_score, sweep
 from cisray.engine.cluster import connect
 from cisray.engine.group import REGISTER, GroupPolicy, GroupTask
 from cisray.engine.rayenv import ray
-from cisray.errors import CisrayError, EngineError
+from cisray.errors import CisrayError, EngineError, TrainingDiverged
 
+_DIVERGED = "diverged.txt"  # in the folder of a run that cannot go on, and why
 _NO_SCORE = "step"  # every report has one: without a score the newest are the best
 # Finite, as Ray writes an infinity into its register as null, and stumbles over that.
 _UNKNOWN = -sys.float_info.max
@@ -37,7 +38,7 @@ def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str 
     with connect(address):
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"task": task, "score": policy.score},
+            train_loop_config={"task": task, "score": policy.score, "folder": folder},
             torch_config=TorchConfig(backend=policy.backend, timeout_s=policy.timeout_s),
             scaling_config=ScalingConfig(
                 num_workers=policy.workers,
@@ -59,12 +60,20 @@ def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str 
         except ray.train.TrainingFailedError as error:
             raise _told(error) from error
     sweep(folder, _registered(folder))
+    if (folder / _DIVERGED).exists():
+        raise TrainingDiverged((folder / _DIVERGED).read_text())
 
 
 def _work(config: dict[str, Any]) -> None:
     """Be one worker of the group; what Ray calls in its processes."""
     with ExitStack() as opened:
-        config["task"].run(RaySession(config["score"], opened))
+        session = RaySession(config["score"], opened)
+        try:
+            config["task"].run(session)
+        except TrainingDiverged as error:
+            # All workers have met it, and would again: raised here, Ray would start them anew.
+            if session.rank == 0:
+                (config["folder"] / _DIVERGED).write_text(str(error))
 
 
 class RaySession:
