@@ -23,7 +23,7 @@ demo: $(VENV)
 
 # Two processes, for two cores, and so a thread each: what starts Ray, kills processes or runs jobs,
 # and the rest. Of the second one the output comes when the first has ended.
-COMMANDS := tests/end_to_end tests/engine tests/faults tests/jobs
+COMMANDS := tests/faults tests/jobs
 PARTS := $(filter-out $(COMMANDS) tests/support tests/conftest.py,$(wildcard tests/*)) platform jobs schemas
 
 test: $(VENV)

@@ -87,7 +87,7 @@ def test_fast_tiles_execute_less_and_share_with_their_neighbours(tiny) -> None:
         # up most of the pass.
         assert 0.4 * plain < of_next < 0.9 * of_first
         # Blocks overlap where they meet, which weighs more in 32 tokens than in 1,536.
-        assert of_first < 1.2 * plain
+        assert of_first < 1.25 * plain
 
 
 @pytest.mark.parametrize(

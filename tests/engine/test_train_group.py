@@ -57,8 +57,8 @@ class Diverging:
 def test_what_diverges_is_not_tried_again(tmp_path: Path, embedded_ray: object) -> None:
     tries = tmp_path / "tries"
     tries.mkdir()
-    policy = GroupPolicy(workers=2, max_failures=3)
+    policy = GroupPolicy(workers=1, max_failures=3)
     for _ in range(2):
         with pytest.raises(TrainingDiverged, match="the loss is nan at step 3"):
             run_group(Diverging(tries), policy, tmp_path / "run")
-    assert sorted(path.name[0] for path in tries.iterdir()) in (["0", "1"], ["0", "0", "1", "1"])
+    assert len(list(tries.iterdir())) in (1, 2)  # Ray need not start a finished run again
