@@ -148,3 +148,72 @@ def evaluate_eqtl(
     log_to_stderr(verbose=verbose)
     found = load_config(EvaluateEqtl, given, config).evaluate(display_of(quiet=quiet))
     output.as_json(found) if as_json else evaluation_shown.eqtls(found)
+
+
+@evaluate_app.command("direction")
+def evaluate_direction(
+    labels: LabelsFile = None,
+    run: Runs = None,
+    external: Externals = None,
+    out: OutFolder = None,
+    matching: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of tissue and query, a row for each query of tracks. [default: tracks "
+            "whose description has the words of the tissue]"
+        ),
+    ] = None,
+    assay: Annotated[
+        str | None,
+        typer.Option(help="Assay that words are matched in; empty for all. [default: CAGE]"),
+    ] = None,
+    layout: LayoutOfLabels = None,
+    column: Columns = None,
+    tissue: Tissue = None,
+    only: Only = None,
+    method: Method = None,
+    variant: VariantColumn = None,
+    pip_positive: PipPositive = None,
+    min_variants: Annotated[
+        int | None, typer.Option(help="Tissues with fewer have no number. [default: 33]")
+    ] = None,
+    seed: Seed = None,
+    statistic: Statistic = None,
+    tracks: TracksOfRuns = None,
+    min_scored: MinScored = None,
+    config: Config = None,
+    as_json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Ask whether the sign of scores tells which way fine-mapped eQTLs go, tissue by tissue.
+
+    Example: cisray evaluate direction --labels eqtls.parquet --run runs/gtex --out direction
+    """
+    given = given_options(locals())
+    from cisray_jobs import evaluation_shown, output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.evaluate_direction import EvaluateDirection
+
+    log_to_stderr(verbose=verbose)
+    found = load_config(EvaluateDirection, given, config).evaluate()
+    output.as_json(found) if as_json else evaluation_shown.directions(found)
+
+
+@evaluate_app.command("compare")
+def evaluate_compare(
+    first: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
+    second: Annotated[Path, typer.Argument(help="Folder of another of the same kind.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write the comparison into as well.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare two evaluations number by number, with a paired test where their rows are the same.
+
+    Example: cisray evaluate compare eqtl-enformer eqtl-basenji2 --out compared
+    """
+    from cisray_jobs import evaluation_shown, output
+    from cisray_jobs.compare_evaluations import compare_evaluations
+
+    found = compare_evaluations(first, second, out)
+    output.as_json(found) if as_json else evaluation_shown.compared(found)

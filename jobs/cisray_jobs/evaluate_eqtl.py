@@ -8,7 +8,7 @@ on from there.
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display
 from cisray.engine.task import PoolPolicy
 from cisray.evaluation import eqtl
-from cisray.evaluation.eqtl_labels import SUSIE, LabelOptions, Labels, read_labels
+from cisray.evaluation.eqtl_labels import Labels
 from cisray.evaluation.eqtl_rows import (
     RECALLED,
     Choice,
@@ -34,11 +34,12 @@ from cisray.evaluation.eqtl_rows import (
 from cisray.evaluation.figure import draw_tasks
 from cisray.evaluation.forest import FOLDS, FOREST, REPEATS, SEED
 from cisray.evaluation.metrics import Metric
+from cisray.evaluation.over_tissues import ALL_TISSUES, comparisons_over_tissues, mean_metrics
 from cisray.evaluation.paired import Comparison, comparisons_table
 from cisray.evaluation.scored_rows import Reduction, ScoredRows, reduced, score_rows
 from cisray.store.place import run_root
-from cisray_jobs.config import JobConfig
 from cisray_jobs.eqtl_task import ForestTask, write_rows
+from cisray_jobs.evaluation_job import JudgesEqtls, headline, rows_told
 from cisray_jobs.evaluation_output import (
     EvaluationFolder,
     EvaluationRecord,
@@ -48,11 +49,10 @@ from cisray_jobs.evaluation_output import (
     read_metrics,
     read_record,
 )
-from cisray_jobs.evaluation_sources import Sources, open_sources, pairs_of
+from cisray_jobs.evaluation_sources import Sources
 from cisray_jobs.execute import EMBEDDED_CPUS, run_shards, shards_failed
 from cisray_schemas import METRIC_COMPARISONS
 
-Given = tuple[str, ...]
 STRATA = (1_000, 10_000, 100_000)
 _READY = "ready"
 _FOLD_TYPES: Any = {  # Polars takes no mapping to classes of data types by name
@@ -77,33 +77,18 @@ class EvaluatedEqtls:
     headline: dict[str, float | None]
 
 
-class EvaluateEqtl(JobConfig):
-    """Which scores, which labels, by which rules."""
+class EvaluateEqtl(JudgesEqtls):
+    """By which rules rows are chosen, and how they are judged."""
 
-    labels: Path
-    out: Path
-    run: Given = ()
-    external: Given = ()
-    layout: str = "auto"
-    column: Given = ()
-    tissue: str = ""
-    only: Given = ()
-    method: str = SUSIE
-    variant: str = ""
     tss: Path | None = None
-    pip_positive: float = Choice().pip_positive
-    pip_negative: float = Choice().pip_negative
-    z_same_gene: float = Choice().z_same_gene
-    z_genome_wide: float = Choice().z_genome_wide
+    pip_negative: Annotated[float, Field(ge=0, le=1)] = Choice().pip_negative
+    z_same_gene: Annotated[float, Field(ge=0)] = Choice().z_same_gene
+    z_genome_wide: Annotated[float, Field(ge=0)] = Choice().z_genome_wide
     match: Match = Choice().match
-    seed: Annotated[int, Field(ge=0)] = Choice().seed
     score: Literal["forest"] | Reduction = "forest"
-    statistic: str = "SAD"
-    tracks: Given = ()
     repeats: Annotated[int, Field(ge=1)] = REPEATS
     folds: Annotated[int, Field(ge=2)] = FOLDS
     strata: tuple[int, ...] = STRATA
-    min_scored: Annotated[float, Field(ge=0, le=1)] = 0.5
     workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     address: str | None = None
 
@@ -126,13 +111,11 @@ class EvaluateEqtl(JobConfig):
         ShardsFailed.
         """
         out = run_root(self.out)
-        sources = open_sources(
-            self.run, self.external, statistic=self.statistic, tracks=self.tracks or None
-        )
+        sources = self.open_sources()
         record = self._record(sources)
         if is_finished(out, record):
             return self._told(out, new=False)
-        labels = read_labels(self.labels, self._label_options())
+        labels = self.read_labels()
         chosen = self._chosen(labels)
         scored = score_rows(chosen.frame, sources.scores, least=self.min_scored)
         work = out.parent / f".{out.name}.{record.digest[:12]}.units"
@@ -142,36 +125,21 @@ class EvaluateEqtl(JobConfig):
                 self._forests(folder, scored, results)
             else:
                 self._single(folder, scored, self.score)
-            folder.finish(_rows_told(labels, chosen, scored))
+            folder.finish(rows_told(labels, chosen, scored))
         shutil.rmtree(work, ignore_errors=True)
         return self._told(out, new=True)
 
-    def _label_options(self) -> LabelOptions:
-        return LabelOptions(
-            layout=self.layout,
-            columns=pairs_of(self.column, "column"),
-            tissue=self.tissue,
-            method=self.method,
-            variant=self.variant,
-        )
-
     def _chosen(self, labels: Labels) -> Chosen:
-        frame = labels.frame
-        if self.only:
-            frame = frame.filter(pl.col("tissue").is_in(list(self.only)))
         if self.tss is not None:
-            frame = with_tss_distance(frame, self.tss)
+            labels = replace(labels, frame=with_tss_distance(labels.frame, self.tss))
         choice = Choice(**{name: getattr(self, name) for name in Choice.__slots__})
-        return choose_rows(Labels(frame, labels.layout, labels.read, labels.left_out), choice)
+        return choose_rows(labels, choice)
 
     def _record(self, sources: Sources) -> EvaluationRecord:
-        files = {"labels": self.labels} if self.labels.is_file() else {}
-        if self.labels.is_dir():
-            files = {f"labels {path.name}": path for path in sorted(self.labels.glob("*.vcf"))}
+        files = self.label_files()
         if self.tss is not None:
             files["tss"] = self.tss
-        places = {"labels", "out", "run", "external", "tss", "workers", "address"}
-        settings: dict[str, JsonValue] = self.model_dump(mode="json", exclude=places)
+        settings = self.settings("tss", "workers", "address")
         if self.score == "forest":
             settings |= {"forest": FOREST, "forest_seed": SEED}
         return EvaluationRecord(
@@ -244,8 +212,8 @@ class EvaluateEqtl(JobConfig):
         predictions: dict[str, NDArray[np.float64]],
     ) -> None:
         names = [source.name for source in scored.sources]
-        over = list(eqtl.comparisons_over_tissues(found, names))
-        folder.write_metrics([*found, *eqtl.mean_metrics(found)])
+        over = list(comparisons_over_tissues(found, names))
+        folder.write_metrics([*found, *mean_metrics(found)])
         folder.write_table(
             "comparisons.parquet", comparisons_table([*compared, *over]), METRIC_COMPARISONS
         )
@@ -270,17 +238,10 @@ class EvaluateEqtl(JobConfig):
 
     def _told(self, out: Path, *, new: bool) -> EvaluatedEqtls:
         table = pl.DataFrame(read_metrics(out))
-        means = table.filter(task=eqtl.ALL_TISSUES, metric="auroc", stratum="all", control="").sort(
-            "scores", "folds", descending=[False, True]
-        )
-        headline = {
-            f"{scores}, {folds} folds" if folds else scores: value
-            for scores, folds, value in means.select("scores", "folds", "value").iter_rows()
-        }
         rows = read_record(out)["rows"]
-        tissues = table.filter(pl.col("task") != eqtl.ALL_TISSUES)["task"].n_unique()
+        tissues = table.filter(pl.col("task") != ALL_TISSUES)["task"].n_unique()
         return EvaluatedEqtls(
-            str(out), new, rows if isinstance(rows, dict) else {}, tissues, headline
+            str(out), new, rows if isinstance(rows, dict) else {}, tissues, headline(table)
         )
 
 
@@ -291,24 +252,6 @@ def _is_headline(metric: Metric, kind: str) -> bool:
         kind,
         "",
     )
-
-
-def _rows_told(labels: Labels, chosen: Chosen, scored: ScoredRows) -> dict[str, JsonValue]:
-    """Account for every row of the labels that was read."""
-    status = scored.counts()
-    used = status.pop("used", 0)
-    left_out: dict[str, JsonValue] = {**labels.left_out, **chosen.left_out, **status}
-    others = labels.read - used - sum(v for v in left_out.values() if isinstance(v, int))
-    if others:
-        left_out["of tissues that were not asked for"] = others
-    return {
-        "layout": labels.layout,
-        "read": labels.read,
-        "used": used,
-        "left out": left_out,
-        "grouped by": chosen.grouped_by,
-        "scores": {source.name: dict(source.counts()) for source in scored.sources},
-    }
 
 
 def _mean_ranks(

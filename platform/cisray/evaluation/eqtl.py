@@ -22,7 +22,6 @@ from cisray.evaluation.scored_rows import ScoredRows, TaskRows
 EVALUATION = "eqtl"
 KINDS: tuple[Kind, ...] = ("shuffled", "grouped")
 CONTROLS = 10  # repeats that are done with shuffled labels as well
-ALL_TISSUES = "all tissues"
 UNKNOWN_DISTANCE = "TSS distance unknown"
 Strata = Mapping[str, NDArray[np.bool_]]
 
@@ -162,29 +161,6 @@ def single_metrics(
         yield Metric(metric="auroc", estimate=control, control=metrics.SHUFFLED, seed=seed, **told)
 
 
-def mean_metrics(found: Sequence[Metric]) -> Iterator[Metric]:
-    """Average every number over tissues; tissues in which it is undefined do not count."""
-    groups: dict[tuple[str, ...], list[Metric]] = {}
-    for metric in found:
-        key = (metric.scores, metric.metric, metric.stratum, metric.folds, metric.control)
-        groups.setdefault(key, []).append(metric)
-    for (scores, name, stratum, folds, control), members in groups.items():
-        there = [member.estimate for member in members if member.estimate.value is not None]
-        n, m = (sum(getattr(e, side) or 0 for e in there) for side in ("n", "n_positive"))
-        yield Metric(
-            evaluation=EVALUATION,
-            task=ALL_TISSUES,
-            scores=scores,
-            metric=name,
-            stratum=stratum,
-            folds=folds,
-            control=control,
-            estimate=metrics.mean_over(
-                "tissues", [e.value or 0.0 for e in there], least=0.0, n=n, n_positive=m
-            ),
-        )
-
-
 def forest_comparisons(
     result: TaskResult, names: Sequence[str], folds: int
 ) -> Iterator[Comparison]:
@@ -223,28 +199,6 @@ def single_comparisons(
             second=names[b],
             result=paired.delong_paired(rows.labels_V, scores_SV[a], scores_SV[b]),
         )
-
-
-def comparisons_over_tissues(found: Sequence[Metric], names: Sequence[str]) -> Iterator[Comparison]:
-    """Compare every two sources over tissues, on the numbers that both have."""
-    values: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
-    for metric in found:
-        if metric.stratum == "all" and not metric.control and metric.estimate.value is not None:
-            by_task = values.setdefault((metric.metric, metric.folds), {})
-            by_task.setdefault(metric.scores, {})[metric.task] = metric.estimate.value
-    for (name, folds), by_scores in values.items():
-        for first, second in combinations(names, 2):
-            a, b = by_scores.get(first, {}), by_scores.get(second, {})
-            both = [task for task in a if task in b]
-            yield Comparison(
-                evaluation=EVALUATION,
-                task=ALL_TISSUES,
-                metric=name,
-                first=first,
-                second=second,
-                folds=folds,
-                result=paired.over_tasks([a[t] for t in both], [b[t] for t in both]),
-            )
 
 
 def importance_table(results: Sequence[TaskResult], scored: ScoredRows) -> pl.DataFrame:
