@@ -16,6 +16,7 @@ from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
 from cisray_jobs.console import log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
+from cisray_jobs.evaluate_cli import evaluate_app
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
@@ -24,7 +25,12 @@ from cisray_jobs.train_cli import train
 INTERRUPTED = 130
 # Commands that go on where they were stopped.
 _KEEP_ALWAYS = (["score"], ["demo"], ["train"])
-_KEEP_WHAT_IS_DONE = {("runs", "rerun"), ("dataset", "build"), ("dataset", "import")}
+_KEEP_WHAT_IS_DONE = {
+    ("runs", "rerun"),
+    ("dataset", "build"),
+    ("dataset", "import"),
+    ("evaluate", "eqtl"),
+}
 MAX_SEED = 2**63 - 1
 
 app = typer.Typer(
@@ -40,6 +46,7 @@ model_app = typer.Typer(
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 app.add_typer(runs_app, name="runs")
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(train)
 

@@ -120,6 +120,10 @@ class FrameError(InputError):
     """A frame handed to a query lacks a column, or has one of a type or name that cannot be."""
 
 
+class EvaluationError(InputError):
+    """A table of labels or scores lacks a column, or holds what nothing can be judged by."""
+
+
 class DeviceTooSmall(InputError):
     """Not even one sequence fits into the memory of the device that was chosen."""
 

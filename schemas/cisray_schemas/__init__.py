@@ -5,6 +5,7 @@ Knows nothing of the rest of the project, so that any tool may depend on it alon
 
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.linked import LINKED
+from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
 from cisray_schemas.saturation import SATURATION_SCORES, SUBSTITUTIONS
@@ -43,6 +44,8 @@ TABLES: dict[str, Table] = {
         SYNTHETIC_SITES,
         SYNTHETIC_VARIANTS,
         SYNTHETIC_EQTLS,
+        METRICS,
+        METRIC_COMPARISONS,
     )
 }
 
@@ -51,6 +54,8 @@ __all__ = [
     "GENOME_TRACKS",
     "GROUP_SUMMARY",
     "LINKED",
+    "METRICS",
+    "METRIC_COMPARISONS",
     "REJECTS",
     "RUN_FILES",
     "RUN_TRACKS",
