@@ -65,7 +65,7 @@ def test_the_operations_of_tiles(counted) -> None:
     # Borders of blocks, chunks and windows are computed twice: some per cent more, never less.
     assert foreseen.first <= first <= 1.04 * foreseen.first
     assert foreseen.following <= both - first <= 1.06 * foreseen.following
-    # The two are not near each other, nor the next one to the plain pass: 3.0 TFLOP become 3.0 and 2.0.
+    # The two are not near each other: of 3.0 TFLOP, 3.0 and 2.0 are left.
     assert both - first < 0.8 * first < 0.8 * SMALL.forward_flops("human")
 
 
