@@ -33,7 +33,8 @@ OutFolder = Annotated[Path | None, typer.Option(help="Folder to write.")]
 LayoutOfLabels = Annotated[
     str | None,
     typer.Option(
-        help="gtex-susie, eqtl-catalogue, synthetic, prepared or plain. [default: by its columns]"
+        help="gtex-susie, eqtl-catalogue, synthetic, synthetic-truth, prepared or plain. [default: "
+        "by its columns]"
     ),
 ]
 Columns = Annotated[

@@ -186,7 +186,7 @@ def test_tissues_with_too_little_stay_in_the_table(tables: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (("--only", "Nowhere"), "no row is left of the labels"),
+        (("--only", "Nowhere"), "no row is of --only Nowhere: the labels have tissues such as"),
         (("--external", "good=x.tsv"), "is no file"),
         (("--score", "best"), "--score"),
         (("--strata", 1000, "--strata", 10), "distances in bp that rise"),

@@ -29,6 +29,7 @@ ASSOCIATIONS: Mapping[str, type[pl.DataType]] = {
     "positive": pl.Boolean,
 }
 SUSIE = "SUSIE"
+TRUTH = "synthetic-truth"
 _ENDINGS = ("_pos.vcf", "_neg.vcf")
 
 
@@ -39,7 +40,8 @@ _GTEX_EFFECT = ("beta_posterior", "allele2")
 class Layout:
     """How a kind of table calls what is needed; `renamed` is by name here, `mark` tells it apart.
 
-    `effect_alleles` names the column of the allele that effects are of, where it is not alt.
+    A table without a `mark` is read so only when told to. `effect_allele` names the column of the
+    allele that effects are of; without that column it is alt.
     """
 
     name: str
@@ -79,6 +81,12 @@ LAYOUTS = (
         "true_beta",
         {"tissue": "cell", "effect": "beta"},
         required=("id", "gene", "cell", "tss_distance", "beta", "se", "pip"),
+    ),
+    Layout(
+        TRUTH,
+        "",
+        {"tissue": "cell", "effect": "beta"},
+        required=("id", "gene", "cell", "tss_distance", "beta", "se", "true_beta"),
     ),
     Layout("prepared", "label", {"positive": "label"}, required=("tissue", "label")),
     Layout("plain", "pip", {}, required=("tissue", "pip")),
@@ -135,8 +143,8 @@ def read_labels(path: Path, options: LabelOptions) -> Labels:
     frame = read_table(_narrowed(scan, layout), path)
     read = frame.height
     frame, left_out = _of_method(frame, options.method)
-    if layout.name == "synthetic":
-        frame = _with_made_up_alleles(frame, path)
+    if layout.mark == "true_beta" or layout.name == TRUTH:
+        frame = _with_made_up_alleles(frame, path, truth=layout.name == TRUTH)
     frame = with_keys(_in_our_names(frame, layout), path, options.variant or layout.variant)
     frame = _with_tissue(frame, path, options)
     frame, flipped = _effects_of_alt(frame, layout)
@@ -158,7 +166,7 @@ def _layout(scan: pl.LazyFrame, options: LabelOptions, path: Path) -> Layout:
             )
         return known[options.layout]
     for layout in LAYOUTS:
-        if layout.mark in has:
+        if layout.mark and layout.mark in has:
             return layout
     raise EvaluationError(
         f"{path} is of no layout that is known: it has {', '.join(has[:20])}. A table needs "
@@ -185,13 +193,22 @@ def _of_method(frame: pl.DataFrame, method: str) -> tuple[pl.DataFrame, dict[str
     return kept, {f"not of method {method}": frame.height - kept.height}
 
 
-def _with_made_up_alleles(frame: pl.DataFrame, path: Path) -> pl.DataFrame:
-    """Bring chrom, pos, ref and alt from the table of variants beside a made-up genome's eQTLs."""
+def _with_made_up_alleles(frame: pl.DataFrame, path: Path, *, truth: bool) -> pl.DataFrame:
+    """Bring chrom, pos, ref and alt from the table of variants beside a made-up genome's eQTLs.
+
+    With `truth` the probability is 1 of what is causal by construction, and 0 of all else, and the
+    effect of what is causal is the true one.
+    """
     beside = path.with_name("variants.parquet")
     variants = scan_table(beside)
     require_columns(variants, ("id", *KEY), beside)
     found = frame.join(read_table(variants.select("id", *KEY), beside), on="id", how="left")
-    return found.with_columns(z=pl.col("beta") / pl.col("se"))
+    found = found.with_columns(z=pl.col("beta") / pl.col("se"))
+    if not truth:
+        return found
+    causal = pl.col("true_beta") != 0
+    effect = pl.when(causal).then("true_beta").otherwise("beta")
+    return found.with_columns(pip=causal.cast(pl.Float64), beta=effect)
 
 
 def _in_our_names(frame: pl.DataFrame, layout: Layout) -> pl.DataFrame:
