@@ -172,13 +172,12 @@ def _written(
         reason = NO_ALLELE if set(alt) - set(ALPHABET) else ""
         return spelling, pos, ref, alt, reason
     # The base before the gap, or at the chromosome's start the one after it, comes along.
-    whole = Interval(spelling, max(stated.start - 1, 0), stated.end)
-    if stated.start == 0:
-        whole = Interval(spelling, 0, stated.end + 1)
+    before, after = (1, 0) if stated.start else (0, 1)
+    whole = Interval(spelling, stated.start - before, stated.end + after)
     if whole.end > length:
         return spelling, None, None, None, OUT_OF_RANGE
     letters = _letters(genome, whole)
-    kept = letters[0] if stated.start else letters[-1]
+    kept = letters[0] if before else letters[-1]
     written = Variant.from_start(spelling, whole.start, letters, kept)
     return spelling, written.pos, written.ref, written.alt, ""
 
