@@ -26,7 +26,12 @@ from cisray_jobs.train_cli import train
 INTERRUPTED = 130
 # Commands that go on where they were stopped.
 _KEEP_ALWAYS = (["score"], ["demo"], ["train"])
-_KEEP_WHAT_IS_DONE = {("runs", "rerun"), ("dataset", "build"), ("dataset", "import")}
+_KEEP_WHAT_IS_DONE = {
+    ("runs", "rerun"),
+    ("dataset", "build"),
+    ("dataset", "import"),
+    ("evaluate", "eqtl"),
+}
 # Commands that go on where they were interrupted, besides those that score.
 _KEEPS = (["runs", "rerun"], ["dataset", "build"], ["dataset", "import"])
 MAX_SEED = 2**63 - 1

@@ -10,6 +10,7 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from cisray.errors import EvaluationError
+from cisray.evaluation import metrics
 from cisray.evaluation.metrics import (
     Estimate,
     Metric,
@@ -60,6 +61,19 @@ def test_an_area_turns_with_its_scores_and_ignores_their_scale(scores: list[int]
     assert plain.value + turned.value == pytest.approx(1)
     assert plain == scaled
     assert 0 <= plain.ci_low <= plain.value <= plain.ci_high <= 1
+
+
+def test_bootstrapped_precisions_are_those_of_scikit_learn() -> None:
+    labels, scores = drawn(0, n=30)
+    found = metrics._drawn_precisions(labels, scores, np.random.default_rng(5), 4)
+    dice = np.random.default_rng(5)
+    order = np.argsort(-scores, kind="stable")
+    for value in found:
+        times = np.empty(30)
+        times[labels[order]] = dice.multinomial(10, np.full(10, 0.1))
+        times[~labels[order]] = dice.multinomial(20, np.full(20, 0.05))
+        expected = average_precision_score(labels[order], scores[order], sample_weight=times)
+        assert value == pytest.approx(expected, abs=1e-12)
 
 
 def test_intervals_cover_what_they_promise() -> None:
@@ -134,6 +148,10 @@ def test_folds_average_with_both_errors() -> None:
     assert found.se == pytest.approx(spread / 2)
     half = stats.t.ppf(0.975, 3) * spread * math.sqrt(1 / 4 + 1 / 7)
     assert (found.ci_low, found.ci_high) == pytest.approx((0.6875 - half, 0.6875 + half))
+    mean = metrics.mean_over("tissues", [0.6, 0.7, 0.8], least=0.0, n=9)
+    assert (mean.value, mean.se) == pytest.approx((0.7, 0.1 / math.sqrt(3)))
+    assert mean.ci_high == pytest.approx(0.7 + stats.t.ppf(0.975, 2) * 0.1 / math.sqrt(3))
+    assert over_folds([0.9, 1.0], test_share=1 / 8, n=9, n_positive=4).ci_high == 1.0
     assert over_folds([math.nan], test_share=0.1, n=3, n_positive=3).value is None
 
 

@@ -85,9 +85,11 @@ def auroc(labels_V: Labels, scores_V: ArrayLike) -> Estimate:
     if undefined is not None:
         return undefined
     m, n = int(labels_V.sum()), int((~labels_V).sum())
-    area, variance = _delong(scores[labels_V], scores[~labels_V])
+    below_V, above_V = placements(labels_V, scores)
+    area = float(below_V.mean())
+    variance = below_V.var(ddof=1) / m + above_V.var(ddof=1) / n if min(m, n) > 1 else 0.0
     if variance > 0 and 0 < area < 1:
-        se = math.sqrt(variance)
+        se = math.sqrt(float(variance))
         half = Z * se / (area * (1 - area))
         logit = math.log(area / (1 - area))
         low, high = (float(1 / (1 + math.exp(-x))) for x in (logit - half, logit + half))
@@ -96,16 +98,18 @@ def auroc(labels_V: Labels, scores_V: ArrayLike) -> Estimate:
     return Estimate(area, m + n, m, None, low, high, "Newcombe 4", "no error of separated classes")
 
 
-def _delong(positive_V: Doubles, negative_V: Doubles) -> tuple[float, float]:
-    """Give the area and its variance; the variance is NaN with one row of a class."""
-    m, n = len(positive_V), len(negative_V)
-    ranks = stats.rankdata(np.concatenate([positive_V, negative_V]))
-    above_V = (ranks[:m] - stats.rankdata(positive_V)) / n
-    below_V = 1 - (ranks[m:] - stats.rankdata(negative_V)) / m
-    area = float(above_V.mean())
-    if min(m, n) < 2:
-        return area, math.nan
-    return area, float(above_V.var(ddof=1) / m + below_V.var(ddof=1) / n)
+def placements(labels_V: Labels, scores_V: ArrayLike) -> tuple[Doubles, Doubles]:
+    """Give of each positive the share of negatives below it, of each negative of those above it.
+
+    Ties count half; the mean of either is the area under the ROC curve.
+    """
+    scores = np.asarray(scores_V, dtype=np.float64)
+    up_V, down_V = scores[labels_V], scores[~labels_V]
+    ranks = stats.rankdata(np.concatenate([up_V, down_V]))
+    m, n = len(up_V), len(down_V)
+    below_V = (ranks[:m] - stats.rankdata(up_V)) / n
+    above_V = 1 - (ranks[m:] - stats.rankdata(down_V)) / m
+    return below_V, above_V
 
 
 def _newcombe(area: float, m: int, n: int) -> tuple[float, float]:
@@ -137,15 +141,34 @@ def average_precision(
     if undefined is not None:
         return undefined
     value = float(average_precision_score(labels_V, scores))
-    classes = [np.flatnonzero(labels_V), np.flatnonzero(~labels_V)]
-    dice = np.random.default_rng(seed)
-    drawn = np.empty(bootstraps)
-    for round_ in range(bootstraps):
-        rows = np.concatenate([dice.choice(members, len(members)) for members in classes])
-        drawn[round_] = average_precision_score(labels_V[rows], scores[rows])
+    drawn = _drawn_precisions(labels_V, scores, np.random.default_rng(seed), bootstraps)
     low, high = (float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
-    n, m = len(scores), len(classes[0])
+    n, m = len(scores), int(labels_V.sum())
     return Estimate(value, n, m, float(drawn.std(ddof=1)), low, high, "bootstrap within classes")
+
+
+def _drawn_precisions(
+    labels_V: Labels, scores_V: Doubles, dice: np.random.Generator, bootstraps: int
+) -> Doubles:
+    """Compute the average precision of rows drawn with repetition within each class.
+
+    Rows are sorted once, and a draw is how often each row came: scikit-learn would sort every one.
+    """
+    order_V = np.argsort(-scores_V, kind="stable")
+    sorted_V = scores_V[order_V]
+    last_of_ties = np.append(np.flatnonzero(np.diff(sorted_V)), len(sorted_V) - 1)
+    positive_V = labels_V[order_V]
+    m, n = int(positive_V.sum()), int((~positive_V).sum())
+    drawn = np.empty(bootstraps)
+    for at in range(bootstraps):
+        times_V = np.empty(m + n)
+        times_V[positive_V] = dice.multinomial(m, np.full(m, 1 / m))
+        times_V[~positive_V] = dice.multinomial(n, np.full(n, 1 / n))
+        seen = np.cumsum(times_V)[last_of_ties]
+        true = np.cumsum(times_V * positive_V)[last_of_ties]
+        precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+        drawn[at] = np.sum(np.diff(true, prepend=0.0) * precision) / m
+    return drawn
 
 
 def pearson(x_V: ArrayLike, y_V: ArrayLike) -> Estimate:
@@ -188,11 +211,12 @@ def _correlation(
 
 
 def over_folds(values_F: ArrayLike, *, test_share: float, n: int, n_positive: int) -> Estimate:
-    """Average a number over cross-validation folds, some of which may be undefined (NaN).
+    """Average an area over cross-validation folds, some of which may be undefined (NaN).
 
     `se` is sd / sqrt(folds), as published. Folds share training rows, so it is far too small; the
     interval takes sd sqrt(1 / folds + test rows / training rows) instead (Nadeau and Bengio 2003),
-    with Student's t of one degree less than folds. `test_share` is the part of rows in a test fold.
+    with Student's t of one degree less than folds, and ends at 0 and 1. `test_share` is the part of
+    rows in a test fold.
     """
     values = np.asarray(values_F, dtype=np.float64)
     values = values[~np.isnan(values)]
@@ -203,15 +227,30 @@ def over_folds(values_F: ArrayLike, *, test_share: float, n: int, n_positive: in
         return Estimate(mean, n, n_positive, reason="no interval of a single fold")
     spread = float(values.std(ddof=1))
     half = spread * corrected_root(len(values), test_share) * student(len(values))
-    return Estimate(
-        mean,
-        n,
-        n_positive,
-        spread / math.sqrt(len(values)),
-        mean - half,
-        mean + half,
-        "corrected t",
-    )
+    low, high = max(mean - half, 0.0), min(mean + half, 1.0)
+    se = spread / math.sqrt(len(values))
+    return Estimate(mean, n, n_positive, se, low, high, "corrected t, within 0 to 1")
+
+
+def mean_over(
+    what: str, values: ArrayLike, *, least: float, n: int, n_positive: int | None = None
+) -> Estimate:
+    """Average a number over tissues or other things, with Student's interval of their mean.
+
+    The interval ends at 1, and at the `least` that the number can be: 0 of areas, -1 of
+    correlations. Tissues share people and variants and are not independent: the interval is too
+    narrow for them.
+    """
+    held = _finite(values, None)
+    if not len(held):
+        return Estimate(None, n, n_positive, reason=f"no value to average over {what}")
+    mean = float(held.mean())
+    if len(held) < 2:
+        return Estimate(mean, n, n_positive, reason=f"one value only to average over {what}")
+    se = float(held.std(ddof=1)) / math.sqrt(len(held))
+    half = se * student(len(held))
+    low, high = max(mean - half, least), min(mean + half, 1.0)
+    return Estimate(mean, n, n_positive, se, low, high, f"t over {what}, within {least:g} to 1")
 
 
 def corrected_root(folds: int, test_share: float) -> float:

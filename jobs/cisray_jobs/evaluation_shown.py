@@ -1,0 +1,63 @@
+"""How evaluations are told to people.
+
+Knows text; knows nothing of how numbers come about.
+"""
+
+import typer
+from pydantic import JsonValue
+
+from cisray_jobs.compare_evaluations import ComparedEvaluations
+from cisray_jobs.evaluate_direction import EvaluatedDirection
+from cisray_jobs.evaluate_eqtl import EvaluatedEqtls
+
+_SHOWN_MATCHES = 60
+
+
+def eqtls(found: EvaluatedEqtls) -> None:
+    """Print what became of the labels, and the mean areas over tissues."""
+    _where(found.path, new=found.new)
+    _rows(found.rows)
+    typer.echo(f"  mean AUROC over {found.tissues:,} tissues")
+    _numbers(found.headline)
+
+
+def directions(found: EvaluatedDirection) -> None:
+    """Print what became of the labels, which tracks speak for tissues, and the mean areas."""
+    _where(found.path, new=found.new)
+    _rows(found.rows)
+    typer.echo("  tracks of tissues")
+    for match in found.matches[:_SHOWN_MATCHES]:
+        typer.echo(f"    {match}")
+    if len(found.matches) > _SHOWN_MATCHES:
+        typer.echo(f"    and {len(found.matches) - _SHOWN_MATCHES:,} more in matches.parquet")
+    typer.echo(f"  mean AUROC of the sign over {found.tissues:,} tissues")
+    _numbers(found.headline)
+
+
+def compared(found: ComparedEvaluations) -> None:
+    """Print the differences over all rows, largest tasks last."""
+    typer.echo(f"  {found.first} less {found.second}: {found.pairing}")
+    for line in found.lines:
+        typer.echo(f"    {line}")
+    for name, count in found.alone.items():
+        typer.echo(f"  {count:,} numbers are in {name} alone")
+    if found.path:
+        typer.echo(found.path)
+
+
+def _where(path: str, *, new: bool) -> None:
+    typer.echo(path if new else f"{path} (there already, of the same inputs and settings)")
+
+
+def _rows(rows: dict[str, JsonValue]) -> None:
+    typer.echo(f"  {rows['read']:,} rows read, {rows['used']:,} used")
+    left_out = rows["left out"]
+    for reason, count in left_out.items() if isinstance(left_out, dict) else ():
+        typer.echo(f"    {count:>10,} left out: {reason}")
+
+
+def _numbers(numbers: dict[str, float | None]) -> None:
+    width = max((len(name) for name in numbers), default=0)
+    for name, value in numbers.items():
+        told = "undefined (see reason in metrics.parquet)" if value is None else f"{value:.3f}"
+        typer.echo(f"    {name:<{width}}  {told}")
