@@ -145,3 +145,78 @@ def _row_lines(rows: Any) -> dict[str, str]:
     left: Mapping[str, int] = rows["left out"]
     lines = {"rows": f"{rows['read']:,} read = {rows['used']:,} used + {sum(left.values()):,} not"}
     return lines | {f"left out, {reason}": f"{count:,}" for reason, count in left.items()}
+
+
+def enhancers(
+    pairs: Annotated[
+        Path | None, typer.Option(help="Pairs in the layout of the ENCODE CRISPRi benchmark.")
+    ] = None,
+    out: OutFolder = None,
+    model: opt.Model = None,
+    fasta: opt.Fasta = None,
+    tss: Annotated[
+        Path | None,
+        typer.Option(
+            help="BED of annotated starts, genes in column 4. [default: those that PAIRS states]"
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called in tables. [default: model]")
+    ] = None,
+    head: opt.Head = None,
+    tracks: Annotated[
+        list[str] | None,
+        typer.Option(help="Tracks of the prediction; repeat to add. [default: CAGE:*K562*]"),
+    ] = None,
+    external: External = None,
+    cell_type: Annotated[
+        str | None, typer.Option(help="Only pairs of this CellType. [default: all]")
+    ] = None,
+    bins: Annotated[int | None, typer.Option(help="Bins around the TSS. [default: 3]")] = None,
+    element_bp: Annotated[
+        int | None, typer.Option(help="Bases around an element's middle. [default: 2000]")
+    ] = None,
+    replacement: Annotated[
+        str | None, typer.Option(help="What replaces an element: random or shuffled bases.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Replacements that are averaged. [default: 3]")
+    ] = None,
+    max_unknown: Annotated[
+        float | None, typer.Option(help="Largest share of N in a window. [default: 0.5]")
+    ] = None,
+    edges: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Edges of bins of distance in bp, from 0; repeat to add. "
+            "[default: 0, 3000, 12500, 34500, 131000]"
+        ),
+    ] = None,
+    bootstraps: Bootstraps = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Also judge with labels shuffled.")
+    ] = False,
+    seed: Seed = None,
+    device: opt.Device = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    config: opt.Config = None,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Score element-gene pairs by a model, and hold scores against CRISPRi screens by distance.
+
+    Example: cisray evaluate enhancers --pairs crispri.tsv.gz --model enformer.safetensors
+    --fasta hg38.fa --out evaluations/enhancers
+    """
+    given = opt.given_options(dict(locals()))
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.evaluate_enhancers import EvaluateEnhancers
+
+    log_to_stderr(verbose=verbose)
+    done = load_config(EvaluateEnhancers, given, config).evaluate()
+    if as_json:
+        output.as_json(done)
+        return
+    numbers = {f"AUPRC, {score}": shown(value) for score, value in done.auprc.items()}
+    output.facts(done.path, _row_lines(done.rows) | numbers)

@@ -4,7 +4,7 @@ Knows which files belong together and what is written; what numbers are, `cisray
 knows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Literal
 import polars as pl
 from pydantic import Field, JsonValue
 
-from cisray.errors import ConfigError
 from cisray.evaluation.metrics import BOOTSTRAPS
 from cisray.evaluation.mpra import (
     EVALUATION,
@@ -30,7 +29,6 @@ from cisray.evaluation.mpra_summary import over_elements
 from cisray.evaluation.mpra_table import AssayFilter, anchor, read_assay, write_vcf
 from cisray.evaluation.scores import RunScores, TableScores
 from cisray.genome.reference import Genome
-from cisray.store.scan import Run, open_run
 from cisray_jobs.config import JobConfig
 from cisray_jobs.evaluation_output import (
     EvaluationRecord,
@@ -40,7 +38,7 @@ from cisray_jobs.evaluation_output import (
     read_metrics,
     read_record,
 )
-from cisray_jobs.named_paths import named_paths
+from cisray_jobs.evaluation_sources import Sources, open_sources
 
 PUBLISHED_BINS = 4
 _RECALLED = {
@@ -113,7 +111,7 @@ class EvaluateMpra(AssayTable):
     `run` and `external` are NAME=PATH.
     """
 
-    run: tuple[str, ...]
+    run: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
     statistic: Literal["SAD", "SADR", "logSAD"] = "SAD"
     tracks: tuple[str, ...] = ()
@@ -129,19 +127,17 @@ class EvaluateMpra(AssayTable):
     def evaluate(self) -> MpraEvaluation:
         """Evaluate, or read what the same evaluation wrote before.
 
-        Raises ConfigError for entries without a name, RunConflict for an `out` of anything else,
-        and what reading, joining and judging raise.
+        Raises ConfigError where there is nothing to evaluate, RunConflict for an `out` of anything
+        else, and what reading, joining and judging raise.
         """
-        runs = {name: open_run(path) for name, path in named_paths("--run", self.run).items()}
-        tables = named_paths("--external", self.external)
-        record = self._record(runs, tables)
+        sources = open_sources(
+            self.run, self.external, statistic=self.statistic, tracks=self.tracks or None
+        )
+        models = [scores for scores in sources.scores if isinstance(scores, RunScores)]
+        record = self._record(sources, models)
         if is_finished(self.out, record):
             return _finished(self.out, already_there=True)
-        models = [
-            RunScores(name, run, self.statistic, list(self.tracks) or None)
-            for name, run in runs.items()
-        ]
-        external = [TableScores.read(name, path) for name, path in tables.items()]
+        external = [scores for scores in sources.scores if isinstance(scores, TableScores)]
         self._write(record, self._scored(models, external))
         return _finished(self.out, already_there=False)
 
@@ -183,22 +179,18 @@ class EvaluateMpra(AssayTable):
             left: dict[str, JsonValue] = dict(scores.counts())
             folder.finish({"read": scores.frame.height, "used": scores.used, "left out": left})
 
-    def _record(self, runs: Mapping[str, Run], tables: Mapping[str, Path]) -> EvaluationRecord:
-        twice = sorted(runs.keys() & tables.keys())
-        if twice:
-            raise ConfigError(f"--run and --external both name {twice[0]}: give other names.")
+    def _record(self, sources: Sources, models: Sequence[RunScores]) -> EvaluationRecord:
         files = {"table": self.table, "fasta": self.fasta}
         files |= {"matching": self.matching} if self.matching is not None else {}
-        files |= {f"external {name}": path for name, path in tables.items()}
         options = self.model_dump(
             mode="json", exclude={"table", "fasta", "out", "run", "external", "matching"}
         )
-        bins: JsonValue = {name: run.manifest.config.get("bins") for name, run in runs.items()}
+        bins: JsonValue = {m.name: m.run.manifest.config.get("bins") for m in models}
         fixed = {"inner_folds": INNER_FOLDS, "penalties": LAMBDAS, "fewest": FEWEST_TRAINING}
         return EvaluationRecord(
             evaluation=EVALUATION,
             settings={**options, **fixed, "bins": bins},
-            inputs=input_facts(files, {f"run {name}": run for name, run in runs.items()}),
+            inputs=sources.inputs | input_facts(files, {}),
             recalled=_RECALLED,
         )
 

@@ -131,11 +131,11 @@ def test_scores_meet_the_effects_of_their_own_variants(
 
 def test_bad_input_is_told_in_one_paragraph(cisray, inputs, table, run, tmp_path) -> None:
     out = tmp_path / "e"
-    cisray(*evaluate(inputs, table, run, out, "--run", "tiny=x")).assert_one_paragraph(
-        "--run names tiny twice"
+    cisray(*evaluate(inputs, table, run, out, "--run", f"tiny={run}")).assert_one_paragraph(
+        "two scores are called tiny"
     )
     cisray(*evaluate(inputs, table, run, out, "--external", "x")).assert_one_paragraph(
-        "must be NAME=PATH"
+        "x is no file"
     )
     cisray(*evaluate(inputs, table, run, out, "--min-scored", 0.95)).assert_one_paragraph(
         "only 84 of 93 alleles have scores in tiny"

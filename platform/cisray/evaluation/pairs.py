@@ -64,7 +64,7 @@ def read_pairs(path: Path, cell_type: str | None = None) -> pl.DataFrame:
         **_measured(table),
     )
     reason = _reason(table, cell_type)
-    return frame.with_columns(table.select(left_out=reason).to_series()).with_columns(
+    return frame.with_columns(table.with_columns(left_out=reason)["left_out"]).with_columns(
         left_out=pl.when(pl.col("left_out").is_not_null())
         .then("left_out")
         .when(_nowhere())

@@ -24,7 +24,6 @@ from cisray.inference.gradients import GradientPredictor, weighted_sum
 from cisray.scoring.contribution import gradient_times_input, spread_tokens, sum_within
 
 Codes = NDArray[np.uint8]
-Method = Literal["gradient", "attention", "mutagenesis"]
 Replacement = Literal["random", "shuffled"]
 
 NO_TSS = "gene without a TSS"
