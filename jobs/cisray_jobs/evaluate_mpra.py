@@ -19,6 +19,7 @@ from cisray.evaluation.mpra import (
     FEWEST_TRAINING,
     INNER_FOLDS,
     LAMBDAS,
+    SMALLEST_PENALTY,
     MpraSettings,
     judge_element,
 )
@@ -186,7 +187,12 @@ class EvaluateMpra(AssayTable):
             mode="json", exclude={"table", "fasta", "out", "run", "external", "matching"}
         )
         bins: JsonValue = {m.name: m.run.manifest.config.get("bins") for m in models}
-        fixed = {"inner_folds": INNER_FOLDS, "penalties": LAMBDAS, "fewest": FEWEST_TRAINING}
+        fixed = {
+            "inner_folds": INNER_FOLDS,
+            "penalties": LAMBDAS,
+            "smallest_penalty": SMALLEST_PENALTY,
+            "fewest": FEWEST_TRAINING,
+        }
         return EvaluationRecord(
             evaluation=EVALUATION,
             settings={**options, **fixed, "bins": bins},

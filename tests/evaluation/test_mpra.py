@@ -66,7 +66,9 @@ def test_the_lasso_is_that_of_scikit_learn_on_standardised_training_rows() -> No
     assert np.isnan(predicted[train_V]).all()
     mean, sd = values_VT[train_V].mean(axis=0), values_VT[train_V].std(axis=0)
     scaled = (values_VT - mean) / sd
-    model = LassoCV(alphas=100, cv=KFold(10, shuffle=True, random_state=7), max_iter=10_000)
+    model = LassoCV(
+        eps=0.01, alphas=100, cv=KFold(10, shuffle=True, random_state=7), max_iter=10_000
+    )
     model.fit(scaled[train_V], data.effect_V[train_V])
     np.testing.assert_allclose(predicted[~train_V], model.predict(scaled[~train_V]), rtol=1e-6)
 

@@ -29,6 +29,8 @@ LASSO, MATCHED, EVERY = "lasso", "matched PC1", "all PC1"
 RANDOM_SPLIT, BLOCK_SPLIT, GIVEN_SPLIT = "shuffled", "grouped", "given"
 INNER_FOLDS = 10
 LAMBDAS = 100
+# The smallest penalty over the largest: glmnet's, where features outnumber rows.
+SMALLEST_PENALTY = 0.01
 _MAX_ITERATIONS = 10_000
 # Two rows of every inner fold.
 FEWEST_TRAINING = 2 * INNER_FOLDS
@@ -205,8 +207,8 @@ def lasso(values_VT: Doubles, effect_V: Doubles, train_V: Mask, *, seed: int) ->
     """Predict effects by a lasso of the training rows; NaN for these rows themselves.
 
     Features are standardised by the training rows' mean and deviation. The penalty is the one of
-    100 with the least squared error in ten-fold cross-validation of the training rows. Gives the
-    reason where there is nothing to train on.
+    100, down to a hundredth of the largest, with the least squared error in ten-fold
+    cross-validation of the training rows. Gives the reason where there is nothing to train on.
     """
     count = int(train_V.sum())
     if count < FEWEST_TRAINING:
@@ -214,7 +216,7 @@ def lasso(values_VT: Doubles, effect_V: Doubles, train_V: Mask, *, seed: int) ->
     if np.ptp(effect_V[train_V]) == 0:
         return "all training effects are equal"
     folds = KFold(INNER_FOLDS, shuffle=True, random_state=seed)
-    model = LassoCV(alphas=LAMBDAS, cv=folds, max_iter=_MAX_ITERATIONS)
+    model = LassoCV(eps=SMALLEST_PENALTY, alphas=LAMBDAS, cv=folds, max_iter=_MAX_ITERATIONS)
     fitted = make_pipeline(StandardScaler(), model).fit(values_VT[train_V], effect_V[train_V])
     predicted_V = np.full(len(effect_V), np.nan)
     if not train_V.all():
