@@ -17,6 +17,7 @@ from cisray.version import __version__
 from cisray_jobs.console import log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.evaluate_cli import evaluate_app
+from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
@@ -49,6 +50,9 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(train)
+evaluate_app.command("mpra-variants")(mpra_variants)
+evaluate_app.command("mpra")(mpra)
+evaluate_app.command("enhancers")(enhancers)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[

@@ -71,7 +71,7 @@ MinScored = Annotated[
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of all that is drawn. [default: 44]")]
 
 evaluate_app = typer.Typer(
-    help="Hold scores against what is known: eQTLs and their directions.",
+    help="Hold scores against what is known: eQTLs, reporter assays, enhancers.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -79,7 +79,7 @@ evaluate_app = typer.Typer(
 
 @evaluate_app.callback()
 def _root() -> None:
-    """Hold scores against what is known: eQTLs and their directions."""
+    """Hold scores against what is known: eQTLs, reporter assays, enhancers."""
 
 
 @evaluate_app.command("eqtl")

@@ -1,0 +1,135 @@
+"""A model asked for the scores of element-gene pairs, gene after gene, in this process.
+
+Knows which of a gene's annotated starts are candidates, and the table of results; how a score comes
+about is `cisray.scoring.enhancer_scores`'s business.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from cisray.genome.interval import Interval
+from cisray.genome.reference import Genome
+from cisray.genome.regions import read_features
+from cisray.inference.attention import PlainAttention
+from cisray.inference.choose import effect_predictor, gradient_predictor, has_fast_form
+from cisray.inference.effect_batch import settle_effect_batch
+from cisray.inference.precision import resolve_device
+from cisray.locus import alias_key
+from cisray.model.registry import load_model
+from cisray.scoring.enhancer_scores import GeneWindow, PairOptions, PairScore, PairScorer, Readers
+from cisray_schemas import PAIR_SCORES
+
+log = logging.getLogger(__name__)
+Starts = Mapping[str, Sequence[Interval]]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlace:
+    """Which model, which of its tracks, on which genome, and what it runs on."""
+
+    model: Path
+    fasta: Path
+    head: str
+    tracks: tuple[str, ...]
+    device: str
+
+
+@contextmanager
+def open_scorer(place: ModelPlace, options: PairOptions) -> Iterator[PairScorer]:
+    """Load the model and open the genome for the length of the block.
+
+    A model without attention has no such score. Raises what loading, selecting tracks and opening
+    the FASTA raise, ConfigError for a device that is not there.
+    """
+    device = resolve_device(place.device)
+    model = load_model(place.model).to(device)
+    model.check_head(place.head)
+    tracks = model.tracks[place.head].select(place.tracks)
+    effects = effect_predictor(
+        model, tracks, device=device, precision="float32", batch_size=1, method="fast"
+    )
+    settle_effect_batch(effects, device, None, limit=options.samples)
+    gradients = gradient_predictor(model, tracks, device=device, batch_size=1, method="fast")
+    attention = PlainAttention(model, device=device) if has_fast_form(model) else None
+    with Genome.open(place.fasta) as genome:
+        yield PairScorer(Readers(effects, gradients, attention), genome, options)
+
+
+def read_starts(tss: Path, genome: Genome) -> dict[str, list[Interval]]:
+    """Read a BED of genes' starts: their name in column 4, the middle base of a line is the TSS.
+
+    Lines on chromosomes that the FASTA lacks are passed over. Raises RegionsError.
+    """
+    starts: dict[str, list[Interval]] = {}
+    for feature in read_features(tss, genome, lacking=[]):
+        starts.setdefault(feature.name, []).append(feature.interval.resize(1))
+    return starts
+
+
+def stated_starts(pairs: pl.DataFrame) -> dict[str, list[Interval]]:
+    """Take the starts that the benchmark itself states for its genes."""
+    starts: dict[str, list[Interval]] = {}
+    stated = pairs.select("gene", "chrom", "tss").unique(maintain_order=True)
+    for gene, chrom, tss in stated.iter_rows():
+        starts.setdefault(gene, []).append(Interval(chrom, tss, tss + 1))
+    return starts
+
+
+def score_pairs(pairs: pl.DataFrame, starts: Starts, scorer: PairScorer) -> pa.Table:
+    """Score every row of `pairs` (row, chrom, start, end, gene), in the order of the rows.
+
+    A start counts for a pair if it lies on the element's chromosome, however that is called. Each
+    gene is opened once.
+    """
+    rows: list[dict[str, Any]] = []
+    groups = pairs.group_by("gene", "chrom", maintain_order=True)
+    for number, ((gene, chrom), members) in enumerate(groups, start=1):
+        candidates = [tss for tss in starts.get(gene, ()) if same(tss.chrom, chrom)]
+        main = scorer.main_tss(candidates)
+        elements = [
+            Interval(chrom, start, end) for start, end in members.select("start", "end").iter_rows()
+        ]
+        if isinstance(main, str):
+            scores = [PairScore(reason=main)] * len(elements)
+        else:
+            scores = scorer.score(main, elements)
+        log.info("gene %d: %s, %d pairs", number, gene, len(elements))
+        for key, element, score in zip(
+            members.iter_rows(named=True), elements, scores, strict=True
+        ):
+            rows.append(_row(key, element, main, score))
+    rows.sort(key=lambda row: row["row"])
+    return pa.Table.from_pylist(rows, schema=PAIR_SCORES.schema)
+
+
+def same(chrom: str, other: str) -> bool:
+    """Tell whether two names mean one chromosome.
+
+    >>> same("chr20", "20")
+    True
+    """
+    return alias_key(chrom) == alias_key(other)
+
+
+def _row(
+    key: Mapping[str, Any], element: Interval, main: GeneWindow | str, score: PairScore
+) -> dict[str, Any]:
+    tss = None if isinstance(main, str) else main.tss.start
+    return {
+        **{name: key[name] for name in ("row", "chrom", "start", "end", "gene")},
+        "main_tss": tss,
+        "distance_bp": None if tss is None else abs(element.resize(1).start - tss),
+        "reach": score.reach,
+        "gradient": score.gradient,
+        "attention": score.attention,
+        "mutagenesis": score.mutagenesis,
+        "mutagenesis_change": score.change,
+        "reason": score.reason,
+    }
