@@ -4,6 +4,7 @@ Knows the records that the first worker appends to the run's folder; nothing of 
 """
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -59,7 +60,7 @@ class NewestRecords:
             return
 
     def _read(self, stream: Any) -> None:
-        facts = self._path.stat()
+        facts = os.fstat(stream.fileno())
         if facts.st_ino != self._file or facts.st_size < self._at:
             self._file, self._at = facts.st_ino, 0
         stream.seek(self._at)

@@ -70,7 +70,7 @@ def test_elements_overlap_nothing_and_lie_where_genes_need_them(data: SyntheticD
             if e.kind == "enhancer" and e.chrom == gene.chrom and e.name.startswith(gene.name)
         ]
         assert near
-        assert all(500 <= distance <= 2_000 for distance in near)
+        assert all(500 <= distance <= 1_500 for distance in near)
     middles = [abs(e.middle - g.tss) for g in genome.genes for e in genome.elements]
     assert min(middles) == 0
 
