@@ -14,8 +14,9 @@ from cisray.engine.checkpoints import clear_staging, newest, prune, publish
 from cisray.errors import EngineError, RunConflict
 from cisray.store.files import make_folder
 
-# Of Ray Train, which registers its checkpoints there.
+# Of Ray Train, which registers its checkpoints there, once it has the first one.
 REGISTER = "checkpoint_manager_snapshot.json"
+_ON_RAY = "on-ray"  # whose folder it is until then
 
 
 class GroupSession(Protocol):
@@ -90,7 +91,7 @@ def run_group(
         CisrayError: what the task itself raised.
     """
     make_folder(folder)
-    is_rays = (folder / REGISTER).exists()
+    is_rays = (folder / REGISTER).exists() or (folder / _ON_RAY).exists()
     found = newest(folder)
     if found is not None and is_rays != (policy.workers > 0):
         begun, now = ("on Ray", "1 or more") if is_rays else ("without Ray", "0")
@@ -99,11 +100,13 @@ def run_group(
             f"{policy.workers} workers do: go on with --workers {now}."
         )
     if policy.workers == 0:
+        (folder / _ON_RAY).unlink(missing_ok=True)  # nothing came of that
         task.run(InlineSession(folder, policy))
     else:
         # Ray, only when it is wanted.
         from cisray.engine.train_group import run_on_ray  # noqa: PLC0415
 
+        (folder / _ON_RAY).touch()
         run_on_ray(task, policy, folder, address)
     last = newest(folder)
     if last is None:

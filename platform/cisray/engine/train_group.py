@@ -9,6 +9,7 @@ a crash may not be registered, and its folder stays.
 import json
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +22,7 @@ from cisray.engine.rayenv import ray
 from cisray.errors import CisrayError, EngineError, TrainingDiverged
 
 _DIVERGED = "diverged.txt"  # in the folder of a run that cannot go on, and why
+_LOOK_S = 0.02
 _NO_SCORE = "step"  # every report has one: without a score the newest are the best
 # Finite, as Ray writes an infinity into its register as null, and stumbles over that.
 _UNKNOWN = -sys.float_info.max
@@ -88,6 +90,7 @@ class RaySession:
         self.rank, self.ranks = context.get_world_rank(), context.get_world_size()
         self.device = str(train.get_device())
         self._score, self._opened = score, opened
+        self._copied: Path | None = None
 
     def restored(self) -> Path | None:
         """Give the newest checkpoint that Ray has registered."""
@@ -99,19 +102,28 @@ class RaySession:
     def save(
         self, step: int, write: Callable[[Path], None], metrics: Mapping[str, float | None]
     ) -> None:
-        """Write this worker's part and hand it to Ray, which waits for all workers' parts."""
+        """Write this worker's part to its own disk, and have Ray copy it while the work goes on.
+
+        Ray registers the checkpoint when it has all workers' parts, and waits for the last ones
+        before a run is over. One copy is under way at a time: its source goes when it is done.
+        """
+        while self._copied is not None and self._copied.exists():
+            time.sleep(_LOOK_S)
         score = metrics.get(self._score) if self._score else None
         told: dict[str, float] = {"step": step}
         if self._score:
             told[self._score] = _UNKNOWN if score is None else score
-        with tempfile.TemporaryDirectory(prefix="checkpoint-") as own:
-            write(Path(own))
-            note_score(Path(own), score)
-            ray.train.report(
-                told,
-                checkpoint=ray.train.Checkpoint.from_directory(own),
-                checkpoint_dir_name=name_of(step),
-            )
+        own = Path(tempfile.mkdtemp(prefix="checkpoint-"))
+        write(own)
+        note_score(own, score)
+        ray.train.report(
+            told,
+            checkpoint=ray.train.Checkpoint.from_directory(own),
+            checkpoint_dir_name=name_of(step),
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+            delete_local_checkpoint_after_upload=True,
+        )
+        self._copied = own
 
     def finish(self) -> None:
         """Do nothing: what was reported is kept."""
