@@ -128,6 +128,9 @@ def demo(
         "demo-run"
     ),
     workers: Annotated[str, typer.Option(help="Ray actors; 0 is this process without Ray.")] = "2",
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of the genome and of the training.")
+    ] = 1,
     quick: Annotated[
         bool,
         typer.Option("--quick", help="Half a minute: all runs, on a tenth, and nothing is learnt."),
@@ -141,7 +144,7 @@ def demo(
     from cisray_jobs.demo import run_demo
 
     log_to_stderr(verbose=False)
-    run_demo(out, workers=workers, say=typer.echo, quick=quick, quiet=quiet)
+    run_demo(out, workers=workers, say=typer.echo, seed=seed, quick=quick, quiet=quiet)
 
 
 @model_app.command("init")

@@ -28,7 +28,6 @@ from cisray_jobs.units import counted, size
 
 Say = Callable[[str], None]
 
-SEED = 1
 CHROMOSOMES = 5  # the last is kept from training
 INPUT_BP, TARGET_BINS = 8_192, 48
 ARCHITECTURE = {
@@ -63,6 +62,7 @@ class Demo:
 
     out: Path
     of: DemoSize
+    seed: int
     workers: str
     say: Say
     display: Display
@@ -78,7 +78,7 @@ class Demo:
 
 
 def run_demo(
-    out: Path, *, workers: str, say: Say, quick: bool = False, quiet: bool = False
+    out: Path, *, workers: str, say: Say, seed: int = 1, quick: bool = False, quiet: bool = False
 ) -> None:
     """Make a genome up, train a model on it, score the genome and its variants, ask what was found.
 
@@ -87,7 +87,7 @@ def run_demo(
     out = expanded(out)
     out.mkdir(parents=True, exist_ok=True)
     display = Display.NONE if quiet else Display.AUTO
-    demo = Demo(out, QUICK if quick else WHOLE, workers, say, display)
+    demo = Demo(out, QUICK if quick else WHOLE, seed, workers, say, display)
     make_genome(demo)
     make_dataset(demo)
     model = train(demo)
@@ -100,7 +100,7 @@ def make_genome(demo: Demo) -> None:
     """Step 1: bases, measured tracks, variants, and the truth about them."""
     place = demo.path("made-up")
     options = {
-        "out": place, "seed": SEED, "chromosomes": CHROMOSOMES,
+        "out": place, "seed": demo.seed, "chromosomes": CHROMOSOMES,
         "chromosome_bp": demo.of.chromosome_bp, "individuals": demo.of.individuals,
     }  # fmt: skip
     demo.tell(1, "A genome with genes, enhancers and causal variants", "dataset synthetic", options)
@@ -147,7 +147,7 @@ def train(demo: Demo) -> Path:
         "warmup_rounds": demo.of.warmup,
         "valid_every": max(1, demo.of.steps // 6),
         "checkpoint_every": max(1, demo.of.steps // 6),
-        "seed": SEED,
+        "seed": demo.seed,
         "device": "cpu",
     }
     config.write_text(yaml.safe_dump(settings, sort_keys=False))

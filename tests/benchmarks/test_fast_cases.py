@@ -86,7 +86,8 @@ def test_fast_tiles_execute_less_and_share_with_their_neighbours(tiny) -> None:
         # 16 of the 32 tokens are new, and some at the ends of each window, of a trunk that makes
         # up most of the pass.
         assert 0.4 * plain < of_next < 0.9 * of_first
-        # Blocks overlap where they meet, which weighs more in 32 tokens than in 1,536.
+        # Blocks overlap where they meet, which weighs more in 32 tokens than in 1,536. The plain
+        # pass saves the same half of pooling's logits: 1.2 times what it was before is 1.31 times.
         assert of_first < 1.25 * plain
 
 

@@ -242,11 +242,16 @@ def test_a_coalescent_tree() -> None:
     assert np.mean(singles) == pytest.approx(2.0, rel=0.12)
 
 
-def test_fine_mapping_finds_causal_variants(data: SyntheticData) -> None:
-    likely = [one for one in data.eqtls if one.pip > 0.5]
+def test_fine_mapping_finds_causal_variants() -> None:
+    """In loci as they are by default, of which the small genome above has too few."""
+    chromosomes = {f"chr{number}": 150_000 for number in range(3)}
+    found = generate(SyntheticSettings(seed=5, chromosomes=chromosomes)).eqtls
+    likely = [one for one in found if one.pip > 0.9]
     assert len(likely) >= 3
-    everywhere = np.mean([one.true_beta != 0 for one in data.eqtls])
-    assert np.mean([one.true_beta != 0 for one in likely]) > max(0.5, 10 * everywhere)
+    assert np.mean([one.true_beta != 0 for one in likely]) > 0.7
+
+
+def test_probabilities_of_a_gene_add_up_and_the_truth_stands_beside(data: SyntheticData) -> None:
     sums: dict[tuple[int, str], float] = {}
     for one in data.eqtls:
         sums[one.gene, one.cell] = sums.get((one.gene, one.cell), 0.0) + one.pip

@@ -138,6 +138,20 @@ def test_what_was_begun_on_ray_is_not_continued_without(tmp_path: Path) -> None:
         run_group(Counting(), GroupPolicy(workers=0), tmp_path)
 
 
+def test_a_first_copy_that_rays_workers_did_not_finish_is_no_checkpoint(tmp_path: Path) -> None:
+    """Ray has registered nothing yet; the folder is known as its own all the same."""
+    (tmp_path / "on-ray").touch()
+    task = Counting()
+    filled(tmp_path, {1: None})
+    with pytest.raises(RunConflict, match=r"begun on Ray.*--workers 1 or more"):
+        run_group(task, GroupPolicy(workers=0), tmp_path)
+    assert task.began_at == []
+    (tmp_path / name_of(1)).rename(tmp_path.parent / "elsewhere")
+    for _ in range(2):  # nothing came of Ray: the folder is free, and then not Ray's any more
+        run_group(task, GroupPolicy(workers=0), tmp_path)
+    assert task.began_at == [0, 4]
+
+
 def test_a_group_without_a_checkpoint_has_failed(tmp_path: Path) -> None:
     class Idle:
         def run(self, session: GroupSession) -> None:

@@ -249,17 +249,18 @@ def stages(model, codes_BL, precision: str) -> dict[str, torch.Tensor]:
 
 
 def test_every_stage_is_float32_and_near(tiny, codes_BL) -> None:
-    exact, rounded = (stages(tiny, codes_BL[:2], kind) for kind in ("float32", "bfloat16"))
+    exact, rounded = (stages(tiny, codes_BL, kind) for kind in ("float32", "bfloat16"))
     assert exact.keys() == rounded.keys()
     assert len(exact) > 20
     for name, values in rounded.items():
         assert values.dtype == torch.float32, name
     ours, theirs = rounded[""].flatten(0, 1), exact[""].flatten(0, 1)
+    assert ((ours - theirs).abs() / theirs).mean(0).max() < 5e-3
     # Rounding to 8 bits is off by some 0.3 %: what varies by less cannot correlate.
     varied = [t for t in range(8) if theirs[:, t].std() > 0.01 * theirs[:, t].mean()]
     assert len(varied) >= 4
     for track in varied:
-        assert torch.corrcoef(torch.stack([ours[:, track], theirs[:, track]]))[0, 1] > 0.98
+        assert torch.corrcoef(torch.stack([ours[:, track], theirs[:, track]]))[0, 1] > 0.99
     # A bfloat16 has nothing in the low 16 bits of a float32.
     assert (ours.contiguous().view(torch.int32) & 0xFFFF).ne(0).any()
 

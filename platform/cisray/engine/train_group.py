@@ -7,6 +7,7 @@ a crash may not be registered, and its folder stays.
 """
 
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -114,8 +115,12 @@ class RaySession:
         if self._score:
             told[self._score] = _UNKNOWN if score is None else score
         own = Path(tempfile.mkdtemp(prefix="checkpoint-"))
-        write(own)
-        note_score(own, score)
+        try:
+            write(own)
+            note_score(own, score)
+        except BaseException:
+            shutil.rmtree(own, ignore_errors=True)  # a full disk is not to stay full
+            raise
         ray.train.report(
             told,
             checkpoint=ray.train.Checkpoint.from_directory(own),
