@@ -8,8 +8,9 @@ import pytest
 import store_variants as world
 
 from cisray.errors import AssemblyMismatch, EvaluationError, StatisticError, TrackError
-from cisray.evaluation.scores import RunScores, TableScores, require_found
+from cisray.evaluation.scores import SIGNED, UNSIGNED, RunScores, TableScores, require_found
 from cisray.evaluation.tables import require_columns, scan_table, with_keys
+from cisray.scoring.statistics import STATISTICS
 from cisray.store.scan import Run, open_run
 
 SCHEMA = {"chrom": pl.String, "pos": pl.Int64, "ref": pl.String, "alt": pl.String}
@@ -122,3 +123,9 @@ def test_bad_tables_are_refused_by_name(tmp_path: Path) -> None:
         TableScores.read("s", twice)
     with pytest.raises(EvaluationError, match="no column of numbers t; those it has are s"):
         TableScores.read("s", write(tmp_path / "one.csv", "variant,s\n1_5_A_G,1\n"), ["t"])
+
+
+def test_statistics_turn_with_their_alleles_as_scoring_says() -> None:
+    swaps = {name: statistic.swap for name, statistic in STATISTICS.items()}
+    assert {name for name, swap in swaps.items() if swap == "flips"} == set(SIGNED)
+    assert {name for name, swap in swaps.items() if swap == "keeps"} == set(UNSIGNED)

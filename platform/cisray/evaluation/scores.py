@@ -28,9 +28,11 @@ SWAPPED = "alleles swapped"
 NOT_IN_TABLE = "not in table"
 NO_VALUE = "no value"
 NOT_FINITE = "value not finite"
-# Of these alternate and reference can change places: the value changes its sign, or nothing.
-_SIGNED = ("SAD", "SADR", "logSAD")
-_UNSIGNED = ("D1", "D2", "JS")
+# What becomes of them when the alleles change places, as cisray.scoring.statistics says, which needs
+# torch: a test holds the two together. JS takes its pseudocount from the reference, and has no such
+# rule.
+SIGNED = ("SAD", "SADR", "logSAD", "SAX")
+UNSIGNED = ("D1", "D2")
 _ROW = "__row"
 _SHOWN = 5
 
@@ -91,7 +93,7 @@ class RunScores:
         if "site" in keys:
             raise EvaluationError(
                 f"{self.run.path} was scored at sites: a variant has a row for each of them, and "
-                f"none for itself. Score the variants without --sites."
+                f"none for itself. Score the variants without --at."
             )
         known = self.run.statistics or []
         if self.statistic not in known:
@@ -143,8 +145,8 @@ class RunScores:
         swapped = missing.select(_ROW, "chrom", "pos", ref="alt", alt="ref")
         found = self._found(swapped).filter(pl.col("status") == SCORED)
         values = pl.selectors.float()
-        if self.statistic in (*_SIGNED, *_UNSIGNED):
-            turned = -values if self.statistic in _SIGNED else values
+        if self.statistic in (*SIGNED, *UNSIGNED):
+            turned = -values if self.statistic in SIGNED else values
             return found.select(_ROW, turned, status=pl.lit(TURNED))
         return found.select(_ROW, status=pl.lit(SWAPPED))
 
