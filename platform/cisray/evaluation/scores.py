@@ -28,9 +28,9 @@ SWAPPED = "alleles swapped"
 NOT_IN_TABLE = "not in table"
 NO_VALUE = "no value"
 NOT_FINITE = "value not finite"
-# What becomes of them when the alleles change places, as cisray.scoring.statistics says, which needs
-# torch: a test holds the two together. JS takes its pseudocount from the reference, and has no such
-# rule.
+# What becomes of them when the alleles change places. A test holds this to the registry in
+# cisray.scoring.statistics, which needs torch. JS takes its pseudocount from the reference, and has
+# no such rule.
 SIGNED = ("SAD", "SADR", "logSAD", "SAX")
 UNSIGNED = ("D1", "D2")
 _ROW = "__row"

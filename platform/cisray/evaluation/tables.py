@@ -34,11 +34,15 @@ def scan_table(path: Path, types: Mapping[str, type[pl.DataType]] | None = None)
         if last == ".parquet":
             frame = pl.scan_parquet(path)
         else:
+            separator = _SEPARATORS.get(last, "\t")
+            # Only of columns that are there: as many others as there are columns rename those in
+            # some versions of Polars.
+            names = pl.scan_csv(path, separator=separator, infer_schema=False).collect_schema()
             frame = pl.scan_csv(
                 path,
-                separator=_SEPARATORS.get(last, "\t"),
+                separator=separator,
                 null_values=["NA", "nan", ""],
-                schema_overrides=dict(types or {}),
+                schema_overrides={n: kind for n, kind in (types or {}).items() if n in names},
                 infer_schema_length=10_000,
             )
         frame.collect_schema()
