@@ -35,6 +35,7 @@ from measuring import (
     publish,
     random_codes,
     table,
+    timed,
     write_random_model,
 )
 from peers import PEER, their_config
@@ -51,6 +52,7 @@ from cisray_jobs.worker import peak_rss_bytes
 
 SIDES = ("cisray float32", "cisray bfloat16", PEER)
 RATE = 5e-4
+PLAIN_SHAPE = (1536, 1536, 49_152)  # of a product, for its speed
 STILL = {"dropout": 0.0, "attention_dropout": 0.0, "positional_dropout": 0.0}
 
 Step = Callable[[], float]
@@ -186,7 +188,29 @@ def in_process(
     return done
 
 
-def report(sides: dict[str, Measured], size: str) -> str:
+def floor(size: str, where: Where) -> dict[str, float]:
+    """Tell what a step's products in float32 take at the rate of a plain matrix product.
+
+    A step has three times the products of a forward pass: its own, and those of the gradients of
+    inputs and of weights. No way to compute them as products is quicker.
+    """
+    torch.set_num_threads(where.threads)
+    rows, summed, columns = PLAIN_SHAPE
+    left, right = torch.randn(rows, summed), torch.randn(summed, columns)
+    left, right = left.to(where.device), right.to(where.device)
+
+    def product() -> None:
+        left @ right
+        if where.device == "cuda":
+            torch.cuda.synchronize()
+
+    trials = [timed(product) for _ in range(6)]
+    rate = 2 * rows * summed * columns / statistics.median(trials[1:])
+    flops = 3 * SIZES[size].forward_flops(HEAD)
+    return {"products_flop": flops, "plain_flop_per_s": rate, "seconds": flops / rate}
+
+
+def report(sides: dict[str, Measured], size: str, least: dict[str, float]) -> str:
     """Lay the sides out beside each other."""
     medians = {side: statistics.median(measured.seconds) for side, measured in sides.items()}
     peer = sides[PEER]
@@ -203,7 +227,12 @@ def report(sides: dict[str, Measured], size: str) -> str:
                 f"{measured.losses[-1]:.6f}",
             )
         )
-    return f"Optimiser steps of the `{size}` model, batch 1, one head:\n\n{table(rows)}"
+    return (
+        f"Optimiser steps of the `{size}` model, batch 1, one head:\n\n{table(rows)}\n\n"
+        f"The {least['products_flop'] / 1e12:.2f} TFLOP of products of a step take "
+        f"{least['seconds']:.2f} s at the {least['plain_flop_per_s'] / 1e9:.0f} GFLOP/s of a plain "
+        f"matrix product in float32, {' x '.join(map(str, PLAIN_SHAPE))}."
+    )
 
 
 def main() -> None:
@@ -224,8 +253,10 @@ def main() -> None:
             builder.submit(write_random_model, weights, options.size, "per_position").result()
         measure = one_by_one if options.apart else take_turns
         sides = measure(weights, options.steps, where)
+    least = floor(options.size, where)
     facts = {
         "benchmark": "training_step",
+        "least": least,
         "model": options.size,
         "recompute": options.recompute,
         "sides": {side: asdict(measured) for side, measured in sides.items()},
@@ -235,7 +266,7 @@ def main() -> None:
     }
     name = "training_step" + ("-cuda" if options.device == "cuda" else "")
     name += f"-{options.recompute}" if options.recompute != "none" else ""
-    publish(name, report(sides, options.size), facts, keep=options.size == FULL_SIZE)
+    publish(name, report(sides, options.size, least), facts, keep=options.size == FULL_SIZE)
 
 
 if __name__ == "__main__":

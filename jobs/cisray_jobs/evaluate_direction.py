@@ -27,7 +27,7 @@ from cisray.evaluation.track_matching import (
     matches_table,
 )
 from cisray.store.place import run_root
-from cisray_jobs.evaluation_job import JudgesEqtls, headline, rows_told
+from cisray_jobs.evaluation_job import Headline, JudgesEqtls, headline, rows_told
 from cisray_jobs.evaluation_output import (
     EvaluationFolder,
     EvaluationRecord,
@@ -51,7 +51,7 @@ class EvaluatedDirection:
     new: bool
     rows: dict[str, JsonValue]
     tissues: int
-    headline: dict[str, float | None]
+    headline: dict[str, Headline]
     matches: tuple[str, ...]
 
 

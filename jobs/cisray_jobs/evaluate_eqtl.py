@@ -39,7 +39,7 @@ from cisray.evaluation.paired import Comparison, comparisons_table
 from cisray.evaluation.scored_rows import Reduction, ScoredRows, reduced, score_rows
 from cisray.store.place import run_root
 from cisray_jobs.eqtl_task import ForestTask, write_rows
-from cisray_jobs.evaluation_job import JudgesEqtls, headline, rows_told
+from cisray_jobs.evaluation_job import Headline, JudgesEqtls, headline, rows_told
 from cisray_jobs.evaluation_output import (
     EvaluationFolder,
     EvaluationRecord,
@@ -74,7 +74,7 @@ class EvaluatedEqtls:
     new: bool
     rows: dict[str, JsonValue]
     tissues: int
-    headline: dict[str, float | None]
+    headline: dict[str, Headline]
 
 
 class EvaluateEqtl(JudgesEqtls):

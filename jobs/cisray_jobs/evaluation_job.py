@@ -3,6 +3,7 @@
 Knows options, labels and scores; knows no statistics.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -108,11 +109,24 @@ def rows_told(labels: Labels, chosen: Chosen, scored: ScoredRows) -> dict[str, J
     }
 
 
-def headline(table: pl.DataFrame) -> dict[str, float | None]:
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """A mean area over the tissues that have one, how many these are, and their rows."""
+
+    value: float | None
+    tissues: int
+    rows: int
+
+
+def headline(table: pl.DataFrame) -> dict[str, Headline]:
     """Take the mean areas over tissues out of a table of metrics, by scores and folds."""
-    means = table.filter(task=ALL_TISSUES, metric="auroc", stratum="all", control="")
+    areas = table.filter(metric="auroc", stratum="all", control="")
+    of_one = areas.filter(pl.col("task") != ALL_TISSUES, pl.col("value").is_not_null())
+    counted = of_one.group_by("scores", "folds").len("tissues")
+    means = areas.filter(task=ALL_TISSUES).join(counted, on=("scores", "folds"), how="left")
     means = means.sort("scores", "folds", descending=[False, True])
+    columns = ("scores", "folds", "value", "tissues", "n")
     return {
-        f"{scores}, {folds} folds" if folds else scores: value
-        for scores, folds, value in means.select("scores", "folds", "value").iter_rows()
+        f"{scores}, {folds} folds" if folds else scores: Headline(value, tissues or 0, n)
+        for scores, folds, value, tissues, n in means.select(columns).iter_rows()
     }

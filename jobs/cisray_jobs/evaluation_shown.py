@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from cisray_jobs.compare_evaluations import ComparedEvaluations
 from cisray_jobs.evaluate_direction import EvaluatedDirection
 from cisray_jobs.evaluate_eqtl import EvaluatedEqtls
+from cisray_jobs.evaluation_job import Headline
 
 _SHOWN_MATCHES = 60
 
@@ -17,8 +18,8 @@ def eqtls(found: EvaluatedEqtls) -> None:
     """Print what became of the labels, and the mean areas over tissues."""
     _where(found.path, new=found.new)
     _rows(found.rows)
-    typer.echo(f"  mean AUROC over {found.tissues:,} tissues")
-    _numbers(found.headline)
+    typer.echo("  mean AUROC over tissues")
+    _numbers(found.headline, found.tissues)
 
 
 def directions(found: EvaluatedDirection) -> None:
@@ -30,8 +31,8 @@ def directions(found: EvaluatedDirection) -> None:
         typer.echo(f"    {match}")
     if len(found.matches) > _SHOWN_MATCHES:
         typer.echo(f"    and {len(found.matches) - _SHOWN_MATCHES:,} more in matches.parquet")
-    typer.echo(f"  mean AUROC of the sign over {found.tissues:,} tissues")
-    _numbers(found.headline)
+    typer.echo("  mean AUROC of the sign over tissues")
+    _numbers(found.headline, found.tissues)
 
 
 def compared(found: ComparedEvaluations) -> None:
@@ -56,8 +57,12 @@ def _rows(rows: dict[str, JsonValue]) -> None:
         typer.echo(f"    {count:>10,} left out: {reason}")
 
 
-def _numbers(numbers: dict[str, float | None]) -> None:
+def _numbers(numbers: dict[str, Headline], tissues: int) -> None:
     width = max((len(name) for name in numbers), default=0)
-    for name, value in numbers.items():
-        told = "undefined (see reason in metrics.parquet)" if value is None else f"{value:.3f}"
+    for name, mean in numbers.items():
+        told = "undefined (see reason in metrics.parquet)"
+        if mean.value is not None:
+            told = (
+                f"{mean.value:.3f} over {mean.tissues:,} of {tissues:,} tissues, {mean.rows:,} rows"
+            )
         typer.echo(f"    {name:<{width}}  {told}")

@@ -3,10 +3,13 @@
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cisray.errors import RunConflict
-from cisray.evaluation.metrics import Estimate, Metric
+from cisray.evaluation.metrics import Estimate, Metric, metrics_table
+from cisray.evaluation.over_tissues import mean_metrics
+from cisray_jobs.evaluation_job import Headline, headline
 from cisray_jobs.evaluation_output import (
     EvaluationRecord,
     evaluation_folder,
@@ -65,3 +68,16 @@ def test_a_foreign_folder_and_an_error_leave_nothing_behind(tmp_path: Path) -> N
     with pytest.raises(ValueError, match="stop"), evaluation_folder(tmp_path / "e", RECORD):
         raise ValueError("stop")
     assert not (tmp_path / "e").exists()
+
+
+def test_a_mean_says_over_how_many_tissues_it_is() -> None:
+    """A tissue without a number is no part of the mean, nor are its rows, controls and strata."""
+    told = {"evaluation": "direction", "scores": "m", "metric": "auroc"}
+    found = [
+        Metric(task="beta", estimate=Estimate(0.75, 33, 4), **told),
+        Metric(task="alpha", estimate=Estimate(None, 29, 5, reason="too few"), **told),
+        Metric(task="beta", estimate=Estimate(0.4, 33, 4), control="shuffled labels", **told),
+        Metric(task="beta", estimate=Estimate(0.9, 10, 2), stratum="near", **told),
+    ]
+    table = pl.DataFrame(metrics_table([*found, *mean_metrics(found)]))
+    assert headline(table) == {"m": Headline(0.75, 1, 33)}
