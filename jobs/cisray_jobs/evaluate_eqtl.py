@@ -7,7 +7,8 @@ on from there.
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +38,8 @@ from cisray.evaluation.metrics import Metric
 from cisray.evaluation.over_tissues import ALL_TISSUES, comparisons_over_tissues, mean_metrics
 from cisray.evaluation.paired import Comparison, comparisons_table
 from cisray.evaluation.scored_rows import Reduction, ScoredRows, reduced, score_rows
+from cisray.store.files import make_folder
+from cisray.store.lock import RunLock
 from cisray.store.place import run_root
 from cisray_jobs.eqtl_task import ForestTask, write_rows
 from cisray_jobs.evaluation_job import Headline, JudgesEqtls, headline, rows_told
@@ -107,8 +110,8 @@ class EvaluateEqtl(JudgesEqtls):
     def evaluate(self, display: Display = Display.AUTO) -> EvaluatedEqtls:
         """Read labels and scores, train and test, and write the tables; or find them there.
 
-        Raises InputErrors before anything is trained, RunConflict for another evaluation in `out`,
-        ShardsFailed.
+        Raises InputErrors before anything is trained, RunConflict for another evaluation in `out`
+        and while another process does this one, ShardsFailed.
         """
         out = run_root(self.out)
         sources = self.open_sources()
@@ -119,15 +122,29 @@ class EvaluateEqtl(JudgesEqtls):
         chosen = self._chosen(labels)
         scored = score_rows(chosen.frame, sources.scores, least=self.min_scored)
         work = out.parent / f".{out.name}.{record.digest[:12]}.units"
-        results = self._validated(scored, work, display) if self.score == "forest" else []
-        with evaluation_folder(out, record) as folder:
-            if self.score == "forest":
-                self._forests(folder, scored, results)
-            else:
-                self._single(folder, scored, self.score)
-            folder.finish(rows_told(labels, chosen, scored))
-        shutil.rmtree(work, ignore_errors=True)
+        with self._units_alone(work):
+            results = self._validated(scored, work, display) if self.score == "forest" else []
+            with evaluation_folder(out, record) as folder:
+                if self.score == "forest":
+                    self._forests(folder, scored, results)
+                else:
+                    self._single(folder, scored, self.score)
+                folder.finish(rows_told(labels, chosen, scored))
+            shutil.rmtree(work, ignore_errors=True)
         return self._told(out, new=True)
+
+    @contextmanager
+    def _units_alone(self, work: Path) -> Iterator[None]:
+        """Keep other processes from the units. Raises RunConflict while one works on them."""
+        if self.score != "forest":
+            yield
+            return
+        make_folder(work)
+        lock = RunLock(work / ".lock")
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _chosen(self, labels: Labels) -> Chosen:
         if self.tss is not None:
@@ -153,7 +170,6 @@ class EvaluateEqtl(JudgesEqtls):
         """Do the units that are left, and read what all of them came to."""
         tasks = list(scored.tasks())
         if not (work / _READY).exists():
-            work.mkdir(parents=True, exist_ok=True)
             write_rows(work, scored, tasks)
             (work / _READY).touch()
         task = ForestTask(work, self.repeats, self.folds, self.seed)
