@@ -5,7 +5,7 @@ Knows nothing of the rest of the project, so that any tool may depend on it alon
 
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.linked import LINKED
-from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS
+from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS, NAMED_METRICS
 from cisray_schemas.pair_scores import PAIR_SCORES
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
@@ -46,6 +46,7 @@ TABLES: dict[str, Table] = {
         SYNTHETIC_VARIANTS,
         SYNTHETIC_EQTLS,
         METRICS,
+        NAMED_METRICS,
         METRIC_COMPARISONS,
         PAIR_SCORES,
     )
@@ -58,6 +59,7 @@ __all__ = [
     "LINKED",
     "METRICS",
     "METRIC_COMPARISONS",
+    "NAMED_METRICS",
     "PAIR_SCORES",
     "REJECTS",
     "RUN_FILES",

@@ -1,0 +1,54 @@
+"""The kinds of evaluations, by their names: a job each, and what it shares with the others.
+
+Knows the jobs; knows no options of theirs. A new evaluation is one line in `KINDS`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from cisray.engine.progress import Display
+from cisray_jobs.config import JobConfig
+from cisray_jobs.evaluate_direction import EvaluateDirection
+from cisray_jobs.evaluate_enhancers import EvaluateEnhancers
+from cisray_jobs.evaluate_eqtl import EvaluateEqtl
+from cisray_jobs.evaluate_mpra import EvaluateMpra
+
+# Runs and tables of variants; of other things they would be other runs and tables.
+OF_VARIANTS = ("run", "external", "seed", "workers")
+SEED_ALONE = ("seed", "workers")
+
+
+class Evaluates(Protocol):
+    """What every job of an evaluation can do: evaluate into its `out`, or find it there."""
+
+    def evaluate(self) -> object:
+        """Evaluate, or read what the same evaluation wrote before."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of evaluation.
+
+    `shares` are the options that it takes from those shared by all, as far as it has them; `named`
+    its options of NAME=PLACE, and `spreads` says that its units go to workers, with progress.
+    """
+
+    job: type[JobConfig]
+    shares: tuple[str, ...] = SEED_ALONE
+    named: tuple[str, ...] = ("run", "external")
+    spreads: bool = False
+
+    def evaluate(self, job: JobConfig, display: Display) -> None:
+        """Do a job of this kind. Raises what the job raises."""
+        evaluate: Callable[..., object] = getattr(job, "evaluate")  # noqa: B009
+        evaluate(display) if self.spreads else evaluate()
+
+
+KINDS: Mapping[str, Kind] = {
+    "eqtl": Kind(EvaluateEqtl, OF_VARIANTS, spreads=True),
+    "direction": Kind(EvaluateDirection, OF_VARIANTS),
+    "mpra": Kind(EvaluateMpra, OF_VARIANTS),
+    "enhancers": Kind(EvaluateEnhancers, spreads=True),
+}
