@@ -127,9 +127,11 @@ def test_every_number_stands_in_the_table_with_what_it_is_sorted_by() -> None:
 
 def test_the_headline_is_over_all_tasks_without_controls() -> None:
     every = [
-        metric("A", 0.9), metric("all tissues", 0.7), metric("all tissues", 0.1, control="shuffled"),
+        metric("A", 0.9),
+        metric("all tissues", 0.7),
+        metric("all tissues", 0.1, control="shuffled labels"),
         metric("all tissues", 0.2, stratum="near"),
-    ]  # fmt: skip
+    ]
     assert shown(every).headline["value"].to_list() == [0.7]
     assert shown(every[:1]).headline["value"].to_list() == [0.9]
     overview = overview_of([shown(every)])

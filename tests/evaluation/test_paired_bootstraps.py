@@ -1,12 +1,14 @@
 """Paired bootstraps against scikit-learn and scipy, and their p-values on known truths."""
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import average_precision_score
 
+from cisray.evaluation.compared import Evaluated, pairs_of_scores
 from cisray.evaluation.metrics import average_precision, precision_of_draws
 from cisray.evaluation.mpra import block_pearson
 from cisray.evaluation.paired import correlation_paired, precision_paired
@@ -30,8 +32,10 @@ def judged(seed: int, *, better: float) -> tuple[np.ndarray, np.ndarray, np.ndar
     dice = np.random.default_rng(seed)
     labels_V = np.arange(200) < 25
     shared_V = dice.normal(size=200) + 1.2 * labels_V
-    return labels_V, shared_V + better * labels_V + 0.3 * dice.normal(size=200), (
-        shared_V + 0.3 * dice.normal(size=200)
+    return (
+        labels_V,
+        shared_V + better * labels_V + 0.3 * dice.normal(size=200),
+        (shared_V + 0.3 * dice.normal(size=200)),
     )
 
 
@@ -86,9 +90,7 @@ def test_a_difference_of_correlations_is_scipys_and_draws_blocks() -> None:
     assert found.difference == pytest.approx(r[0] - r[1])
     assert found.p_value < 0.05
     # By rows instead of blocks the error would be less.
-    by_rows = correlation_paired(
-        effect_V, (first_V, second_V), np.arange(len(effect_V)), seed=0
-    )
+    by_rows = correlation_paired(effect_V, (first_V, second_V), np.arange(len(effect_V)), seed=0)
     assert found.se > 1.2 * by_rows.se
     # Against a score that nothing is known of, the error is about that of the first alone or more.
     assert found.se > 0.8 * block_pearson(first_V, effect_V, block_V, seed=0).se
@@ -106,3 +108,16 @@ def test_equally_good_correlations_are_seldom_told_apart() -> None:
         found = correlation_paired(effect_V, (first_V, second_V), block_V, seed=1, bootstraps=200)
         rejected += found.p_value < 0.05
     assert rejected <= 8
+
+
+def test_scores_of_two_models_meet_whatever_the_models_are_called() -> None:
+    def side(model: str, *scores: str) -> Evaluated:
+        return Evaluated("enhancers", pl.DataFrame({"scores": [*scores]}), models=(model,))
+
+    first = side("old", "distance", "old gradient", "old attention", "older gradient")
+    second = side("new", "distance", "new gradient", "new lasso", "older gradient")
+    assert pairs_of_scores(first, second) == [
+        ("distance", "distance"),
+        ("old gradient", "new gradient"),
+        ("older gradient", "older gradient"),
+    ]

@@ -167,9 +167,7 @@ def _drawn_precisions(
     return drawn
 
 
-def precision_of_draws(
-    labels_V: Labels, scores_V: ArrayLike
-) -> Callable[[Doubles], float]:
+def precision_of_draws(labels_V: Labels, scores_V: ArrayLike) -> Callable[[Doubles], float]:
     """Give the average precision of rows as a function of how often each of them is drawn."""
     scores = np.asarray(scores_V, dtype=np.float64)
     order_V = np.argsort(-scores, kind="stable")
