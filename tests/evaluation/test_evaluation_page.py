@@ -181,3 +181,16 @@ def test_points_stand_at_their_numbers_and_say_them() -> None:
     assert {"row 0.2", "row 0.5", "row 0.9", "value"} <= set(texts)
     assert "currentColor" in svg
     assert "#010203" not in svg
+
+
+def test_rows_stand_in_the_order_of_their_numbers() -> None:
+    """Bins of distance by distance, tissues of which the tenth comes last."""
+    names = ["0-3 kb", "12.5-34.5 kb", "131 kb and more", "3-12.5 kb"]
+    metrics = [metric("all pairs", 0.5, stratum=name) for name in names]
+    text = page_of(shown([*metrics, metric("all pairs", 0.6)]))
+    expected = ["0-3 kb", "3-12.5 kb", "12.5-34.5 kb", "131 kb and more"]
+    cells = [cell for cell in Reader(text).texts["td"] if cell in names]
+    assert cells == expected
+    (drawing,) = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    drawn = re.findall(r">([^<>]*kb[^<>]*)</text>", drawing)
+    assert drawn == expected

@@ -33,10 +33,14 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """The head of a column; `numeric` ones are set right and sorted as numbers."""
+    """The head of a column; `numeric` ones are set right and sorted as numbers.
+
+    `wide` ones hold sentences, and keep a width to read them in.
+    """
 
     name: str
     numeric: bool = False
+    wide: bool = False
     meaning: str = ""
 
 

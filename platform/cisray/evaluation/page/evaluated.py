@@ -5,6 +5,7 @@ evaluations only what all of them write. New ones are shown without a line here.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ CHANCE = {"auroc": 0.5, "auroc_pooled": 0.5, "pearson_r": 0.0, "spearman_r": 0.0
 MOST_ROWS_DRAWN = 60
 MOST_SERIES_DRAWN = 14
 _HEADLINE = 24
+_NUMBER = re.compile(r"(\d+(?:\.\d+)?)")
 _COLUMNS = (
     Column("task", meaning="what was evaluated: a tissue, an element, a track"),
     Column("scores", meaning="name of the model or of the external score"),
@@ -40,7 +42,7 @@ _COLUMNS = (
     Column("folds", meaning="how rows were cross-validated"),
     Column("control", meaning="what was broken on purpose"),
     Column("interval by"),
-    Column("note", meaning="why a number or an interval is not there"),
+    Column("note", wide=True, meaning="why a number or an interval is not there"),
 )
 
 
@@ -94,7 +96,7 @@ def overview_of(every: Sequence[Shown]) -> DataTable:
         Column("rows used", numeric=True),
         Column("of", numeric=True, meaning="rows that were read"),
         Column("numbers", numeric=True),
-        Column("in short"),
+        Column("in short", wide=True),
     )
     rows = []
     for one in every:
@@ -219,16 +221,36 @@ def _table(
     frame: pl.DataFrame, caption: str, *, skip: Sequence[str] = (), everything: str = ""
 ) -> DataTable:
     # Columns that say nothing take room on a phone.
-    empty = [name for name in ("folds", "control") if not frame[name].str.len_chars().sum()]
-    skipped = {*skip, *empty}
+    empty = {"folds": "folds", "control": "control", "note": "reason"}
+    skipped = {*skip, *(name for name, column in empty.items() if not any(frame[column]))}
     if frame["n_positive"].null_count() == frame.height:
         skipped.add("positives")
     columns = [column for column in _COLUMNS if column.name not in skipped]
     rows = []
-    for row in frame.iter_rows(named=True):
+    for row in sorted(frame.iter_rows(named=True), key=_place_in_table):
         cells = _cells(row)
         rows.append([cells[column.name] for column in columns])
     return DataTable(caption, columns, rows, everything)
+
+
+def _place_in_table(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Order rows as people do: what is over all first, then by task and stratum."""
+    over = not row["task"].startswith(_OVER_ALL)
+    whole = row["stratum"] != "all"
+    return (row["control"], over, natural(row["task"]), whole, natural(row["stratum"]))
+
+
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """Give what sorts a text by the numbers in it.
+
+    >>> sorted(["131 kb and more", "12.5-34.5 kb", "3-12.5 kb"], key=natural)
+    ['3-12.5 kb', '12.5-34.5 kb', '131 kb and more']
+    """
+    parts = _NUMBER.split(text.replace(",", ""))
+    # Numbers and words take turns, beginning with words.
+    return [
+        (1, float(part), "") if place % 2 else (0, 0.0, part) for place, part in enumerate(parts)
+    ]
 
 
 def _cells(row: Mapping[str, Any]) -> dict[str, Cell]:
@@ -280,7 +302,8 @@ def _drawings(shown: Shown) -> Iterator[tuple[str, Drawing]]:
         single = single.filter(stratum="all")
     for number, metric in enumerate(single["metric"].unique(maintain_order=True).to_list()):
         of_metric = single.filter(metric=metric)
-        points = [_point(row, by) for row in of_metric.iter_rows(named=True)]
+        rows = sorted(of_metric.iter_rows(named=True), key=lambda row: natural(row[by]))
+        points = [_point(row, by) for row in rows]
         plot = IntervalPlot(
             f"{metric} by {by} of {shown.name}",
             f"{metric}, with its interval of 95 %",
