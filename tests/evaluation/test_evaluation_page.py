@@ -194,3 +194,12 @@ def test_rows_stand_in_the_order_of_their_numbers() -> None:
     (drawing,) = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     drawn = re.findall(r">([^<>]*kb[^<>]*)</text>", drawing)
     assert drawn == expected
+
+
+def test_what_is_too_dense_to_read_is_named_and_stays_in_the_tables() -> None:
+    many = [metric(f"T{number}", 0.5) for number in range(61)]
+    text = page_of(shown([*many, metric("all tissues", 0.5)]))
+    assert "too many to read: auroc." in text
+    assert "<svg" not in text
+    assert "T60" in Reader(text).texts["th"]
+    assert "too many" not in page_of(shown([*many[:60], metric("all tissues", 0.5)]))

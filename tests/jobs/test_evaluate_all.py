@@ -8,6 +8,7 @@ import made_up_eqtls as made
 import polars as pl
 import pytest
 
+from cisray.store.lock import RunLock
 from cisray_jobs import evaluate_all
 from cisray_jobs.evaluation_kinds import KINDS
 from cisray_jobs.evaluation_output import read_metrics, read_record
@@ -227,3 +228,25 @@ def test_two_folders_of_evaluations_are_compared_name_by_name(
     cisray("evaluate", "compare", tmp_path / "out", empty).assert_one_paragraph(
         "no evaluation of one name"
     )
+
+
+def test_two_processes_do_not_work_in_one_folder(run, tmp_path) -> None:
+    (tmp_path / "out").mkdir()
+    lock = RunLock(tmp_path / "out/.lock")
+    run(QUICK).assert_one_paragraph("another cisray process")
+    lock.release()
+    assert not (tmp_path / "out/single").exists()
+
+
+def test_every_kind_has_a_job_with_a_folder_and_a_command() -> None:
+    import typer
+
+    from cisray_jobs.evaluate_cli import evaluate_app
+
+    commands = typer.main.get_command(evaluate_app).commands
+    for name, kind in KINDS.items():
+        assert "out" in kind.job.model_fields
+        assert callable(kind.job.evaluate)
+        assert name in commands
+        options = {p.name for p in commands[name].params}
+        assert set(kind.job.model_fields) <= options  # what the file takes, the command takes

@@ -24,8 +24,6 @@ from cisray.evaluation.page.interval_plot import IntervalPlot, Point, draw
 
 # Tasks that stand for all others: their numbers are means, or of all rows at once.
 _OVER_ALL = "all "
-# Of the areas, of correlations, and of the share of signs: what a score without meaning has.
-CHANCE = {"auroc": 0.5, "auroc_pooled": 0.5, "pearson_r": 0.0, "spearman_r": 0.0}
 MOST_ROWS_DRAWN = 60
 MOST_SERIES_DRAWN = 14
 _HEADLINE = 24
@@ -74,16 +72,17 @@ def section_of(shown: Shown) -> Section:
     """Lay an evaluation out as a section of a page."""
     if shown.problem:
         return Section(title=shown.name, anchor=shown.anchor, problem=shown.problem)
-    drawings = dict(_drawings(shown)) if shown.metrics.height else {}
-    first = drawings.pop(_first_metric(shown), None) if drawings else None
+    drawings, dense = _figures(shown)
     lead = [f"An evaluation of the kind {shown.kind}. {rows_told(shown.record)}"]
+    if dense:
+        lead.append(f"Not drawn, as its rows or scores are too many to read: {', '.join(dense)}.")
     return Section(
         title=shown.name,
         anchor=shown.anchor,
         lead=lead,
-        figures=[first] if first is not None else [],
+        figures=drawings[:1],
         tables=[_headline(shown)] if shown.metrics.height else [],
-        parts=list(_parts(shown, list(drawings.values()))),
+        parts=list(_parts(shown, drawings[1:])),
     )
 
 
@@ -288,34 +287,48 @@ def _count(value: object) -> Cell:
     return Cell(f"{value:,}", value) if isinstance(value, int) else Cell("", None)
 
 
-def _drawings(shown: Shown) -> Iterator[tuple[str, Drawing]]:
-    """Draw every metric of all rows by task; of a single task by its strata.
+def _figures(shown: Shown) -> tuple[list[Drawing], list[str]]:
+    """Draw every metric of all rows by task, or of a single task by its strata.
 
-    What would be too dense to read is left to the tables.
+    The first is the one that is told in short, if it is drawn. What would be too dense to read is
+    left to the tables, and named.
     """
-    plain = shown.metrics.filter(pl.col("value").is_not_null(), control="")
-    single = plain.filter(~pl.col("task").str.starts_with(_OVER_ALL))
-    by = "task"
-    if not single.height and plain.height:
-        single, by = plain, "stratum"
-    elif single.height:
-        single = single.filter(stratum="all")
-    for number, metric in enumerate(single["metric"].unique(maintain_order=True).to_list()):
-        of_metric = single.filter(metric=metric)
-        rows = sorted(of_metric.iter_rows(named=True), key=lambda row: natural(row[by]))
-        points = [_point(row, by) for row in rows]
+    rows, by = _drawn_rows(shown)
+    drawings: list[Drawing] = []
+    dense: list[str] = []
+    names = rows["metric"].unique(maintain_order=True).to_list()
+    for metric in sorted(names, key=lambda name: name != _first_metric(shown)):
+        of_metric = sorted(
+            rows.filter(metric=metric).iter_rows(named=True), key=lambda row: natural(row[by])
+        )
         plot = IntervalPlot(
             f"{metric} by {by} of {shown.name}",
             f"{metric}, with its interval of 95 %",
-            points,
-            CHANCE.get(metric),
+            [_point(row, by) for row in of_metric],
+            _chance(metric),
         )
         if len(plot.rows) > MOST_ROWS_DRAWN or len(plot.series) > MOST_SERIES_DRAWN:
+            dense.append(metric)
             continue
         chance = "" if plot.chance is None else f" The dashed line is chance, {plot.chance:g}."
         caption = f"{shown.name}: {metric} by {by}, each point with its interval of 95 %.{chance}"
-        drawing = draw(plot, f"{shown.anchor}-{number}")
-        yield metric, Drawing(drawing, f"{caption} The numbers are in the tables.")
+        drawing = draw(plot, f"{shown.anchor}-{len(drawings)}")
+        drawings.append(Drawing(drawing, f"{caption} The numbers are in the tables."))
+    return drawings, dense
+
+
+def _drawn_rows(shown: Shown) -> tuple[pl.DataFrame, str]:
+    """Choose the numbers that are drawn, and by what they stand in rows."""
+    plain = shown.metrics.filter(pl.col("value").is_not_null(), control="")
+    single = plain.filter(~pl.col("task").str.starts_with(_OVER_ALL))
+    return (single.filter(stratum="all"), "task") if single.height else (plain, "stratum")
+
+
+def _chance(metric: str) -> float | None:
+    """Say what a score without meaning has: areas under ROC curves, and correlations."""
+    if metric.startswith("auroc"):
+        return 0.5
+    return 0.0 if metric.endswith("_r") else None
 
 
 def _point(row: Mapping[str, Any], by: str) -> Point:
