@@ -7,6 +7,7 @@ demo's; how long the model trains was chosen on seed 3, and nothing on the seeds
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -42,52 +43,58 @@ def evaluated(kind: str, out: Path, *options: object) -> pl.DataFrame:
     return pl.read_parquet(out / "metrics.parquet")
 
 
-def model_of(place: Path) -> Path:
-    (found,) = (place / "model").glob("*.safetensors")
-    return found
-
-
 def of_run(place: Path) -> tuple[object, ...]:
-    labels = place / "made-up/truth/eqtls.parquet"
-    return ("--labels", labels, "--run", f"model={place}/variant-run", "--layout",
-            "synthetic-truth")  # fmt: skip
+    return ("--labels", place / "made-up/truth/eqtls.parquet", "--run", f"m={place}/variant-run")
 
 
-def areas(metrics: pl.DataFrame, **of: str) -> dict[str, dict[str, object]]:
-    found = metrics.filter(metric="auroc", stratum="all", **{"control": "", **of})
+def areas(metrics: pl.DataFrame, control: str = "") -> dict[str, dict[str, Any]]:
+    found = metrics.filter(metric="auroc", stratum="all", control=control)
     return {row["task"]: row for row in found.iter_rows(named=True)}
 
 
-def test_planted_causal_variants_against_as_distant_ones(place: Path, tmp_path: Path) -> None:
-    metrics = evaluated(
-        "eqtl", tmp_path / "o", *of_run(place), "--match", "tss-distance", "--score", "max-abs"
-    )
-    found = areas(metrics)
-    for cell in ("alpha", "beta"):
-        assert found[cell]["n_positive"] > 200
-        assert found[cell]["value"] >= 0.9
-    for row in areas(metrics, control="shuffled labels").values():
-        assert row["ci_low"] < 0.5 < row["ci_high"]
-
-
-def test_the_sign_of_planted_effects(place: Path, tmp_path: Path) -> None:
-    found = areas(evaluated("direction", tmp_path / "o", *of_run(place)))
-    for cell in ("alpha", "beta"):
-        assert found[cell]["n"] > 200
-        assert found[cell]["value"] >= 0.95
-
-
 @pytest.mark.parametrize("cell", ["alpha", "beta"])
-def test_planted_enhancers_against_decoys_as_far(place: Path, tmp_path: Path, cell: str) -> None:
-    pairs, fasta = place / "made-up/truth/enhancers_decoys.tsv", place / "made-up/genome.fa"
+def test_planted_causal_variants_against_as_distant_ones(
+    place: Path, tmp_path: Path, cell: str
+) -> None:
+    """The tracks of the cell type speak for it: a variant may be causal in the other one alone."""
     metrics = evaluated(
-        "enhancers", tmp_path / "o", "--pairs", pairs, "--cell-type", cell, "--tracks",
-        f"CAGE:{cell}", "--model", model_of(place), "--fasta", fasta, "--element-bp", 300,
-        *("--edges", 0, "--edges", 1_000, "--edges", 2_500),
+        "eqtl", tmp_path / "o", *of_run(place), "--layout", "synthetic-truth", "--only", cell,
+        "--tracks", f"*:{cell}", "--match", "tss-distance", "--score", "max-abs",
+    )  # fmt: skip
+    found = areas(metrics)[cell]
+    assert found["n_positive"] > 500
+    assert found["value"] >= 0.9
+    shuffled = areas(metrics, "shuffled labels")[cell]
+    assert shuffled["ci_low"] < 0.5 < shuffled["ci_high"]
+
+
+def test_the_direction_of_fine_mapped_effects(place: Path, tmp_path: Path) -> None:
+    metrics = evaluated("direction", tmp_path / "o", *of_run(place))
+    found = areas(metrics)
+    assert min(found[cell]["n"] for cell in ("alpha", "beta")) > 50
+    assert found["all tissues"]["value"] >= 0.95
+    for cell in ("alpha", "beta"):
+        shuffled = areas(metrics, "shuffled labels")[cell]
+        assert shuffled["ci_low"] < 0.5 < shuffled["ci_high"]
+
+
+def test_planted_enhancers_against_decoys_as_far(place: Path, tmp_path: Path) -> None:
+    """Pairs of the chromosome that was kept from training; a shuffled element keeps its bases."""
+    every = (place / "made-up/truth/enhancers_decoys.tsv").read_text().splitlines()
+    unseen = f"chr{demo.CHROMOSOMES}\t"
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("\n".join([every[0], *(x for x in every if x.startswith(unseen))]) + "\n")
+    (model,) = (place / "model").glob("*.safetensors")
+    metrics = evaluated(
+        "enhancers", tmp_path / "o", "--pairs", pairs, "--cell-type", "alpha", "--tracks",
+        "CAGE:alpha", "--model", model, "--fasta", place / "made-up/genome.fa", "--element-bp", 300,
+        "--replacement", "shuffled", *("--edges", 0, "--edges", 1_000, "--edges", 2_500),
     )  # fmt: skip
     rows = metrics.filter(metric="auroc", stratum="all", control="").iter_rows(named=True)
     found = {row["scores"]: row for row in rows}
-    for score in ("model gradient", "model mutagenesis"):
-        assert found[score]["ci_low"] > 0.8
+    for score in ("model gradient", "model attention", "model mutagenesis"):
+        assert found[score]["n_positive"] > 100
+        assert found[score]["ci_low"] > 0.6
     for blind in ("distance", "random"):
-        assert found[blind]["ci_low"] - 0.05 < 0.5 < found[blind]["ci_high"] + 0.05
+        assert found[blind]["ci_low"] < 0.55
+        assert found[blind]["ci_high"] > 0.45
