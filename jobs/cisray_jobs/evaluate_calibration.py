@@ -121,7 +121,7 @@ class MakeCalibration(JobConfig):
         if other is not None and self.starts is not None and self.fasta is not None:
             with Genome.open(self.fasta) as genome:
                 starts = read_gene_starts(self.starts, genome)
-            others = other.variants.select("chrom", "pos").collect()
+            others = rows_of(other, (other.statistics or [self.statistic])[0])
             rows = match_distances(rows, others, starts, self.seed)
         return used_of(rows), told
 

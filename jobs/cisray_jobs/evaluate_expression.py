@@ -67,6 +67,8 @@ from cisray_jobs.expression_material import (
 )
 
 PROTEIN_CODING, EVERY_KIND = "protein_coding", "all"
+MEASURED = "measured"
+_ONE_MEASURE = "give what was measured: either --targets or --dataset."
 _RECALLED = {
     "bins": "three bins at a start; those that starts of a gene share count once",
     "strata": "quartiles of the variance over tracks of the standardised, measured values",
@@ -113,8 +115,9 @@ class EvaluateExpression(JobConfig):
 
     @model_validator(mode="after")
     def _one_measure(self) -> Self:
-        if (self.targets is None) == (self.dataset is None):
-            raise ConfigError("give what was measured: either --targets or --dataset.")
+        if self.targets is not None and self.dataset is not None:
+            raise ConfigError(_ONE_MEASURE)
+        self._question()
         if not self.run:
             raise ConfigError("there is nothing to evaluate: give --run.")
         for_targets = ("bigwig_dir", "blacklist", "allow_missing_chromosomes")
@@ -179,7 +182,7 @@ class EvaluateExpression(JobConfig):
         elif self.dataset is not None:
             measured = MeasuredExamples(self.dataset, self.split)
         else:
-            raise ConfigError("give what was measured: either --targets or --dataset.")
+            raise ConfigError(_ONE_MEASURE)
         return Question(self.head, self.tracks, measured, self.regions, self.unmappable)
 
     def _kinds(self, found: GeneStarts) -> tuple[str, ...]:
@@ -279,7 +282,7 @@ def _write_tables(
             pl.Series("gene", table.genes, dtype=pl.String),
             *table.tracks,
         )
-        for name, sums_GT in {"measured": table.observed_GT, **table.predicted}.items()
+        for name, sums_GT in {MEASURED: table.observed_GT, **table.predicted}.items()
     ]
     folder.write_table("sums.parquet", pl.concat(parts).to_arrow())
     tracks = material.pairs.table(material.observed.tracks).with_columns(
@@ -322,6 +325,8 @@ def _refuse_same_names(runs: Mapping[str, Run], externals: Mapping[str, Path]) -
     twice = [name for name in externals if name in runs]
     if twice:
         raise ConfigError(f"two scores are called {twice[0]}: name them apart.")
+    if MEASURED in {**runs, **externals}:
+        raise ConfigError(f"no score can be called {MEASURED}: so are the measures in the output.")
 
 
 def _finished(out: Path, *, already_there: bool) -> ExpressionEvaluation:

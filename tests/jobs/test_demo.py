@@ -24,10 +24,27 @@ def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_
     # 60,000 / 128 = 468.75: so many bins on each of five chromosomes.
     assert open_run(out / "genome-run").scan().select(pl.len()).collect().item() == 5 * 469
     assert len(re.findall(r"AUROC 0\.\d{3}", answer.out)) == 2
+    assert_expression_is_at_chance(cisray, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
     again = cisray("demo", "--out", out, "--quick", "--workers", 0)
     assert re.findall(r"AUROC.*", again.out) == re.findall(r"AUROC.*", answer.out)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")} == before
+
+
+def assert_expression_is_at_chance(cisray, out: Path) -> None:
+    """A model of four steps knows no gene; every start and every whole bin is accounted for."""
+    made, evaluated = out / "made-up", out / "expression"
+    starts = ("--starts", made / "genes.bed", "--fasta", made / "genome.fa")
+    measured = ("--targets", made / "targets.txt", "--tracks", "*")
+    run = ("--run", f"demo={out / 'genome-run'}", "--out", evaluated)
+    answer = cisray("evaluate", "expression", *starts, *measured, *run)
+    assert answer.code == 0, answer.err
+    assert "65 read = 65 used + 0 not" in answer.out
+    assert "2,340 asked for, 2,340 used" in answer.out
+    metrics = pl.read_parquet(evaluated / "metrics.parquet").filter(task="all tracks", control="")
+    for value, high in metrics.select("value", "ci_high").iter_rows():
+        assert abs(value) < 0.4
+        assert high < 0.6
 
 
 @pytest.mark.slow

@@ -149,6 +149,23 @@ def test_a_selection_and_what_it_lacks(cisray, made: Path, run: Run, tmp_path: P
     assert rows["selected alleles not in the run"] == 1
 
 
+def test_rows_that_are_linked_are_calibrated_too(
+    cisray, made: Path, run: Run, tmp_path: Path
+) -> None:
+    """A run that links to all scores of another has the same rows, in its background and file."""
+    since = score(made, tmp_path / "since", "--since", run.path)
+    assert since.links is not None
+    files = []
+    for one, name in ((run, "own"), (since, "linked")):
+        out, file = tmp_path / name, tmp_path / f"{name}.parquet"
+        assert cisray("evaluate", "calibration", "--run", one.path, "--out", out).code == 0
+        told = cisray("evaluate", "calibrate", one.path, "--background", out, "--out", file)
+        assert told.code == 0, told.err
+        files.append(pl.read_parquet(file))
+    assert files[0].height == 119
+    assert files[1].equals(files[0])
+
+
 def test_bad_input_is_told_in_one_paragraph(cisray, made: Path, run: Run, tmp_path: Path) -> None:
     out, file = tmp_path / "c", tmp_path / "f.parquet"
     making = ("evaluate", "calibration", "--run", run.path, "--out", out)

@@ -213,6 +213,20 @@ def test_regions_leave_out_starts_and_bins_that_are_not_whole_inside(
     }
 
 
+def test_regions_without_any_start_leave_numbers_of_bins(
+    cisray, inputs, bed, run, measured, tmp_path
+) -> None:
+    out, regions = tmp_path / "e", tmp_path / "r.bed"
+    regions.write_text("chrA\t7680\t8192\n")
+    options = ("--targets", measured, *CHOSEN, "--regions", regions)
+    told = cisray(*evaluate(inputs, bed, run, out, *options))
+    assert told.code == 0, told.err
+    rows = read_record(out)["rows"]
+    assert (rows["used"], rows["genes"]["used"], rows["bins"]["used"]) == (0, 0, 4)
+    reasons = {m["metric"]: m["reason"] for m in read_metrics(out).to_pylist() if not m["n"]}
+    assert set(reasons.values()) == {"fewer than 5 genes"}
+
+
 @pytest.fixture(scope="module")
 def dataset(inputs, measured, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Examples of 16 bins: two on the grid in the test set, one beside it."""
@@ -343,6 +357,7 @@ def test_bad_input_is_told_in_one_paragraph(cisray, inputs, bed, run, measured, 
     refused("either --targets or --dataset")
     refused("--targets", measured, "--dataset", tmp_path, "either --targets or --dataset")
     refused("--targets", measured, "--run", f"m={run}", "two scores are called m")
+    refused("--targets", measured, "--external", f"measured={bed}", "can be called measured")
     refused("--targets", measured, "--tracks", "CAGE:liver", "chooses no track")
     refused("--targets", measured, "--gene-type", "x", "does not say which type genes have")
     refused("--dataset", tmp_path, "--blacklist", bed, "--blacklist is for --targets")

@@ -36,7 +36,8 @@ class Distribution:
     @classmethod
     def of(cls, values_V: NDArray[np.floating]) -> "Distribution":
         """Describe values; those that are NaN are missing. Raises EvaluationError without any."""
-        held = values_V[~np.isnan(values_V)].astype(np.float64)
+        # Sorted as they are stored, which takes half of the time that unsorted ones would.
+        held = np.sort(values_V[~np.isnan(values_V)]).astype(np.float64)
         if not len(held):
             raise EvaluationError("a background without any value says nothing of others.")
         quantiles = np.quantile(held, LADDER_P, method="hazen")
@@ -44,8 +45,8 @@ class Distribution:
             n=len(held),
             mean=float(held.mean()),
             sd=float(held.std(ddof=1)) if len(held) > 1 else None,
-            least=float(held.min()),
-            largest=float(held.max()),
+            least=float(held[0]),
+            largest=float(held[-1]),
             quantiles=quantiles,
         )
 
