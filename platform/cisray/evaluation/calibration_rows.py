@@ -166,17 +166,20 @@ def _found(run: Run, table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _frequencies(vcf: Path) -> Iterator[tuple[str, int, str, str, float]]:
-    """Give every allele of a VCF that has a frequency, pos 1-based. Raises VariantsError."""
+    """Give every allele of a VCF that has a frequency, pos 1-based. Raises VariantsError.
+
+    Lines that cannot be read are passed over: no run has scores of them.
+    """
     for _, line in numbered_lines(vcf):
         columns = line.split(b"\t", _INFO + 1)
-        if line.startswith(b"#") or len(columns) <= _INFO:
+        if line.startswith(b"#") or len(columns) <= _INFO or not columns[1].isdigit():
             continue
         values = _field(columns[_INFO], b"AF=")
-        chrom, pos, ref = columns[0].decode(), int(columns[1]), columns[3].decode()
-        for alt, text in zip(columns[4].decode().split(","), values, strict=False):
+        chrom, ref, alts = (columns[at].decode(errors="replace") for at in (0, 3, 4))
+        for alt, text in zip(alts.split(","), values, strict=False):
             frequency = _share(text)
             if frequency is not None:
-                yield chrom, pos, ref, alt, frequency
+                yield chrom, int(columns[1]), ref, alt, frequency
 
 
 def _field(info: bytes, name: bytes) -> Sequence[bytes]:

@@ -5,6 +5,7 @@ logarithm of one plus a gene's sum, standardised across genes for each track, co
 genes for each track, and across tracks for each gene; and one correlation per track over all bins.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from cisray.errors import EvaluationError
 from cisray.evaluation.expression_sums import Moments
-from cisray.evaluation.metrics import BOOTSTRAPS, LEVEL, Estimate, Metric, mean_over
+from cisray.evaluation.metrics import BOOTSTRAPS, LEVEL, Estimate, Metric, mean_over, student
 from cisray.evaluation.observed import Values
 
 EVALUATION = "expression"
@@ -25,8 +26,8 @@ OBSERVED_CONSTANT, CONSTANT = "measured values are constant", "predictions are c
 FEWEST_TRACKS, FEWEST_BLOCKS = 3, 10
 _PIECE = 256
 _TINY = 1e-13
-
-Ends = tuple[float, float]
+_NEARLY_1 = 1 - 1e-12
+BY_GENES = "bootstrap over genes, Fisher z"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,19 +158,20 @@ def _across_genes(
     drawn_DG = dice.multinomial(n, np.full(n, 1 / n), size=settings.bootstraps)
     x = np.nan_to_num(x_GT)
     r_T = np.where(kept, (x * np.nan_to_num(y_GT)).mean(axis=0), np.nan)
-    estimates, mean_D = [], np.zeros(settings.bootstraps)
+    found, mean_D = [], np.zeros(settings.bootstraps)
     for first in range(0, len(tracks), _PIECE):
         piece = slice(first, first + _PIECE)
         r_DT = _redrawn(x[:, piece], np.nan_to_num(y_GT[:, piece]), drawn_DG)
         mean_D += r_DT[:, kept[piece]].sum(axis=1)
-        lows, highs = np.quantile(r_DT, _ENDS, axis=0)
-        errors = r_DT.std(axis=0, ddof=1)
-        estimates += list(zip(lows, highs, errors, strict=True))
-    found = [
-        metric(task, _estimate(r, n, ends, reason))
-        for task, r, ends, reason in zip(tracks, r_T.tolist(), estimates, reason_T, strict=True)
-    ]
-    found.append(metric(ALL_TRACKS, _mean_of(r_T, mean_D, n)))
+        for at, task in enumerate(tracks[piece]):
+            told = reason_T[first + at]
+            estimate = _with_interval(float(r_T[first + at]), n, r_DT[:, at], n, BY_GENES)
+            found.append(metric(task, Estimate(None, n, reason=told) if told else estimate))
+    counted = int(kept.sum())
+    mean = Estimate(None, n, reason=OBSERVED_CONSTANT)
+    if counted:
+        mean = _with_interval(float(r_T[kept].mean()), n, mean_D / counted, n, BY_GENES)
+    found.append(metric(ALL_TRACKS, mean))
     found.append(metric(ALL_TRACKS, _shuffled(x, y_GT, kept, dice), SHUFFLED))
     return found, r_T
 
@@ -183,22 +185,18 @@ def _why(observed_varies: bool, predicted_varies: bool) -> str:
     return "" if predicted_varies else CONSTANT
 
 
-def _estimate(r: float, n: int, drawn: tuple[float, float, float], reason: str) -> Estimate:
-    if reason:
-        return Estimate(None, n, reason=reason)
-    low, high, error = (float(value) for value in drawn)
-    return Estimate(r, n, None, error, low, high, "bootstrap over genes")
+def _with_interval(r: float, n: int, drawn_D: Values, units: int, method: str) -> Estimate:
+    """Give R of n rows the interval of redrawn ones, symmetric in Fisher's z.
 
-
-def _mean_of(r_T: Values, sums_D: Values, n: int) -> Estimate:
-    """Average over the tracks that are measured, with the bootstrap's interval of that mean."""
-    tracks = int((~np.isnan(r_T)).sum())
-    if not tracks:
-        return Estimate(None, n, reason=OBSERVED_CONSTANT)
-    mean_D = sums_D / tracks
-    low, high = (float(end) for end in np.quantile(mean_D, _ENDS))
-    error = float(mean_D.std(ddof=1))
-    return Estimate(float(np.nanmean(r_T)), n, None, error, low, high, "bootstrap over genes")
+    Half of it is Student's t of `units` less one times the deviation of what was drawn: percentiles
+    of few units would be too narrow.
+    """
+    if abs(r) > _NEARLY_1:
+        return Estimate(r, n, reason="no interval of a perfect correlation")
+    z_D = np.arctanh(np.clip(drawn_D, -_NEARLY_1, _NEARLY_1))
+    half = student(units) * float(z_D.std(ddof=1))
+    low, high = (math.tanh(math.atanh(r) + side) for side in (-half, half))
+    return Estimate(r, n, None, float(drawn_D.std(ddof=1)), low, high, method)
 
 
 def _redrawn(x_GT: Values, y_GT: Values, drawn_DG: NDArray[np.int64]) -> Values:
@@ -302,6 +300,5 @@ def _bin_estimate(r: float, n: int, blocks: int, drawn_D: Values, reason: str) -
         return Estimate(None, n, reason=reason)
     if blocks < FEWEST_BLOCKS:
         return Estimate(r, n, reason=f"no interval of fewer than {FEWEST_BLOCKS} blocks of bins")
-    low, high = (float(end) for end in np.quantile(drawn_D, _ENDS))
-    error = float(drawn_D.std(ddof=1))
-    return Estimate(r, n, None, error, low, high, f"bootstrap over {blocks} blocks of bins")
+    method = f"bootstrap over {blocks} blocks of bins, Fisher z"
+    return _with_interval(r, n, drawn_D, blocks, method)
