@@ -1,5 +1,6 @@
 """Starts of genes are the first bases of transcripts, on their strand, to the base."""
 
+import gzip
 import re
 from pathlib import Path
 
@@ -63,10 +64,17 @@ def test_a_gff3_names_genes_by_gene_id_or_parent(genome: Genome, tmp_path: Path)
         ("1", "gene", 11, 90, "+", "ID=gene:ENSG1;biotype=protein_coding;gene_id=ENSG1"),
         ("1", "mRNA", 11, 90, "-", "ID=transcript:T1;Parent=gene:ENSG1;biotype=other"),
         ("1", "transcript", 21, 90, "+", "ID=T2;gene_id=G2;gene_type=snoRNA"),
+        ("1", "lincRNA_gene", 5, 9, "+", "ID=gene:ENSG3;biotype=lincRNA"),
+        ("1", "lincRNA", 5, 9, "+", "ID=transcript:T3;Parent=gene:ENSG3"),
+        ("1", "pseudogene", 6, 9, "+", "ID=transcript:T4;Parent=gene:ENSG3"),
+        ("1", "exon", 5, 9, "+", "Parent=transcript:T3"),
+        ("1", "CDS", 7, 9, "+", "ID=cds-1;Parent=gene-ND1"),
     ))  # fmt: skip
     assert read_gene_starts(path, genome).starts == (
         GeneStart("ENSG1", Interval("chr1", 89, 90), "protein_coding", 3),
         GeneStart("G2", Interval("chr1", 20, 21), "snoRNA", 4),
+        GeneStart("ENSG3", Interval("chr1", 4, 5), "lincRNA", 6),
+        GeneStart("ENSG3", Interval("chr1", 5, 6), "lincRNA", 7),
     )
 
 
@@ -118,3 +126,25 @@ def test_what_is_wrong_is_told_with_its_line(
     with pytest.raises(RegionsError, match=re.escape(told)) as caught:
         read_gene_starts(written(tmp_path, name, text), genome)
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.realdata
+def test_ensembl_s_transcripts_are_all_there(shared: Path, tmp_path: Path) -> None:
+    """Ensembl 84, chromosome 21: its transcripts stand in lines of many types."""
+    fasta = written(tmp_path, "21.fa", f">chr21\n{'N' * 46_709_983}\n")
+    path = shared / "data" / "chr21_hg38" / "ensembl84_chr21.GRCh38.gff3.gz"
+    found = read_gene_starts(path, Genome.open(fasta))
+    by_hand = {}
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+        columns = line.split("\t")
+        if len(columns) == 9 and columns[8].startswith("ID=transcript:"):
+            gene = columns[8].split("Parent=gene:")[1].split(";")[0]
+            # Bases are counted from 1 there.
+            base = int(columns[3]) if columns[6] == "+" else int(columns[4])
+            by_hand[len(by_hand)] = (gene, base)
+    assert [(s.gene, s.base.end) for s in found.starts] == list(by_hand.values())
+    assert len(by_hand) > 2_000
+    kinds = {s.gene: s.kind for s in found.starts}
+    # The file has 233 lines of genes whose biotype is protein_coding.
+    assert sum(kind == "protein_coding" for kind in kinds.values()) == 233
+    assert all(kinds.values())

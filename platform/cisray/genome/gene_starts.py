@@ -22,6 +22,7 @@ _GTF_PAIR = re.compile(r'(\w+) "?([^";]*)"?')
 _GTF = "lines have nine columns, separated by tabs, of which 4 and 5 are the first and last base"
 _BED = "lines are chrom, start (0-based), end (not included) and gene, separated by tabs"
 _TRANSCRIPTS = {"transcript", "mRNA"}
+_PARTS = {"exon", "CDS"}
 _TYPES = ("gene_type", "gene_biotype", "biotype")
 _PREFIXES = ("gene:", "gene-")
 
@@ -60,10 +61,11 @@ class _Line(NamedTuple):
 def read_gene_starts(path: Path, genome: Genome) -> GeneStarts:
     """Read the starts of genes, from the first base of every transcript, or of a BED's lines.
 
-    A file named .gtf, .gff or .gff3 (also compressed) has a start for every line `transcript` or
-    `mRNA`: its first base on the strand +, its last on -. Its gene is `gene_id`, or the `Parent` in
-    a GFF3; the gene's type `gene_type`, `gene_biotype`, or the `biotype` of the line of the gene.
-    Any other file is BED: each line one base, the gene in column 4.
+    A file named .gtf, .gff or .gff3 (also compressed) has a start for every transcript: its first
+    base on the strand +, its last on -. Transcripts are lines `transcript` or `mRNA`, and in a GFF3
+    whatever else has a gene for its Parent (Ensembl has lines `lincRNA`), but exons and CDS. The
+    gene is `gene_id`, or the Parent; its type `gene_type`, `gene_biotype`, or the `biotype` of the
+    line of the gene. Any other file is BED: each line one base, the gene in column 4.
 
     Raises RegionsError with file and line for the first line that is wrong, with the number of
     others, and for a file without starts.
@@ -135,13 +137,12 @@ def _read_annotation(path: Path, problems: list[str]) -> Iterator[_Line]:
         if len(columns) < 9:
             problems.append(f"{path}:{number}: {len(columns)} columns; {_GTF}.")
             continue
-        if columns[2] not in _TRANSCRIPTS and not columns[2].endswith("gene"):
-            continue
         attributes = attributes_of(columns[8])
         kind = next((attributes[name] for name in _TYPES[:2] if attributes.get(name)), "")
-        if columns[2] not in _TRANSCRIPTS:
+        if not _is_transcript(columns[2], attributes):
             gene = attributes.get("gene_id") or _bare(attributes.get("ID", ""))
-            kinds[gene] = kind or attributes.get("biotype", "")
+            if columns[2].endswith("gene") or attributes.get("ID", "").startswith(_PREFIXES):
+                kinds[gene] = kind or attributes.get("biotype", "")
             continue
         try:
             found.append(_transcript(number, columns, attributes, kind))
@@ -149,6 +150,11 @@ def _read_annotation(path: Path, problems: list[str]) -> Iterator[_Line]:
             problems.append(f"{path}:{number}: {error}")
     for line in found:
         yield line._replace(kind=line.kind or kinds.get(line.gene, ""))
+
+
+def _is_transcript(feature: str, attributes: Mapping[str, str]) -> bool:
+    of_gene = attributes.get("Parent", "").startswith(_PREFIXES)
+    return feature in _TRANSCRIPTS or (of_gene and feature not in _PARTS)
 
 
 def _transcript(number: int, columns: list[str], attributes: Mapping[str, str], kind: str) -> _Line:
