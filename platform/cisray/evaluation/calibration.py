@@ -6,7 +6,7 @@ kind are refused.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from cisray.tracks import TrackSet, column_name
 from cisray_schemas import CALIBRATIONS
 from cisray_schemas.calibrations import ABSOLUTE, SIGNED
 
-# Values of the background that are held at once, 256 MB.
-_HELD = 1 << 26
+# Values of the background that are held at once, 128 MB.
+_HELD = 1 << 25
 _MOST_TRACKS = 128
 _SETTINGS = b"cisray.calibration"
 # What a value depends on, of a manifest and of its `config`; how it was computed and rounded, and
@@ -37,8 +37,6 @@ _FACTS = ("model_sha256", "genome_sha256", "bin_bp")
 _FACTS_OF_CONFIG = (
     "head", "bins", "window_placement", "indels", "reverse_complement", "shifts",
 )  # fmt: skip
-
-OnTracks = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,17 +105,12 @@ def require_statistic(run: Run, statistic: str) -> None:
 
 
 def describe_background(
-    run: Run,
-    statistic: str,
-    tracks: TrackSet,
-    used_V: NDArray[np.bool_],
-    on_tracks: OnTracks = lambda *_: None,
+    run: Run, statistic: str, tracks: TrackSet, used_V: NDArray[np.bool_]
 ) -> pa.Table:
     """Describe each track's scores of the rows that are `used_V`, in the order of a scan.
 
     Gives the table of `cisray_schemas.CALIBRATIONS`. So many tracks are held at once as fit into
-    256 MB; `on_tracks` is told how many are done, of how many. Raises EvaluationError for a track
-    without any value.
+    128 MB. Raises EvaluationError for a track without any value.
     """
     rows: list[dict[str, Any]] = []
     about = tracks.table.select(["track", "column", "identifier", "description"]).to_pylist()
@@ -127,7 +120,6 @@ def describe_background(
             signed_V = values_VT[:, place]
             for form, values_V in ((SIGNED, signed_V), (ABSOLUTE, np.abs(signed_V))):
                 rows.append({**facts, "form": form, **_told(Distribution.of(values_V))})
-        on_tracks(first + values_VT.shape[1], len(about))
     rows.sort(key=lambda row: (row["form"], row["track"]))
     table = pa.Table.from_pylist(rows, schema=CALIBRATIONS.schema)
     content = {"facts": facts_of(run.manifest), "run_id": run.manifest.run_id}
