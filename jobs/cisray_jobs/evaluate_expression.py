@@ -22,10 +22,12 @@ from cisray.evaluation.expression import (
     OVER_BINS,
     ExpressionSettings,
     GeneTable,
+    JudgedBins,
     JudgedGenes,
     judge_bins,
     judge_genes,
 )
+from cisray.evaluation.expression_compared import compare_expression
 from cisray.evaluation.expression_figure import draw_expression
 from cisray.evaluation.expression_starts import (
     USED,
@@ -42,7 +44,8 @@ from cisray.evaluation.expression_sums import (
     shared,
 )
 from cisray.evaluation.gene_table import GenePredictions
-from cisray.evaluation.metrics import BOOTSTRAPS, Metric
+from cisray.evaluation.metrics import BOOTSTRAPS
+from cisray.evaluation.paired import comparisons_table
 from cisray.genome.gene_starts import GeneStarts, read_gene_starts
 from cisray.genome.reference import Genome
 from cisray.store.scan import Run, open_run
@@ -65,6 +68,7 @@ from cisray_jobs.expression_material import (
     open_material,
     paired_targets,
 )
+from cisray_schemas import METRIC_COMPARISONS
 
 PROTEIN_CODING, EVERY_KIND = "protein_coding", "all"
 MEASURED = "measured"
@@ -161,13 +165,16 @@ class EvaluateExpression(JobConfig):
         table = _gene_table(starts, material, others)
         settings = ExpressionSettings(self.bootstraps, self.seed, self.min_genes)
         judged = judge_genes(table, settings)
-        metrics = [*judged.metrics]
+        over_bins: dict[str, JudgedBins] = {}
         bins: dict[str, JsonValue] = {}
         if not self.genes_only:
-            more, bins = _judge_bins(material, settings)
-            metrics += more
+            over_bins, bins = _judge_bins(material, settings)
+        metrics = [*judged.metrics, *(m for one in over_bins.values() for m in one.metrics)]
+        means = {name: one.mean for name, one in over_bins.items()}
+        compared = comparisons_table(compare_expression(judged, means))
         with evaluation_folder(self.out, record) as folder:
             folder.write_metrics(metrics)
+            folder.write_table("comparisons.parquet", compared, METRIC_COMPARISONS)
             _write_tables(folder, starts, table, judged, material)
             descriptions = pairs.tracks.table["description"].to_pylist()
             draw_expression(table, judged, descriptions, folder.path / "expression.png")
@@ -235,7 +242,7 @@ def _gene_table(
 
 def _judge_bins(
     material: Material, settings: ExpressionSettings
-) -> tuple[list[Metric], dict[str, JsonValue]]:
+) -> tuple[dict[str, JudgedBins], dict[str, JsonValue]]:
     """Correlate over all bins that are predicted, measured and in the regions; count the others."""
     everywhere = shared(list(material.held.values()))
     asked = material.regions if material.regions is not None else everywhere
@@ -243,11 +250,10 @@ def _judge_bins(
     moments = bin_moments(
         material.runs, material.observed, bins, material.pairs.indices, material.pairs.rows
     )
-    metrics = [
-        metric
+    judged = {
+        name: judge_bins(name, held, material.pairs.columns, settings)
         for name, held in moments.items()
-        for metric in judge_bins(name, held, material.pairs.columns, settings)
-    ]
+    }
     lacking = asked.minus(everywhere)
     left = {"not in every run": len(lacking), "not measured": len(asked) - len(lacking) - len(bins)}
     told: dict[str, JsonValue] = {
@@ -255,7 +261,7 @@ def _judge_bins(
         "used": len(bins),
         "left out": {reason: count for reason, count in left.items() if count},
     }
-    return metrics, told
+    return judged, told
 
 
 def _write_tables(

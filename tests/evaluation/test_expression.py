@@ -18,6 +18,7 @@ from cisray.evaluation.expression import (
     judge_bins,
     judge_genes,
 )
+from cisray.evaluation.expression_compared import compare_expression, over_draws
 from cisray.evaluation.expression_sums import Moments
 
 FEW = ExpressionSettings(bootstraps=50, seed=3, min_genes=5)
@@ -170,7 +171,7 @@ def test_bins_correlate_as_by_scipy_over_all_of_them() -> None:
     y = dice.gamma(0.5, 30, size=(777, 3))
     p = y + dice.gamma(1, 20, size=(777, 3))
     p[:, 2] = 4.0
-    found = judge_bins("m", moments(p, y, 20), ("a", "b", "c"), FEW)
+    found = judge_bins("m", moments(p, y, 20), ("a", "b", "c"), FEW).metrics
     told = metrics_of(found, OVER_BINS)
     r = [stats.pearsonr(p[:, t], y[:, t]).statistic for t in range(2)]
     assert [told[t, "all"].value for t in "ab"] == pytest.approx(r, rel=1e-10)
@@ -189,7 +190,9 @@ def test_intervals_over_bins_know_that_neighbours_are_alike() -> None:
     for _ in range(times):
         common, own = (np.repeat(dice.normal(size=(100, 1)), 20, axis=0) for _ in range(2))
         p, y = common, 0.5 * common + np.sqrt(0.75) * own
-        found = metrics_of(judge_bins("m", moments(p, y, 50), ("a",), FEW), OVER_BINS)["a", "all"]
+        found = metrics_of(judge_bins("m", moments(p, y, 50), ("a",), FEW).metrics, OVER_BINS)[
+            "a", "all"
+        ]
         held += found.ci_low <= 0.5 <= found.ci_high
         half = 1.96 / np.sqrt(2_000 - 3)
         held_fisher += abs(np.arctanh(found.value) - np.arctanh(0.5)) < half
@@ -199,9 +202,63 @@ def test_intervals_over_bins_know_that_neighbours_are_alike() -> None:
 
 def test_few_blocks_have_no_interval() -> None:
     p = np.arange(30.0)[:, None]
-    told = judge_bins("m", moments(p, p**2, 9), ("a",), FEW)[0].estimate
+    told = judge_bins("m", moments(p, p**2, 9), ("a",), FEW).metrics[0].estimate
     assert told.value is not None
     assert told.ci_low is None
     assert "fewer than 10 blocks" in told.reason
     empty = Moments(np.zeros((0, 5, 1)), np.zeros(0, np.int64))
-    assert judge_bins("m", empty, ("a",), FEW)[0].estimate.reason == "no bins"
+    assert judge_bins("m", empty, ("a",), FEW).metrics[0].estimate.reason == "no bins"
+
+
+def two_scores(seed: int, better: float) -> GeneTable:
+    """Two scores of 80 genes that follow the measures alike, or the first more by `better`."""
+    dice = np.random.default_rng(seed)
+    y, one, other = (dice.normal(size=(80, 4)) for _ in range(3))
+    logs = {"a": y + one * (1 - better), "b": y + other}
+    return table(np.exp(y + 5), **{name: np.exp(x + 5) for name, x in logs.items()})
+
+
+def p_values(seed: int, better: float) -> dict[str, float | None]:
+    judged = judge_genes(two_scores(seed, better), ExpressionSettings(200, seed))
+    return {c.metric: c.result.p_value for c in compare_expression(judged, {})}
+
+
+def test_equal_scores_seldom_differ_and_better_ones_do() -> None:
+    alike = [p_values(seed, 0.0) for seed in range(100)]
+    for metric in (ACROSS_GENES, "track_pearson_r"):
+        # Of 100 and 0.05 more than 11 come once in 200 times.
+        assert sum(found[metric] < 0.05 for found in alike) <= 11
+    assert all(p < 0.01 for p in p_values(1, 0.6).values())
+
+
+def test_differences_are_those_of_the_numbers_and_turn_with_the_order() -> None:
+    one = two_scores(3, 0.3)
+    turned = table(one.observed_GT, b=one.predicted["b"], a=one.predicted["a"])
+    p, y = one.predicted["a"], one.observed_GT
+    bins = {
+        name: judge_bins(name, moments(values, y, 16), one.tracks, FEW).mean
+        for name, values in (("a", p), ("b", one.predicted["b"]), ("c", p))
+    }
+    for given, sign in ((one, 1), (turned, -1)):
+        judged = judge_genes(given, FEW)
+        found = {c.metric: c for c in compare_expression(judged, bins)}
+        assert set(found) == {ACROSS_GENES, "track_pearson_r", OVER_BINS}
+        means = metrics_means(judged)
+        for metric in (ACROSS_GENES, "track_pearson_r"):
+            difference = sign * (means["a", metric] - means["b", metric])
+            assert found[metric].result.difference == pytest.approx(difference)
+        over_bins = sign * (bins["a"].value - bins["b"].value)
+        assert found[OVER_BINS].result.difference == pytest.approx(over_bins)
+        r = stats.ttest_rel(judged.r_G["a"], judged.r_G["b"])
+        assert found["track_pearson_r"].result.p_value == pytest.approx(r.pvalue)
+    same = over_draws(bins["a"], bins["c"])
+    assert (same.difference, same.p_value, same.reason) == (0, None, "equal in every draw")
+    assert over_draws(None, bins["a"]).reason == "undefined for one of the two"
+
+
+def metrics_means(judged) -> dict[tuple[str, str], float]:
+    return {
+        (m.scores, m.metric): m.estimate.value
+        for m in judged.metrics
+        if m.task.startswith("all") and m.stratum == "all" and not m.control
+    }

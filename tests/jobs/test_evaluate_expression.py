@@ -299,6 +299,9 @@ def test_another_s_predictions_stand_beside_on_the_same_genes(
     own = [m for m in metrics if m["scores"] == "other" and not m["control"]]
     assert [m["value"] for m in own] == pytest.approx([1] * 4)
     assert {m["n"] for m in metrics} == {7}
+    compared = pl.read_parquet(out / "comparisons.parquet").filter(metric="gene_pearson_r")
+    mean = next(m["value"] for m in metrics if (m["task"], m["scores"]) == ("all tracks", "m"))
+    assert compared["difference"].to_list() == pytest.approx([mean - 1])
     lacking = renamed.drop("human_4")
     lacking.write_csv(path, separator="\t")
     cisray(

@@ -27,6 +27,7 @@ FEWEST_TRACKS, FEWEST_BLOCKS = 3, 10
 _PIECE = 256
 _TINY = 1e-13
 _NEARLY_1 = 1 - 1e-12
+_ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
 BY_GENES = "bootstrap over genes, Fisher z"
 
 
@@ -50,10 +51,23 @@ class GeneTable:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Drawn:
+    """A mean over tracks, and what it is when its `units`, genes or blocks of bins, are redrawn.
+
+    Scores that were judged together have the same draws.
+    """
+
+    value: float
+    redrawn_D: Values
+    units: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class JudgedGenes:
     """Metrics; of each gene the variance of what is measured, its stratum, and R by score.
 
-    Values that are not defined are NaN.
+    Values that are not defined are NaN. `means` are over tracks of R across genes, by score; a
+    score without one is not there.
     """
 
     metrics: list[Metric]
@@ -61,6 +75,15 @@ class JudgedGenes:
     stratum: tuple[str, ...]
     r_G: dict[str, Values]
     r_T: dict[str, Values]
+    means: dict[str, Drawn]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JudgedBins:
+    """Metrics of one score over all bins, and the mean over tracks; None where there is none."""
+
+    metrics: list[Metric]
+    mean: Drawn | None
 
 
 def standardised(name: str, sums_GT: Values, genes: Sequence[str], tracks: Sequence[str]) -> Values:
@@ -96,13 +119,16 @@ def judge_genes(table: GeneTable, settings: ExpressionSettings) -> JudgedGenes:
     metrics: list[Metric] = []
     r_G: dict[str, Values] = {}
     r_T: dict[str, Values] = {}
+    means: dict[str, Drawn] = {}
     for name, sums_GT in table.predicted.items():
         x_GT = standardised(name, sums_GT, table.genes, table.tracks)
-        across, r_T[name] = _across_genes(name, x_GT, y_GT, table.tracks, settings)
+        across, r_T[name], mean = _across_genes(name, x_GT, y_GT, table.tracks, settings)
         metrics += across
+        if mean is not None:
+            means[name] = mean
         r_G[name] = across_tracks(x_GT, y_GT)
         metrics += _gene_means(name, r_G[name], stratum, _defined(y_GT).sum(), settings)
-    return JudgedGenes(metrics, variance_G, stratum, r_G, r_T)
+    return JudgedGenes(metrics, variance_G, stratum, r_G, r_T, means)
 
 
 def across_tracks(x_GT: Values, y_GT: Values) -> Values:
@@ -140,7 +166,7 @@ def _strata(y_GT: Values) -> tuple[Values, tuple[str, ...]]:
 
 def _across_genes(
     name: str, x_GT: Values, y_GT: Values, tracks: Sequence[str], settings: ExpressionSettings
-) -> tuple[list[Metric], Values]:
+) -> tuple[list[Metric], Values, Drawn | None]:
     """Correlate across genes track by track, with intervals of a bootstrap over genes."""
 
     def metric(task: str, estimate: Estimate, control: str = "") -> Metric:
@@ -153,7 +179,8 @@ def _across_genes(
     reason_T = [_why(*pair) for pair in zip(kept, _defined(x_GT), strict=True)]
     if n < settings.min_genes:
         none = Estimate(None, n, reason=f"fewer than {settings.min_genes} genes")
-        return [metric(task, none) for task in (*tracks, ALL_TRACKS)], np.full(len(tracks), np.nan)
+        undefined_T = np.full(len(tracks), np.nan)
+        return [metric(task, none) for task in (*tracks, ALL_TRACKS)], undefined_T, None
     dice = np.random.default_rng(settings.seed)
     drawn_DG = dice.multinomial(n, np.full(n, 1 / n), size=settings.bootstraps)
     x = np.nan_to_num(x_GT)
@@ -167,16 +194,13 @@ def _across_genes(
             told = reason_T[first + at]
             estimate = _with_interval(float(r_T[first + at]), n, r_DT[:, at], n, BY_GENES)
             found.append(metric(task, Estimate(None, n, reason=told) if told else estimate))
-    counted = int(kept.sum())
-    mean = Estimate(None, n, reason=OBSERVED_CONSTANT)
-    if counted:
-        mean = _with_interval(float(r_T[kept].mean()), n, mean_D / counted, n, BY_GENES)
-    found.append(metric(ALL_TRACKS, mean))
+    mean, told_mean = None, Estimate(None, n, reason=OBSERVED_CONSTANT)
+    if kept.any():
+        mean = Drawn(float(r_T[kept].mean()), mean_D / int(kept.sum()), n)
+        told_mean = _with_interval(mean.value, n, mean.redrawn_D, n, BY_GENES)
+    found.append(metric(ALL_TRACKS, told_mean))
     found.append(metric(ALL_TRACKS, _shuffled(x, y_GT, kept, dice), SHUFFLED))
-    return found, r_T
-
-
-_ENDS = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    return found, r_T, mean
 
 
 def _why(observed_varies: bool, predicted_varies: bool) -> str:
@@ -245,7 +269,7 @@ def _gene_means(
 
 def judge_bins(
     name: str, moments: Moments, tracks: Sequence[str], settings: ExpressionSettings
-) -> list[Metric]:
+) -> JudgedBins:
     """Correlate over all bins, raw scale, one number per track; intervals by blocks of bins.
 
     Neighbouring bins are alike: whole blocks of them are drawn.
@@ -253,7 +277,8 @@ def judge_bins(
     blocks, n = len(moments.bins), int(moments.bins.sum())
     if not n:
         none = Estimate(None, 0, reason="no bins")
-        return [_of_bins(task, name, none, settings) for task in (*tracks, ALL_TRACKS)]
+        nothing = [_of_bins(task, name, none, settings) for task in (*tracks, ALL_TRACKS)]
+        return JudgedBins(nothing, None)
     r_T, reasons = _over_bins(moments.sums.sum(axis=0), n)
     counted_T = np.array([reason != OBSERVED_CONSTANT for reason in reasons])
     drawn = np.random.default_rng(settings.seed).multinomial(
@@ -265,12 +290,11 @@ def judge_bins(
         _of_bins(task, name, _bin_estimate(r, n, blocks, r_DT[:, at], reason), settings)
         for at, (task, r, reason) in enumerate(zip(tracks, r_T.tolist(), reasons, strict=True))
     ]
+    mean, told_mean = None, Estimate(None, n, reason=OBSERVED_CONSTANT)
     if counted_T.any():
-        means_D = r_DT[:, counted_T].mean(axis=1)
-        mean = _bin_estimate(float(r_T[counted_T].mean()), n, blocks, means_D, "")
-    else:
-        mean = Estimate(None, n, reason=OBSERVED_CONSTANT)
-    return [*found, _of_bins(ALL_TRACKS, name, mean, settings)]
+        mean = Drawn(float(r_T[counted_T].mean()), r_DT[:, counted_T].mean(axis=1), blocks)
+        told_mean = _bin_estimate(mean.value, n, blocks, mean.redrawn_D, "")
+    return JudgedBins([*found, _of_bins(ALL_TRACKS, name, told_mean, settings)], mean)
 
 
 def _of_bins(task: str, name: str, estimate: Estimate, settings: ExpressionSettings) -> Metric:

@@ -25,6 +25,7 @@ STRETCH_BINS, FEWEST_BINS = 1_024, 64
 # Sums of so many blocks of bins are kept, to draw from.
 BLOCKS = 200
 SUMS = 5  # of p, y, p p, y y, p y
+_NOT_VALUES = {"gene", "chrom", "start", "end", "bins", "bins_missing"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,9 +69,6 @@ def predicted_sums(
     ordered = asked.join(found, on="gene", how="left", maintain_order="left")
     columns = [name for name in found.columns if name not in _NOT_VALUES]
     return ordered.select(columns).to_numpy().astype(np.float64)
-
-
-_NOT_VALUES = {"gene", "chrom", "start", "end", "bins", "bins_missing"}
 
 
 def observed_sums(
