@@ -18,7 +18,7 @@ from cisray_jobs.console import log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.evaluate_cli import evaluate_app
 from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
-from cisray_jobs.evaluate_linkage_cli import finemap
+from cisray_jobs.evaluate_linkage_cli import finemap, sldp
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
@@ -55,6 +55,7 @@ evaluate_app.command("mpra-variants")(mpra_variants)
 evaluate_app.command("mpra")(mpra)
 evaluate_app.command("enhancers")(enhancers)
 evaluate_app.command("finemap")(finemap)
+evaluate_app.command("sldp")(sldp)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[

@@ -119,6 +119,86 @@ def finemap(
     output.facts(_titled(done.path, new=done.new), _row_lines(done.rows) | _shown(done.numbers))
 
 
+def sldp(
+    genotypes: Annotated[
+        list[Path] | None,
+        typer.Option(help="VCF or BCF with genotypes, of a chromosome, say. Repeat to add."),
+    ] = None,
+    sumstats: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TRAIT=TABLE", help="z and n of variants. Repeat to add."),
+    ] = None,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=RUN", help="A run of variants to judge. Repeat to add."),
+    ] = None,
+    external: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=TABLE", help="Somebody else's scores. Repeat to add."),
+    ] = None,
+    out: OutFolder = None,
+    statistic: Annotated[
+        str | None, typer.Option(help="Statistic of the runs, with a sign. [default: SAD]")
+    ] = None,
+    tracks: opt.Tracks = None,
+    blocks: Annotated[
+        Path | None, typer.Option(help="BED of blocks of linkage. [default: windows]")
+    ] = None,
+    block_bp: Annotated[
+        int | None, typer.Option(help="Bases of a window, without --blocks. [default: 1500000]")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave out blocks at this locus. Repeat to add. [default: the MHC, "
+            "chr6:25,684,588-35,455,756]"
+        ),
+    ] = None,
+    background: Annotated[
+        bool | None,
+        typer.Option(
+            "--background/--no-background",
+            help="Beside effects of minor alleles by frequency, or not. [default: beside]",
+        ),
+    ] = None,
+    chunks: Annotated[
+        int | None, typer.Option(help="Chunks whose signs are turned, at most. [default: 300]")
+    ] = None,
+    flips: Annotated[
+        int | None, typer.Option(help="Sign vectors that are drawn. [default: 1000000]")
+    ] = None,
+    min_maf: MinMaf = None,
+    max_missing: MaxMissing = None,
+    min_scored: Annotated[
+        float | None,
+        typer.Option(help="Least share of the variants with scores. [default: 0.5]"),
+    ] = None,
+    min_matched: MinMatched = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the flips. [default: 0]")] = None,
+    config: opt.Config = None,
+    as_json: opt.Json = False,
+    verbose: opt.Verbose = False,
+) -> None:
+    """Ask whether scores point the way of traits' effects: signed LD profile regression.
+
+    Example: cisray evaluate sldp --run runs/1000g --sumstats height=height.sumstats.gz --genotypes
+    1000g.chr20.vcf.gz --blocks blocks.bed --out sldp
+    """
+    given = opt.given_options(dict(locals()))
+    from cisray_jobs import output
+    from cisray_jobs.config import load_config
+    from cisray_jobs.evaluate_sldp import EvaluateSldp
+
+    log_to_stderr(verbose=verbose)
+    done = load_config(EvaluateSldp, given, config).evaluate()
+    if as_json:
+        output.as_json(done)
+        return
+    output.facts(_titled(done.path, new=done.new), _row_lines(done.rows))
+    for line in done.strongest:
+        typer.echo(f"  {line}")
+
+
 def _titled(path: str, *, new: bool) -> str:
     return path if new else f"{path} (there already, of the same inputs and settings)"
 

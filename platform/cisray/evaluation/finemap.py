@@ -153,7 +153,9 @@ def finemap_gene(variants: GeneVariants, settings: FinemapSettings) -> Finemappe
         "converged": fit.converged,
         "elbo": fit.elbo[-1],
     }
-    return FinemappedGene(labels, _sets(variants, labels, sets), _counted(variants) | found | summary)
+    return FinemappedGene(
+        labels, _sets(variants, labels, sets), _counted(variants) | found | summary
+    )
 
 
 def untried(variants: GeneVariants, reason: str) -> FinemappedGene:

@@ -25,6 +25,7 @@ MOST_EXACT = 20
 SPECTRUM = 0.95
 LEAST_H2 = 0.03
 _BATCH = 8_192
+_COLUMNS = 512
 # Draws after which p-values that are large already are left as they are.
 _LOOK, _LARGE = 98_304, 0.01
 # A score counts as no smaller than another that differs by rounding.
@@ -58,73 +59,76 @@ class BlockSums:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BlockTrait:
-    """A trait at the V variants of a block: z of the allele that genotypes count; NaN unknown."""
-
-    z_V: Doubles
-    people_V: Doubles
-
-    @property
-    def known_V(self) -> NDArray[np.bool_]:
-        """Tell which variants have a z-score."""
-        return np.isfinite(self.z_V) & np.isfinite(self.people_V)
-
-
 def linkage_scores(genotypes_IV: Doubles) -> Doubles:
     """Give each variant's LD score within a block: the sum of squared correlations.
 
     Each square is lessened by (1 - r²) / (people - 2), what chance adds to it.
     """
-    people = genotypes_IV.shape[0]
-    squares_VV = (genotypes_IV.T @ genotypes_IV) ** 2
-    chance_VV = (1 - squares_VV) / (people - 2)
-    scores_V: Doubles = (squares_VV - chance_VV).sum(axis=0)
+    people, variants = genotypes_IV.shape
+    scores_V: Doubles = np.empty(variants)
+    for first in range(0, variants, _COLUMNS):
+        of_some_IV = genotypes_IV[:, first : first + _COLUMNS]
+        squares_VV = (genotypes_IV.T @ of_some_IV) ** 2
+        scores_V[first : first + _COLUMNS] = squares_VV.sum(axis=0)
+    scores_V -= (variants - scores_V) / (people - 2)
     return scores_V
 
 
-def variance_per_variant(chi2_V: Doubles, scaled_scores_V: Doubles) -> float:
-    """Give the variance of effects from mean z² - 1 over mean N times LD score (aggregate)."""
-    return float((chi2_V.mean() - 1) / scaled_scores_V.mean())
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockProfiles:
+    """Signed LD profiles R v of a block's typed variants, on the K leading eigenvectors of R.
 
-
-def block_sums(
-    genotypes_IV: Doubles,
-    background_VB: Doubles,
-    annotation_VT: Doubles,
-    trait: BlockTrait,
-    variance: float,
-) -> BlockSums | None:
-    """Sum up one block for one trait; None where no variant has a z-score.
-
-    Annotations are of all V variants, per deviation of the genotype; the regression is over those
-    with a z-score. `variance` is that of effects, per variant.
+    `value_K` are the eigenvalues and `vectors_KV` the vectors over the typed variants.
     """
-    known_V = trait.known_V
-    if not known_V.any():
-        return None
-    typed_IV = genotypes_IV[:, known_V]
-    _, singular_K, vectors_KV = np.linalg.svd(typed_IV, full_matrices=False)
-    value_K = singular_K**2
-    held_K = np.cumsum(value_K) / value_K.sum()
-    rank = min(int(np.searchsorted(held_K, SPECTRUM)) + 1, len(value_K))
-    value_K, vectors_KV = value_K[:rank], vectors_KV[:rank]
-    people = float(trait.people_V[known_V].mean())
-    weight_K = 1 / (variance * value_K**2 + value_K / people)
-    marginal_V = trait.z_V[known_V] / np.sqrt(trait.people_V[known_V])
-    trait_K = vectors_KV @ marginal_V
-    # Profiles R v of the typed variants, on the eigenvectors.
-    along_KI = vectors_KV @ typed_IV.T
-    background_KB = along_KI @ (genotypes_IV @ background_VB)
-    profile_KT = along_KI @ (genotypes_IV @ annotation_VT)
-    return BlockSums(
-        int(known_V.sum()),
-        background_KB.T @ (weight_K * trait_K),
-        profile_KT.T @ (weight_K * trait_K),
-        background_KB.T @ (weight_K[:, None] * background_KB),
-        profile_KT.T @ (weight_K[:, None] * background_KB),
-        (weight_K[:, None] * profile_KT**2).sum(axis=0),
-    )
+
+    value_K: Doubles
+    vectors_KV: Doubles
+    background_KB: Doubles
+    profile_KT: Doubles
+
+    @classmethod
+    def of(
+        cls,
+        genotypes_IV: Doubles,
+        typed_V: NDArray[np.bool_],
+        background_VB: Doubles,
+        annotation_VT: Doubles,
+    ) -> "BlockProfiles":
+        """Multiply annotations of all variants by the linkage with typed ones, of which there are.
+
+        Annotations are per deviation of the genotype. As many eigenvectors are kept as hold 95 %
+        of the eigenvalues' sum.
+        """
+        typed_IV = genotypes_IV[:, typed_V]
+        _, singular_K, vectors_KV = np.linalg.svd(typed_IV, full_matrices=False)
+        value_K = singular_K**2
+        held_K = np.cumsum(value_K) / value_K.sum()
+        rank = min(int(np.searchsorted(held_K, SPECTRUM)) + 1, len(value_K))
+        value_K, vectors_KV = value_K[:rank], vectors_KV[:rank]
+        along_KI = vectors_KV @ typed_IV.T
+        return cls(
+            value_K,
+            vectors_KV,
+            along_KI @ (genotypes_IV @ background_VB),
+            along_KI @ (genotypes_IV @ annotation_VT),
+        )
+
+    def sums(self, z_V: Doubles, people_V: Doubles, variance: float) -> BlockSums:
+        """Sum the block up for a trait: z of typed variants, of the allele that genotypes count.
+
+        `variance` is that of effects, per variant.
+        """
+        weight_K = 1 / (variance * self.value_K**2 + self.value_K / people_V.mean())
+        trait_K = weight_K * (self.vectors_KV @ (z_V / np.sqrt(people_V)))
+        weighted_KB = weight_K[:, None] * self.background_KB
+        return BlockSums(
+            len(z_V),
+            self.background_KB.T @ trait_K,
+            self.profile_KT.T @ trait_K,
+            self.background_KB.T @ weighted_KB,
+            self.profile_KT.T @ weighted_KB,
+            (weight_K[:, None] * self.profile_KT**2).sum(axis=0),
+        )
 
 
 def chunks_of(sums: Sequence[BlockSums], most: int) -> list[BlockSums]:
