@@ -154,13 +154,12 @@ def sldp(
             "chr6:25,684,588-35,455,756]"
         ),
     ] = None,
-    background: Annotated[
-        bool | None,
+    no_background: Annotated[
+        bool,
         typer.Option(
-            "--background/--no-background",
-            help="Beside effects of minor alleles by frequency, or not. [default: beside]",
+            "--no-background", help="Leave out effects of minor alleles by their frequency."
         ),
-    ] = None,
+    ] = False,
     chunks: Annotated[
         int | None, typer.Option(help="Chunks whose signs are turned, at most. [default: 300]")
     ] = None,

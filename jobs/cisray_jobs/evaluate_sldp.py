@@ -6,7 +6,7 @@ Knows how the parts are put together; the regression is `cisray.evaluation.sldp`
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 from pydantic import Field, JsonValue
@@ -28,7 +28,6 @@ from cisray.evaluation.sldp import (
     regress,
 )
 from cisray.evaluation.sldp_panel import (
-    FREQUENCY_BINS,
     Annotations,
     Heritability,
     scored_share,
@@ -109,12 +108,12 @@ class EvaluateSldp(JobConfig):
     sumstats: tuple[str, ...]
     run: tuple[str, ...] = ()
     external: tuple[str, ...] = ()
-    statistic: str = "SAD"
+    statistic: Literal["SAD", "SADR", "logSAD", "SAX"] = "SAD"
     tracks: tuple[str, ...] = ()
     blocks: Path | None = None
     block_bp: Annotated[int, Field(ge=1)] = BLOCK_BP
     exclude: tuple[str, ...] = (MHC,)
-    background: bool = True
+    no_background: bool = False
     chunks: Annotated[int, Field(ge=2)] = CHUNKS
     flips: Annotated[int, Field(ge=1_000)] = FLIPS
     min_maf: Annotated[float, Field(ge=0, le=0.5)] = 0.01
@@ -149,7 +148,7 @@ class EvaluateSldp(JobConfig):
             Heritability.of(trait.name, facts, surveyed.counts.used)
             for trait, facts in zip(traits, surveyed.facts, strict=True)
         ]
-        edges = surveyed.edges if self.background else None
+        edges = None if self.no_background else surveyed.edges
         variances = [each.variance for each in held]
         summed = sum_blocks(files, blocks, (traits, variances), sources.scores, edges)
         self._require_scored(summed.annotations)
@@ -298,16 +297,14 @@ def _feature(row: dict[str, Any]) -> str:
 
 
 def _rows(traits: Sequence[Trait], panel: Any, known: Annotations) -> dict[str, JsonValue]:
-    by_trait: dict[str, JsonValue] = {}
     left_out: dict[str, int] = {}
     read = used = 0
     for trait in traits:
         count, reasons = trait.counts()
-        by_trait[trait.name] = {"read": len(trait.status), "used": count, **reasons}
         read, used = read + len(trait.status), used + count
         left_out |= {f"{trait.name}: {reason}": n for reason, n in reasons.items()}
     scores: dict[str, JsonValue] = {
-        joined.name: dict(statuses.most_common())
+        f"scores of {joined.name}": dict(statuses.most_common())
         for joined, statuses in zip(known.named, known.statuses, strict=True)
     }
     return {
@@ -317,8 +314,7 @@ def _rows(traits: Sequence[Trait], panel: Any, known: Annotations) -> dict[str, 
         "genotypes read": panel.read,
         "genotypes used": panel.used,
         "genotypes left out": dict(panel.left_out.most_common()),
-        "scores": scores,
-        "frequency bins": FREQUENCY_BINS,
+        **scores,
     }
 
 

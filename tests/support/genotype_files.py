@@ -18,16 +18,21 @@ HEADER = """##fileformat=VCFv4.2
 
 
 def write_vcf(
-    path: Path, lines: Sequence[Line], people: Sequence[str], *, index: bool = False
+    path: Path,
+    lines: Sequence[Line],
+    people: Sequence[str],
+    *,
+    index: bool = False,
+    chrom: str = "20",
 ) -> Path:
-    """Write records of chromosome 20: position, ref, alt, FORMAT and genotypes between spaces."""
+    """Write records of a chromosome: position, ref, alt, FORMAT and genotypes between spaces."""
     columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO", "FORMAT"]
     rows = ["\t".join([*columns, *people])]
     for pos, ref, alt, layout, values in lines:
-        rows.append("\t".join(["20", str(pos), f"rs{pos}", ref, alt, ".", ".", ".", layout]))
+        rows.append("\t".join([chrom, str(pos), f"rs{pos}", ref, alt, ".", ".", ".", layout]))
         rows[-1] += "\t" + values.replace(" ", "\t")
     plain = path.with_name("plain.vcf") if path.suffix != ".vcf" else path
-    plain.write_text(HEADER + "\n".join(rows) + "\n")
+    plain.write_text(HEADER.replace("=20,", f"={chrom},") + "\n".join(rows) + "\n")
     if path.suffix == ".gz":
         pysam.tabix_compress(str(plain), str(path), force=True)
         if index:

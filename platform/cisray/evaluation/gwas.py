@@ -23,7 +23,7 @@ ABSENT = "not in the genotypes"
 OTHER_ALLELES = "other alleles in the genotypes"
 USED = "used"
 PLACES = ("chrom", "pos", "ref", "alt", "id")
-_BY_ID = ("snp", "a1", "a2", "z", "n")
+_BY_ID = ("snp", "a1", "a2")
 _ROW = "__row"
 
 
@@ -49,7 +49,7 @@ class Trait:
         and alt; z is of alt, or of `effect_allele`) or, as LDSC's, snp, a1 and a2, z of a1. Raises
         EvaluationError for missing columns and for a table without a row that counts.
         """
-        scan = scan_table(path, {"chrom": pl.String, "CHR": pl.String})
+        scan = scan_table(path, {"chrom": pl.String, "CHROM": pl.String})
         names = scan.collect_schema().names()
         folded = {column: column.lower() for column in names}
         if len(set(folded.values())) < len(names):
@@ -57,10 +57,10 @@ class Trait:
                 f"{path} has two columns that differ in letter case alone: rename one."
             )
         frame = read_table(scan.rename(folded), path)
-        by_id = "variant" not in frame.columns and not set(KEY) <= set(frame.columns)
-        if by_id:
-            require_columns(frame, [c for c in _BY_ID if c != "z" or "beta" not in frame], path)
-        require_columns(frame, ["n", *(["z"] if "z" in frame.columns else ["beta", "se"])], path)
+        has = set(frame.columns)
+        by_id = "snp" in has and "variant" not in has and not set(KEY) <= has
+        needed = ["n", *(["z"] if "z" in has else ["beta", "se"])]
+        require_columns(frame, [*(_BY_ID if by_id else ()), *needed], path)
         frame = frame.with_row_index(_ROW)
         if not by_id:
             frame = _keyed(with_keys(frame, path))
@@ -186,9 +186,9 @@ def _with_z(frame: pl.DataFrame, *, by_id: bool) -> pl.DataFrame:
         frame = frame.with_columns(z=pl.col("beta") / pl.col("se"))
     sign = pl.lit(1.0)
     if by_id:
-        frame = frame.rename({"snp": "id"} if "id" not in frame.columns else {})
         frame = frame.with_columns(
-            pl.col("id").cast(pl.String), pl.col("a1", "a2").cast(pl.String).str.to_uppercase()
+            pl.col("snp").cast(pl.String).alias("id"),
+            pl.col("a1", "a2").cast(pl.String).str.to_uppercase(),
         )
     elif "effect_allele" in frame.columns:
         allele = pl.col("effect_allele").cast(pl.String).str.to_uppercase()

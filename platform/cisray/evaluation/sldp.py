@@ -186,6 +186,8 @@ def regress(chunks: Sequence[BlockSums]) -> Regression:
             for chunk in chunks
         ]
     )
+    # What is left of a flat annotation is rounding, and has no sign to turn.
+    score_GT[:, np.isnan(mu_T)] = np.nan
     return Regression(mu_T, error_T, score_GT)
 
 
