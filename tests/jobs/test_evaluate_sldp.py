@@ -263,6 +263,8 @@ def bad(study: Study, kind: str) -> tuple[dict[str, pl.DataFrame], tuple[object,
         trait = trait.with_columns(z=pl.lit(None, pl.Float64))
     elif kind == "block":
         more = ("--block-bp", 10_000_000)
+    elif kind == "twice":
+        more = ("--genotypes", study.genotypes)
     elif kind == "places":
         more = ("--exclude", "chr20")
     return {"trait": trait, "scores": scores}, more
@@ -277,6 +279,7 @@ def bad(study: Study, kind: str) -> tuple[dict[str, pl.DataFrame], tuple[object,
         ("scores", r"s has scores of 0.0% of the [\d,]+ variants .* --min-scored"),
         ("empty", "has no row that counts: .*no z or n"),
         ("block", "1 block has z-scores"),
+        ("twice", "20:1-5,000, which was there already.*each part of the genome once"),
         ("places", "no variant of the genotypes counts and lies in a block.*excluded"),
     ],
 )

@@ -124,11 +124,12 @@ class PanelBlock:
 
 @dataclass(slots=True)
 class PanelCounts:
-    """How many entries the genotypes have, and what became of them."""
+    """How many entries the genotypes have, and what became of them; which blocks were there."""
 
     read: int = 0
     used: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
+    blocks: set[tuple[str, int, int]] = field(default_factory=set)
 
 
 def panel_blocks(
@@ -136,9 +137,9 @@ def panel_blocks(
 ) -> Iterator[tuple[PanelBlock | None, pl.DataFrame]]:
     """Read block after block, with the entries that do not count: KEY and reason.
 
-    Raises EvaluationError where a block comes twice, since the file is not sorted by chromosome.
+    Raises EvaluationError where a block comes twice: in a file that is not sorted by chromosome,
+    or in two files that are counted in the same `counts`.
     """
-    seen: set[tuple[str, int, int]] = set()
 
     def place(entry: GenotypeRow | LeftOut) -> tuple[str, int, int] | str:
         bounds = blocks.find(entry.chrom, interval_at(entry.chrom, entry.pos, 1).start)
@@ -151,11 +152,12 @@ def panel_blocks(
             counts.left_out[of] += found.read
             yield None, _left(found, of)
             continue
-        if of in seen:
+        if of in counts.blocks:
             raise EvaluationError(
-                f"{file.path} comes back to {format_locus(*of)} after other places: sort it."
+                f"{file.path} comes to {format_locus(*of)}, which was there already: sort it by "
+                f"chromosome, and give each part of the genome once."
             )
-        seen.add(of)
+        counts.blocks.add(of)
         counts.used += len(found.rows)
         counts.left_out.update(entry.reason for entry in found.left_out)
         block = PanelBlock(*of, _variants(found), found.counts_VI) if found.rows else None

@@ -172,7 +172,8 @@ def sum_blocks(
     traits, variances = of
     sums: list[list[BlockSums]] = [[] for _ in traits]
     known: Annotations | None = None
-    read = (block for block, _ in _blocks_of(files, blocks, PanelCounts()) if block is not None)
+    counts = PanelCounts()
+    read = (block for block, _ in _blocks_of(files, blocks, counts) if block is not None)
     for group in _grouped(read):
         alleles = pl.concat([block.variants.select(KEY) for block in group])
         joined = tuple(source.join(alleles) for source in sources)
