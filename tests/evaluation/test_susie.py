@@ -72,7 +72,7 @@ def fit_to_people(x: np.ndarray, y: np.ndarray, effects: int, rounds: int) -> di
     return {"pip": pip, "effect": (alpha * mu).sum(axis=0), "sigma2": np.array(sigma2)}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_summary_statistics_in_sample_equal_people(seed: int) -> None:
     columns_IV, trait_I = people(seed, {10: 0.6, 40: -0.5})
     scale = np.sqrt(PEOPLE - 1)
@@ -127,12 +127,12 @@ def test_the_bound_of_one_effect_is_the_evidence_itself() -> None:
 
 
 @pytest.mark.parametrize("estimate", [True, False])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_bound_never_falls(seed: int, estimate: bool) -> None:
     columns_IV, trait_I = people(seed, {5: 0.7, 8: -0.7, 50: 0.4} if seed % 2 else {})
-    settings = SusieSettings(tolerance=-1.0, iterations=30, estimate_residual=estimate)
+    settings = SusieSettings(effects=6, tolerance=-1.0, iterations=15, estimate_residual=estimate)
     fit = fit_susie(evidence(columns_IV, trait_I), settings)
-    assert len(fit.elbo) == 30
+    assert len(fit.elbo) == 15
     assert np.diff(fit.elbo).min() > -1e-8
 
 
@@ -222,7 +222,7 @@ def test_mismatch_is_the_likeliest_share(number: int, share: float) -> None:
             z_V, np.zeros(number), (1 - s) * linkage_VV + s * same_VV
         )
 
-    assert likely(found) >= max(map(likely, np.linspace(0.004, 0.996, 60))) - 1e-6
+    assert likely(found) >= max(map(likely, np.linspace(0.004, 0.996, 30))) - 1e-6
 
 
 def test_exchanged_alleles_are_outliers() -> None:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+from scipy import optimize
 
 from cisray.errors import EvaluationError
 from cisray.evaluation.metrics import Doubles
@@ -178,8 +178,9 @@ def _update(state: _State, effect: int, evidence: Evidence) -> None:
     error = state.residual / degrees
     prior = best_prior(left_V, error, state.prior_E[effect])
     logs_V = log_bayes_factors(left_V, error, prior)
-    total = float(special.logsumexp(logs_V)) - math.log(len(logs_V))
-    weight_V = special.softmax(logs_V)
+    total = _log_sum(logs_V) - math.log(len(logs_V))
+    weight_V = np.exp(logs_V - logs_V.max())
+    weight_V /= weight_V.sum()
     variance = prior * error / (prior + error)
     mean_V = left_V * (prior / (prior + error))
     square_V = variance + mean_V**2
@@ -207,13 +208,19 @@ def best_prior(estimate_V: Doubles, error: float, before: float) -> float:
 
     def unlikely(log_variance: float) -> float:
         logs_V = log_bayes_factors(estimate_V, error, math.exp(log_variance))
-        return -float(special.logsumexp(logs_V))
+        return -_log_sum(logs_V)
 
     found = optimize.minimize_scalar(unlikely, bounds=_LOG_VARIANCE, method="bounded")
     best, least = math.exp(float(found.x)), float(found.fun)
     if before > 0 and unlikely(math.log(before)) < least:
         best, least = before, unlikely(math.log(before))
     return best if least < -math.log(len(estimate_V)) else 0.0
+
+
+def _log_sum(logs_V: Doubles) -> float:
+    """Give the logarithm of the sum of exponentials; scipy's takes most of a small fit's time."""
+    largest = float(logs_V.max())
+    return largest + math.log(float(np.exp(logs_V - largest).sum()))
 
 
 def _square_left(state: _State, evidence: Evidence) -> float:
