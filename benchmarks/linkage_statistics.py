@@ -6,7 +6,7 @@ are installed beside cisray, numbers are held to theirs:
 
     pip install --no-deps pysusie==0.1.0 sldp==1.1.5 ypy==0.2
 
-    python benchmarks/linkage_statistics.py GENOTYPES.vcf.gz [--traits 600] [--keep]
+    python benchmarks/linkage_statistics.py GENOTYPES.vcf.gz [--traits 120] [--keep]
 """
 
 import argparse
@@ -95,14 +95,14 @@ def main() -> None:
     """Simulate, compare, report."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("genotypes", type=Path, help="VCF of one chromosome, 300 people or more")
-    parser.add_argument("--traits", type=int, default=600)
+    parser.add_argument("--traits", type=int, default=120)
     parser.add_argument("--keep", action="store_true", help="write a result file")
     options = parser.parse_args()
     before = load_average()
     counts = list(regions(options.genotypes))
     coverages = [cover(case, counts, options.traits) for case in CASES]
     blocks = list(linked_blocks(options.genotypes))
-    rows = [direction(blocks, share, max(options.traits // 4, 8)) for share in SHARES]
+    rows = [direction(blocks, share, max(options.traits // 2, 8)) for share in SHARES]
     others = [*beside_pysusie(counts), *beside_sldp(blocks)]
     facts = {
         "benchmark": "linkage_statistics",

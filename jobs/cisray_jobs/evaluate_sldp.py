@@ -313,6 +313,7 @@ def _rows(traits: Sequence[Trait], panel: Any, known: Annotations) -> dict[str, 
         "left out": dict(left_out),
         "genotypes read": panel.read,
         "genotypes used": panel.used,
+        "genotypes unknown, of people": panel.unknown,
         "genotypes left out": dict(panel.left_out.most_common()),
         **scores,
     }

@@ -212,6 +212,7 @@ def _rows(counts: RowCounts, summary: pl.DataFrame, lacking: int) -> dict[str, J
         "genes fine-mapped": summary.height - untried,
         "genes with a reason": dict(reasons.iter_rows()),
         "variants with exchanged alleles": int(summary["turned"].sum()),
+        "genotypes unknown, of people": int(summary["unknown_genotypes"].sum()),
         "outliers of linkage": int(summary["outliers"].sum()),
         "people without genotypes": lacking,
     }

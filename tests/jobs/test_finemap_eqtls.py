@@ -20,7 +20,7 @@ CAUSAL = {"geneA": {60: 0.9}, "geneB": {20: -0.8, 120: 0.8}, "quiet": {}}
 
 @dataclass(frozen=True)
 class Study:
-    """Files of one made-up study, and its numbers: counts of alternative alleles, expression."""
+    """Files of a made-up study, and its numbers: alternative alleles (unknown: mean), traits."""
 
     folder: Path
     genotypes: Path
@@ -33,7 +33,9 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     folder = tmp_path_factory.mktemp("study")
     counts_VI = made_up_counts(len(PEOPLE), VARIANTS, 3, linkage=0.92)
-    lines = [*lines_of(counts_VI, FIRST, STEP), (90_000, "A", "C,G", "GT", "0|1 " * 159 + "0|0")]
+    known_VI = counts_VI.copy()
+    known_VI[3, [5, 9]] = -1
+    lines = [*lines_of(known_VI, FIRST, STEP), (90_000, "A", "C,G", "GT", "0|1 " * 159 + "0|0")]
     genotypes = write_vcf(folder / "people.vcf.gz", lines, PEOPLE, index=True)
     dice, traits = np.random.default_rng(8), {}
     for gene, causal in CAUSAL.items():
@@ -48,7 +50,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     rows.append("\t".join(["chr20", "7000", "7001", "flat", *["1"] * len(people)]))
     expression = folder / "blood.bed"
     expression.write_text("\n".join(rows) + "\n")
-    return Study(folder, genotypes, expression, counts_VI, traits)
+    filled_VI = counts_VI.astype(float)
+    filled_VI[3, [5, 9]] = np.delete(counts_VI[3], [5, 9]).mean()
+    return Study(folder, genotypes, expression, filled_VI, traits)
 
 
 def variants_of(study: Study) -> list[int]:
@@ -110,6 +114,8 @@ def test_planted_effects_are_found_and_every_row_is_accounted_for(study, of_expr
     assert told["left out"] == {reason: count for reason, count in left.items() if count}
     assert told["used"] + sum(told["left out"].values()) == told["read"]
     assert told["people without genotypes"] == 1
+    # Two of one variant, of every gene.
+    assert told["genotypes unknown, of people"] == 2 * len(CAUSAL) + 2
     genes = pl.read_parquet(of_expression / "genes.parquet")
     assert genes.filter(gene="flat")["reason"].item() == "expression constant"
     numbers = {m["metric"]: m["value"] for m in read_metrics(of_expression).to_pylist()}

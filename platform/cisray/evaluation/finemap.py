@@ -61,6 +61,7 @@ GENES = {
     "variants": pl.Int64,
     "left_out": pl.Int64,
     "turned": pl.Int64,
+    "unknown_genotypes": pl.Int64,
     "people": pl.Int64,
     "panel": pl.Int64,
     "credible_sets": pl.Int64,
@@ -81,7 +82,8 @@ class GeneVariants:
     `frame` has chrom, pos (1-based), ref, alt, tss_distance and maf, alleles as the user's table
     has them; `turned_V` tells where the genotypes count the other one. `z_V` is of the user's alt,
     `correlation_V` of the allele that `genotypes_IV` counts. `deviation_V` is of genotypes, in
-    alleles; `trait_deviation` is of the trait, 1 where it is not known.
+    alleles; `trait_deviation` is of the trait, 1 where it is not known. `unknown` genotypes took
+    their variant's mean.
     """
 
     tissue: str
@@ -94,6 +96,7 @@ class GeneVariants:
     deviation_V: Doubles
     people: int
     left_out: int
+    unknown: int
     trait_deviation: float = 1.0
 
 
@@ -171,6 +174,7 @@ def _counted(variants: GeneVariants) -> dict[str, Any]:
         "variants": len(variants.z_V),
         "left_out": variants.left_out,
         "turned": int(variants.turned_V.sum()),
+        "unknown_genotypes": variants.unknown,
         "people": variants.people,
         "panel": variants.genotypes_IV.shape[0],
     }

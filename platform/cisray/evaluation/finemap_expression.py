@@ -210,6 +210,7 @@ def _of_gene(
         (deviation_V * length_V)[kept_V],
         people,
         there.read - len(rows),
+        int((there.counts_VI[kept_V] < 0).sum()),
         float(np.linalg.norm(left_I)) / math.sqrt(len(left_I) - 1),
     )
     return variants, len(there.rows) - len(rows)

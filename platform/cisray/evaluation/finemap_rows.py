@@ -235,6 +235,7 @@ def _joined(
         deviation_V,
         people,
         asked - len(used),
+        int((counts_VI < 0).sum()),
     )
 
 

@@ -124,12 +124,16 @@ class PanelBlock:
 
 @dataclass(slots=True)
 class PanelCounts:
-    """How many entries the genotypes have, and what became of them; which blocks were there."""
+    """How many entries the genotypes have, and what became of them; which blocks were there.
+
+    Of those that count, `unknown` genotypes take the variant's mean.
+    """
 
     read: int = 0
     used: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     blocks: set[tuple[str, int, int]] = field(default_factory=set)
+    unknown: int = 0
 
 
 def panel_blocks(
@@ -159,6 +163,7 @@ def panel_blocks(
             )
         counts.blocks.add(of)
         counts.used += len(found.rows)
+        counts.unknown += int((found.counts_VI < 0).sum())
         counts.left_out.update(entry.reason for entry in found.left_out)
         block = PanelBlock(*of, _variants(found), found.counts_VI) if found.rows else None
         yield block, _left(found, "")

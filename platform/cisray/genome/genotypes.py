@@ -8,7 +8,7 @@ through their index where a region is asked for and an index lies beside; BCF is
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,8 +358,3 @@ def frequencies(counts_VI: Counts) -> NDArray[np.float64]:
         2.0 * known_VI.sum(axis=1)
     )
     return share_V
-
-
-def reasons_by_allele(left_out: Iterable[LeftOut]) -> Mapping[tuple[int, str, str], str]:
-    """Index what is left out of one chromosome by position and alleles."""
-    return {(entry.pos, entry.ref, entry.alt): entry.reason for entry in left_out}
