@@ -15,7 +15,7 @@ from cisray.errors import AssemblyMismatch, ConfigError
 from cisray.evaluation.figure import draw_tasks
 from cisray.evaluation.gwas import Trait
 from cisray.evaluation.metrics import Estimate, Metric, Z
-from cisray.evaluation.panel import BLOCK_BP, Blocks
+from cisray.evaluation.panel import BLOCK_BP, Blocks, PanelCounts
 from cisray.evaluation.scores import Joined
 from cisray.evaluation.sldp import (
     CHUNKS,
@@ -204,7 +204,7 @@ class EvaluateSldp(JobConfig):
                 "p_value": float(tested.p_T[at]),
                 "p_least": tested.least,
                 "chunks": len(chunks),
-                "flips": tested.draws,
+                "flips": int(tested.draws_T[at]),
                 "variants": held.typed,
                 "squares": float(known.squares_T[at]),
                 "support": int(known.support_T[at]),
@@ -250,7 +250,9 @@ class EvaluateSldp(JobConfig):
         values = {
             "mu": _estimate(row["mu"], row["mu_se"], row["variants"], reason),
             "r_f": _estimate(row["r_f"], row["r_f_se"], row["variants"], reason),
-            "h2v_share": Estimate(row["h2v_share"], row["variants"], reason=reason),
+            "h2v_share": Estimate(
+                row["h2v_share"], row["variants"], reason=reason or "no interval"
+            ),
             "z": Estimate(row["z"], row["variants"], reason=reason or least),
             "p_value": Estimate(row["p_value"], row["variants"], reason=reason or least),
         }
@@ -296,7 +298,7 @@ def _feature(row: dict[str, Any]) -> str:
     return row["feature"] if told in ("", row["feature"]) else f"{row['feature']} {told}"
 
 
-def _rows(traits: Sequence[Trait], panel: Any, known: Annotations) -> dict[str, JsonValue]:
+def _rows(traits: Sequence[Trait], panel: PanelCounts, known: Annotations) -> dict[str, JsonValue]:
     left_out: dict[str, int] = {}
     read = used = 0
     for trait in traits:

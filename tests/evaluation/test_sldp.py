@@ -169,7 +169,7 @@ def test_few_chunks_have_every_flip_and_a_least_p() -> None:
     score_GT = np.column_stack([dice.normal(size=8), np.arange(1.0, 9), np.zeros(8)])
     tested = flip_test(score_GT, flips=1_000, seed=0)
     assert tested.exact
-    assert tested.draws == 256
+    assert (tested.draws_T == 256).all()
     assert tested.least == 2 / 256
     signs = np.array(list(itertools.product([-1, 1], repeat=8)))
     sums = np.abs(signs @ score_GT)
@@ -185,6 +185,7 @@ def test_drawn_flips_are_near_all_of_them_and_follow_the_seed() -> None:
     score_GT = np.abs(dice.normal(size=(21, 3))) * dice.choice([-1, 1], (21, 3), p=[0.3, 0.7])
     tested = flip_test(score_GT, flips=200_000, seed=3)
     assert not tested.exact
+    assert (tested.draws_T == 98_304).all()
     again = flip_test(score_GT, flips=200_000, seed=3)
     np.testing.assert_array_equal(tested.p_T, again.p_T)
     alone = flip_test(score_GT[:, [1]], flips=200_000, seed=3)

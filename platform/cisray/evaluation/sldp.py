@@ -225,14 +225,14 @@ def _slopes(sums: BlockSums) -> Doubles:
 class FlipTest:
     """p-values of T scores by turning signs of chunks, and z of the same size with their sign.
 
-    `least` is the smallest p-value that there can be; `draws` sign vectors were tried, all of them
-    where `exact`.
+    `least` is the smallest p-value that there can be; `draws_T` sign vectors were tried, all that
+    there are where `exact`.
     """
 
     p_T: Doubles
     z_T: Doubles
     least: float
-    draws: int
+    draws_T: Doubles
     exact: bool
 
 
@@ -250,16 +250,16 @@ def flip_test(score_GT: Doubles, *, flips: int, seed: int) -> FlipTest:
     if chunks <= MOST_EXACT:
         total = 2**chunks
         batches = _all_signs(chunks)
-        large_T, _ = _count_large(score_GT, reached_T, batches, total)
-        p_T, least, draws = large_T / total, 2 / total, total
+        large_T, drawn_T = _count_large(score_GT, reached_T, batches, total)
+        p_T, least = large_T / total, 2 / total
     else:
         batches = _drawn_signs(chunks, flips, seed)
         large_T, drawn_T = _count_large(score_GT, reached_T, batches, _LOOK)
-        p_T, least, draws = (1 + large_T) / (1 + drawn_T), 1 / (1 + flips), flips
+        p_T, least = (1 + large_T) / (1 + drawn_T), 1 / (1 + flips)
     p_T = np.where(np.isfinite(sum_T), p_T, np.nan)
     size_T = np.sqrt(stats.chi2.isf(p_T, 1))
     z_T = np.sign(score_GT.sum(axis=0)) * size_T
-    return FlipTest(p_T, z_T, least, draws, exact=chunks <= MOST_EXACT)
+    return FlipTest(p_T, z_T, least, drawn_T, exact=chunks <= MOST_EXACT)
 
 
 def _all_signs(chunks: int) -> Iterator[Doubles]:
