@@ -47,7 +47,7 @@ def test_expression_of_real_people_is_fine_mapped_into_labels(shared: Path, tmp_
 def test_scores_without_meaning_have_the_direction_of_no_trait(
     shared: Path, tmp_path: Path
 ) -> None:
-    found = GenotypeFile.open(shared / FILE, GenotypeLimits(0.05)).read()
+    found = GenotypeFile.open(shared / FILE, GenotypeLimits(0.1)).read()
     dice = np.random.default_rng(5)
     key = pl.DataFrame(
         [("20", row.pos, row.ref, row.alt) for row in found.rows],
@@ -63,7 +63,7 @@ def test_scores_without_meaning_have_the_direction_of_no_trait(
     key.with_columns(**tracks).write_parquet(tmp_path / "scores.parquet")
     given = ("--genotypes", shared / FILE, "--external", f"random={tmp_path / 'scores.parquet'}")
     more = ("--sumstats", f"trait={tmp_path / 'trait.parquet'}", "--block-bp", 100_000)
-    rows = evaluate("sldp", tmp_path / "out", *given, *more, "--min-maf", 0.05, "--flips", 20_000)
+    rows = evaluate("sldp", tmp_path / "out", *given, *more, "--min-maf", 0.1, "--flips", 20_000)
     assert rows["used"] == key.height
     found = pl.read_parquet(tmp_path / "out" / "sldp.parquet")
     assert found["chunks"].unique().to_list() == [30]

@@ -1,5 +1,7 @@
 """SuSiE against what is known in closed form, and against the model fitted to people directly."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from genotype_files import made_up_counts
@@ -170,6 +172,16 @@ def test_a_ridge_is_linkage_less_correlated() -> None:
 def test_best_prior_is_zero_where_nothing_is_there() -> None:
     assert best_prior(np.zeros(5), 0.01, 0.2) == 0.0
     assert best_prior(np.array([0.0, 0.9, 0.0]), 0.01, 0.2) == pytest.approx(0.8, rel=0.02)
+
+
+def test_of_variants_that_are_the_same_the_first_are_in_the_set() -> None:
+    columns_IV, trait_I = people(7, {30: 1.5})
+    fit = fit_susie(evidence(columns_IV, trait_I), SusieSettings(effects=1))
+    noise_V = 1 + 1e-14 * np.arange(VARIANTS)
+    weight_V = np.where(np.arange(VARIANTS) < 40, 0.025, 0.0) * noise_V
+    tied = replace(fit, weight_EV=weight_V[None])
+    (found,) = credible_sets(tied, columns_IV, coverage=0.95, min_purity=0.0)
+    assert found.variants.tolist() == list(range(38))
 
 
 def test_purity_is_the_least_size_of_a_correlation() -> None:

@@ -13,6 +13,7 @@ from cisray.evaluation.metrics import Doubles
 from cisray.evaluation.susie import SusieFit
 
 _COLUMNS = 256
+_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +42,8 @@ def credible_sets(
     seen: set[tuple[int, ...]] = set()
     for effect in np.flatnonzero(fit.present_E).tolist():
         weight_V = fit.weight_EV[effect]
-        order_V = np.argsort(-weight_V, kind="stable")
+        # Of variants that are the same in everybody the first, not those that rounding favours.
+        order_V = np.argsort(-np.round(weight_V, _DIGITS), kind="stable")
         held_V = np.cumsum(weight_V[order_V])
         # Rounding may leave the sum of all below the coverage that is asked for.
         count = min(int(np.searchsorted(held_V, coverage)) + 1, len(order_V))
