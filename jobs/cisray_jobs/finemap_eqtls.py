@@ -38,6 +38,7 @@ from cisray_jobs.evaluation_output import (
 from cisray_jobs.evaluation_sources import pairs_of
 
 LABELS = "labels.parquet"
+_NOT_ASKED_FOR = "of genes that were not asked for"
 _RECALLED = {
     "effects": "GTEx's tables were made with ten single effects, as susieR does by default",
 }
@@ -127,7 +128,11 @@ class FinemapEqtls(JobConfig):
         )
         frame = read_sumstats(path, options)
         if self.only:
-            frame = frame.filter(pl.col("gene").is_in(list(self.only)))
+            asked = frame.filter(pl.col("gene").is_in(list(self.only)))
+            if others := frame.height - asked.height:
+                counts.read += others
+                counts.left_out[_NOT_ASKED_FOR] += others
+            frame = asked
         if not frame.height:
             raise EvaluationError(f"{path} has no row{', or none of --only' * bool(self.only)}.")
         file = GenotypeFile.open(self.genotypes, self._limits)

@@ -206,6 +206,19 @@ def test_rows_that_do_not_count_have_reasons(cisray, study, tmp_path) -> None:
     assert "left out, no z" in told.out
 
 
+def test_one_gene_alone_leaves_the_others_out(cisray, study, tmp_path) -> None:
+    table = sumstats_of(study)
+    table.write_parquet(tmp_path / "t.parquet")
+    given = ("--sumstats", tmp_path / "t.parquet", "--genotypes", study.genotypes)
+    told = finemap(cisray, tmp_path / "out", *given, "--tissue", "b", "--only", "geneB")
+    assert told.code == 0, told.err
+    rows = read_record(tmp_path / "out")["rows"]
+    others = table.filter(pl.col("gene") != "geneB").height
+    assert rows["left out"] == {"of genes that were not asked for": others}
+    assert (rows["read"], rows["used"]) == (table.height, table.height - others)
+    assert pl.read_parquet(tmp_path / "out" / "genes.parquet")["gene"].to_list() == ["geneB"]
+
+
 def test_exchanged_signs_are_told_as_outliers(cisray, study, tmp_path) -> None:
     table = sumstats_of(study).filter(gene="geneA").with_columns(
         beta=pl.when(pl.col("variant") == f"chr20_{FIRST + STEP * 60}_A_G_b37")

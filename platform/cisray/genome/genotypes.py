@@ -7,7 +7,6 @@ through their index where a region is asked for and an index lies beside; BCF is
 """
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -92,10 +91,6 @@ class Genotypes:
     def read(self) -> int:
         """How many entries the file has, those that do not count included."""
         return len(self.rows) + len(self.left_out)
-
-    def reasons(self) -> dict[str, int]:
-        """Count what is left out by reason, the most frequent first."""
-        return dict(Counter(entry.reason for entry in self.left_out).most_common())
 
 
 @dataclass(frozen=True, slots=True)
