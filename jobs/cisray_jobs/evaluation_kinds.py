@@ -9,10 +9,14 @@ from typing import Any, cast
 
 from cisray.engine.progress import Display
 from cisray_jobs.config import JobConfig
+from cisray_jobs.evaluate_calibration import MakeCalibration
 from cisray_jobs.evaluate_direction import EvaluateDirection
 from cisray_jobs.evaluate_enhancers import EvaluateEnhancers
 from cisray_jobs.evaluate_eqtl import EvaluateEqtl
+from cisray_jobs.evaluate_expression import EvaluateExpression
 from cisray_jobs.evaluate_mpra import EvaluateMpra
+from cisray_jobs.evaluate_sldp import EvaluateSldp
+from cisray_jobs.finemap_eqtls import FinemapEqtls
 
 # Runs and tables of variants; of other things they would be other runs and tables.
 OF_VARIANTS = ("run", "external", "seed", "workers")
@@ -44,4 +48,8 @@ KINDS: Mapping[str, Kind] = {
     "direction": Kind(EvaluateDirection, OF_VARIANTS),
     "mpra": Kind(EvaluateMpra, OF_VARIANTS),
     "enhancers": Kind(EvaluateEnhancers, spreads=True),
+    "expression": Kind(EvaluateExpression),
+    "sldp": Kind(EvaluateSldp, OF_VARIANTS, named=("run", "external", "sumstats")),
+    "finemap": Kind(FinemapEqtls, named=()),
+    "calibration": Kind(MakeCalibration, named=()),
 }

@@ -54,6 +54,17 @@ def open_sources(
     return Sources(tuple(scores), input_facts(files, opened))
 
 
+def named_places(texts: Sequence[str]) -> dict[str, str]:
+    """Read NAME=PLACE, or a place alone, of an option that repeats. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, place = named_place(text)
+        if name in found:
+            raise ConfigError(f"two scores are called {name}: name them apart.")
+        found[name] = place
+    return found
+
+
 def named_place(text: str) -> tuple[str, str]:
     """Split NAME=PLACE; without a name it is the last part of the place. Raises ConfigError."""
     name, equals, place = text.partition("=")

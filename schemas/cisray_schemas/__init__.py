@@ -3,6 +3,7 @@
 Knows nothing of the rest of the project, so that any tool may depend on it alone.
 """
 
+from cisray_schemas.calibrations import CALIBRATIONS
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.linked import LINKED
 from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS, NAMED_METRICS
@@ -49,10 +50,12 @@ TABLES: dict[str, Table] = {
         NAMED_METRICS,
         METRIC_COMPARISONS,
         PAIR_SCORES,
+        CALIBRATIONS,
     )
 }
 
 __all__ = [
+    "CALIBRATIONS",
     "DROPPED_SEQUENCES",
     "GENOME_TRACKS",
     "GROUP_SUMMARY",

@@ -42,7 +42,7 @@ def test_the_same_bytes_again(folder: Path, tmp_path: Path) -> None:
     write_synthetic(tmp_path / "again", SETTINGS)
     names = files_of(folder)
     assert files_of(tmp_path / "again") == names
-    assert len(names) == 16  # 2 of the FASTA, 5 bigWigs, targets, 2 BED, 2 of the VCF, 4 of truth
+    assert len(names) == 18  # 2 of the FASTA, 5 bigWigs, targets, 2 BED, 2 of the VCF, 6 of truth
     for name in names:
         assert filecmp.cmp(folder / name, tmp_path / "again" / name, shallow=False), name
     write_synthetic(tmp_path / "other", SETTINGS.model_copy(update={"seed": 9}))

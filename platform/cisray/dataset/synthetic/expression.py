@@ -19,7 +19,7 @@ from cisray.dataset.synthetic.settings import ASSAYS, ROLES, STEP_BP, Assay
 
 _OFFSET = 0.7  # z0: what an element needs before it opens
 _SLOPE = 3.0  # k: how sharply it does
-_ALONE = 0.3  # η: expression of a promoter without any enhancer
+ALONE = 0.3  # η: expression of a promoter without any enhancer
 _TAIL = 4.0  # standard deviations after which a peak ends
 
 WEIGHTS_FC = np.array([role.weights for role in ROLES])
@@ -88,7 +88,7 @@ class Regulation:
         activity and contact), cell type by cell type.
         """
         activity_EC = activity(occupancy_EF)
-        expression_GC = activity_EC[self.promoter_G] * (_ALONE + self.contact_GE @ activity_EC)
+        expression_GC = activity_EC[self.promoter_G] * (ALONE + self.contact_GE @ activity_EC)
         return State(occupancy_EF, activity_EC, expression_GC)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from cisray.dataset.synthetic.layout import SyntheticGenome
 from cisray.dataset.synthetic.mapping import Association
+from cisray.dataset.synthetic.pairs import Pair
 from cisray.dataset.synthetic.settings import ASSAYS, CELLS, ROLES, STEP_BP
 from cisray.dataset.synthetic.variants import Snv, Truth
 from cisray.errors import StorageError
@@ -187,6 +188,24 @@ def write_eqtls(
         fixed = (variant_id(one.variant), gene.name, one.cell, distance)
         rows.append((*fixed, one.beta, one.se, one.pip, one.true_beta))
     _write_table(path, SYNTHETIC_EQTLS, rows)
+
+
+def write_pairs(path: Path, pairs: Sequence[Pair]) -> None:
+    """Write element-gene pairs in the layout of the ENCODE benchmark, 0-based half-open.
+
+    EffectSize is the change of expression, as a share, that silencing the element brings.
+    """
+    lines = [
+        "chrom chromStart chromEnd name measuredGeneSymbol chrTSS startTSS endTSS CellType "
+        "EffectSize Regulated ValidConnection".replace(" ", "\t")
+    ]
+    for pair in pairs:
+        gene = pair.gene
+        place = (gene.chrom, pair.start, pair.end, pair.name, gene.name, gene.chrom)
+        told = (gene.tss, gene.tss + 1, pair.cell, f"{0 - pair.loss:.6g}", pair.regulates)
+        valid = "TRUE" if pair.is_clear else "weak"
+        lines.append("\t".join(map(str, (*place, *told, valid))))
+    _write_lines(path, lines)
 
 
 def write_facts(path: Path, genome: SyntheticGenome) -> None:

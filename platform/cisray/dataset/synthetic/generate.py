@@ -15,6 +15,7 @@ from cisray.dataset.synthetic import files
 from cisray.dataset.synthetic.expression import Regulation, observed, read_occupancy
 from cisray.dataset.synthetic.layout import SyntheticGenome, lay_out
 from cisray.dataset.synthetic.mapping import Association, map_eqtls
+from cisray.dataset.synthetic.pairs import Pair, reaching_pairs, with_decoys
 from cisray.dataset.synthetic.settings import ASSAYS, SyntheticSettings
 from cisray.dataset.synthetic.variants import (
     Snv,
@@ -36,6 +37,7 @@ class SyntheticData:
     haplotypes_VH: NDArray[np.uint8]
     truth: Truth
     eqtls: list[Association]
+    pairs: list[Pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def generate(settings: SyntheticSettings) -> SyntheticData:
         haplotypes_VH,
         truth,
         map_eqtls(genome, variants, haplotypes_VH, truth),
+        reaching_pairs(genome, regulation, state),
     )
 
 
@@ -107,6 +110,8 @@ def _write(folder: Path, data: SyntheticData) -> None:
     files.write_sites(truth / "sites.parquet", genome)
     files.write_variants(truth / "variants.parquet", genome, variants, haplotypes, data.truth)
     files.write_eqtls(truth / "eqtls.parquet", genome, variants, data.eqtls)
+    files.write_pairs(truth / "enhancers.tsv", data.pairs)
+    files.write_pairs(truth / "enhancers_decoys.tsv", with_decoys(genome, data.pairs))
 
 
 def _summary(out: Path, data: SyntheticData) -> SyntheticSummary:
