@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import made_up_eqtls as made
+import numpy as np
 import polars as pl
 import pytest
 
@@ -250,3 +251,37 @@ def test_every_kind_has_a_job_with_a_folder_and_a_command() -> None:
         assert name in commands
         options = {p.name for p in commands[name].params}
         assert set(kind.job.model_fields) <= options  # what the file takes, the command takes
+
+
+@pytest.mark.realdata
+def test_real_tables_go_from_raw_file_to_page_at_chance(cisray, shared, tmp_path) -> None:
+    """A score that knows nothing, beside published effects and screens."""
+    assay = shared / "data" / "chr20_hg38" / "mpra_satmut_HNF4A.tsv"
+    pairs = next((shared / "data" / "crispri").glob("EPCrisprBenchmark*.tsv.gz"))
+    frame = pl.read_csv(
+        assay, separator="\t", null_values="NA", schema_overrides={"Ref": pl.String}
+    )
+    alleles = frame.filter(Release="GRCh37").filter(pl.col("Alt").is_in(list("ACGT")))
+    noise = np.random.default_rng(3).normal(size=alleles.height)
+    key = {"chrom": pl.lit("20"), "pos": "Pos", "ref": "Ref", "alt": "Alt"}
+    alleles.select(**key, score=pl.Series(noise)).write_csv(tmp_path / "noise.csv")
+    fasta = shared / "data" / "chr20_hg19" / "hg19_chr20.whole.fa.gz"
+    (tmp_path / "plan.yaml").write_text(
+        f"evaluations:\n"
+        f"  hnf4a: {{kind: mpra, table: {assay}, fasta: {fasta}, release: GRCh37,"
+        f" external: [noise=noise.csv], bootstraps: 200}}\n"
+        f"  screens: {{kind: enhancers, pairs: {pairs}, bootstraps: 20}}\n"
+    )
+    told = cisray("evaluate", "all", "--config", tmp_path / "plan.yaml", "--out", tmp_path / "o")
+    assert told.code == 0, told.err
+    table = pl.read_parquet(tmp_path / "o/metrics.parquet")
+    chance = {("hnf4a", "noise", "pearson_r"): 0.0, ("screens", "random", "auroc"): 0.5}
+    for (name, scores, number), value in chance.items():
+        rows = table.filter(name=name, scores=scores, metric=number, stratum="all", folds="")
+        for row in rows.iter_rows(named=True):
+            # An interval of 95 % misses once in twenty; 3.3 errors are passed once in a thousand.
+            assert abs(row["value"] - value) < 3.3 * row["se"]
+            assert row["ci_high"] - row["ci_low"] < 0.4
+    page = (tmp_path / "o/index.html").read_text()
+    assert "of 10,356 rows read" in page.lower()
+    assert page.count("<svg ") >= 2
