@@ -52,6 +52,11 @@ def areas(metrics: pl.DataFrame, control: str = "") -> dict[str, dict[str, Any]]
     return {row["task"]: row for row in found.iter_rows(named=True)}
 
 
+def assert_at_chance(row: dict[str, Any]) -> None:
+    """An interval of 95 % misses once in twenty; 3.3 errors are passed once in a thousand."""
+    assert abs(row["value"] - 0.5) < 3.3 * row["se"]
+
+
 @pytest.mark.parametrize("cell", ["alpha", "beta"])
 def test_planted_causal_variants_against_as_distant_ones(
     place: Path, tmp_path: Path, cell: str
@@ -64,8 +69,7 @@ def test_planted_causal_variants_against_as_distant_ones(
     found = areas(metrics)[cell]
     assert found["n_positive"] > 500
     assert found["value"] >= 0.9
-    shuffled = areas(metrics, "shuffled labels")[cell]
-    assert shuffled["ci_low"] < 0.5 < shuffled["ci_high"]
+    assert_at_chance(areas(metrics, "shuffled labels")[cell])
 
 
 def test_the_direction_of_fine_mapped_effects(place: Path, tmp_path: Path) -> None:
@@ -74,8 +78,7 @@ def test_the_direction_of_fine_mapped_effects(place: Path, tmp_path: Path) -> No
     assert min(found[cell]["n"] for cell in ("alpha", "beta")) > 50
     assert found["all tissues"]["value"] >= 0.95
     for cell in ("alpha", "beta"):
-        shuffled = areas(metrics, "shuffled labels")[cell]
-        assert shuffled["ci_low"] < 0.5 < shuffled["ci_high"]
+        assert_at_chance(areas(metrics, "shuffled labels")[cell])
 
 
 def test_planted_enhancers_against_decoys_as_far(place: Path, tmp_path: Path) -> None:
