@@ -5,9 +5,11 @@ wait until a command needs them.
 """
 
 import os
+import shlex
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import uuid4
@@ -155,12 +157,14 @@ def check_command(root: Any, arguments: Sequence[str]) -> None:
                 f"{', '.join(children)}."
             )
         command, path = children[word], f"{path} {word}"
+    given = shlex.join(["cisray", *arguments])
     try:
-        command.make_context(path, words)
+        with redirect_stdout(StringIO()):
+            command.make_context(path, words)
     except _USAGE_ERROR as error:
-        raise ConfigError(f"the command cannot be run: {path}: {error.format_message()}") from None
+        raise ConfigError(f"{given} cannot be run: {error.format_message()}") from None
     except typer.Exit:
-        raise ConfigError(f"{path} with these options prints its help and does nothing.") from None
+        raise ConfigError(f"{given} prints its help and does nothing else.") from None
 
 
 @schedule_app.command("list")

@@ -195,9 +195,13 @@ def runner_that_dies(point: str, folder: Path) -> tuple[str, ...]:
 
 
 def program(folder: Path) -> tuple[str, ...]:
-    """Write the command that counts, and say how it is called."""
+    """Write the command that counts, and say how it is called.
+
+    Once: who truncates a file that a process is just being started from makes it do nothing.
+    """
     script = folder / "counter.py"
-    script.write_text(COUNTER)
+    if not script.exists():
+        script.write_text(COUNTER)
     return (sys.executable, str(script))
 
 
