@@ -18,7 +18,7 @@ import schedules
 from schedules import MINUTE, POINTS, Bench, counting, lines, minute
 
 from cisray_jobs.schedule.definition import IN_FLIGHT
-from cisray_jobs.schedule.ledger import LEASE_S, Ledger
+from cisray_jobs.schedule.ledger import LEASE_S
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("importable")]
 
@@ -114,12 +114,12 @@ def test_many_processes_that_pass_at_once_fire_once(tmp_path: Path) -> None:
 
 
 def test_passes_killed_at_random_moments_and_places(tmp_path: Path) -> None:
-    """Eight times, each with two processes at once, of which one is killed somewhere."""
+    """Six times, each with two processes at once, of which one is killed somewhere."""
     bench = scheduled(tmp_path, seconds=0.02, overlap="queue")
     dice = random.Random(4)
     points = [point for point in POINTS if point != "none"]
     kills = 0
-    for number in range(1, 9):
+    for number in range(1, 7):
         # Leases end between two minutes here, so that each begins anew.
         moment = minute(number * (LEASE_S // MINUTE + 1))
         sane = [sys.executable, SCRIPT, str(tmp_path), str(moment), "none", "2"]
@@ -135,7 +135,7 @@ def test_passes_killed_at_random_moments_and_places(tmp_path: Path) -> None:
     assert Counter(lines(tmp_path / "starts")) == Counter(lines(tmp_path / "ends"))
     assert sorted(lines(tmp_path / "starts")) == fired
     assert all(fire.state in ("succeeded", "skipped") for fire in fires)
-    assert kills >= 3
+    assert kills >= 2
 
 
 def daemon(folder: Path, *more: str) -> subprocess.Popen[bytes]:

@@ -1,6 +1,7 @@
 """When a schedule is due: zones, changes of clocks, and times that nobody looked at."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -73,12 +74,12 @@ def test_however_often_one_looks_every_time_is_due_once(
     end = begin + 3 * 86_400
     whole = due_between(cron, zone, begin, end)
     looks = [begin, *(begin + cut for cut in sorted(cuts)), end]
-    parts = [due_between(cron, zone, a, b) for a, b in zip(looks, looks[1:], strict=False)]
+    parts = [due_between(cron, zone, a, b) for a, b in pairwise(looks)]
     found = [part for part in parts if part is not None]
     assert sum(part.number for part in found) == (0 if whole is None else whole.number)
     assert (found[-1].latest if found else None) == (None if whole is None else whole.latest)
     assert all(a < part.latest <= b for part, (a, b) in zip(
-        parts, zip(looks, looks[1:], strict=False), strict=True) if part)  # fmt: skip
+        parts, pairwise(looks), strict=True) if part)  # fmt: skip
 
 
 def test_a_time_is_later_than_where_one_looks_from() -> None:

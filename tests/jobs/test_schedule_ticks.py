@@ -267,6 +267,38 @@ def test_stopping_ends_what_waits_for_a_retry(bench: Bench) -> None:
     assert len(bench.backend.jobs) == 1
 
 
+def test_a_stop_between_an_end_and_its_record_is_heeded(bench: Bench) -> None:
+    """The end was read before the stop: it must not lead to a retry that nobody stops."""
+    bench.add(cron="0 * * * *", retries=3, back_off_s=0)
+    bench.clock.moment = minute(60)
+    bench.ticker.tick()
+    (read,) = bench.fires()
+    bench.ledger.stop("s", bench.clock.now())
+    assert not bench.ledger.end_attempt(read, (State.READY, 0), bench.clock.now(), 1, "")
+    bench.backend.end(1)
+    assert bench.tick() == ["failed"]
+
+
+def test_a_schedule_that_is_removed_within_a_pass_ends_nothing_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add("a")
+    bench.add("b")
+    ledger = bench.ticker.ledger
+    claim = ledger.claim
+
+    def claim_and_lose(now: int, owner: str, only: str | None) -> object:
+        claimed = claim(now, owner, only)
+        if claimed is not None and claimed.schedule == "a":
+            bench.ledger.remove("a")
+        return claimed
+
+    monkeypatch.setattr(ledger, "claim", claim_and_lose)
+    assert bench.tick(60) == ["due", "due", "running"]
+    assert [schedule.name for schedule, _ in bench.ledger.schedules()] == ["b"]
+    assert bench.backend.running() == [f"b.0123abcd/{due(1)}.1"]
+
+
 def test_removing_waits_for_what_runs_and_a_new_one_of_the_name_has_its_own_jobs(
     bench: Bench,
 ) -> None:
@@ -353,7 +385,7 @@ def test_a_ledger_keeps_types_and_states(bench: Bench) -> None:
     bench.add()
     base = bench.ledger._base
     for bad in ("'x', 1, 'cron', 'gone'", "'s', 'noon', 'cron', 'due'", "'s', 1, 'moon', 'due'"):
-        with pytest.raises(Exception, match="constraint|cannot store|FOREIGN"):
+        with pytest.raises(Exception, match=r"constraint|cannot store|FOREIGN"):
             base.execute(f"INSERT INTO fires (schedule, time, cause, state) VALUES ({bad})")
     assert base.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
     assert json.loads(base.execute("SELECT definition FROM schedules").fetchone()[0])["name"] == "s"

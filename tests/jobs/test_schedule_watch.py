@@ -139,6 +139,14 @@ def test_a_bad_file_does_not_keep_the_others_waiting(bench: Bench) -> None:
     assert given(bench) == str(bad)
 
 
+def test_a_file_whose_name_is_no_text_fails_its_fire_and_nothing_else(bench: Bench) -> None:
+    folder = bench.folder.parent / "in"
+    write(Path(os.fsdecode(os.fsencode(folder) + b"/\xff.vcf")), "x")
+    add(bench, "in/*.vcf")
+    assert bench.tick(60) == ["due", "failed"]
+    assert "Rename it" in bench.fires()[0].note
+
+
 def test_half_a_file_in_a_folder_waits_and_whole_ones_do_not(bench: Bench) -> None:
     folder = bench.folder.parent / "in"
     whole = write(folder / "whole.vcf", "w")
@@ -172,10 +180,10 @@ def test_a_claim_is_kept_while_a_long_file_is_read(
     kept = bench.ticker.ledger.renew
 
     def renew(claim: object, now: int) -> None:
-        kept(claim, now)  # type: ignore[arg-type]
+        kept(claim, now)
         told.append(states(other.tick()))
 
-    class Slow(type(bench.clock)):  # type: ignore[misc]
+    class Slow(type(bench.clock)):
         def now(self) -> int:
             self.moment += LEASE_S // 8
             return int(self.moment)

@@ -166,7 +166,7 @@ def kill_at(point: str) -> None:
         if when == "before":
             os.kill(os.getpid(), signal.SIGKILL)
         answer = original(*arguments, **named)
-        if when == "after" and answer is not None or name not in ("claim", "decide"):
+        if (when == "after" and answer is not None) or name not in ("claim", "decide"):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 

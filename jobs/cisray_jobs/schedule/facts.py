@@ -87,15 +87,16 @@ def describe_schedule(
     Raises ConfigError when there is none of that name.
     """
     schedule, paused = ledger.schedule(name)
-    history = tuple(_fire(ledger, backend, schedule, fire) for fire in ledger.fires(name)[:fires])
+    latest = ledger.fires(name, limit=fires)
+    history = tuple(_fire(ledger, backend, schedule, fire) for fire in latest)
     return _facts(ledger, schedule, paused, now, history)
 
 
 def _facts(
     ledger: Ledger, schedule: Schedule, paused: bool, now: int, fires: tuple[FireFacts, ...] = ()
 ) -> ScheduleFacts:
-    history = ledger.fires(schedule.name)
-    last, success = next(iter(history), None), ledger.last_success(schedule.name)
+    last = next(iter(ledger.fires(schedule.name, limit=1)), None)
+    success = ledger.last_success(schedule.name)
     coming = [] if paused else next_times(schedule.cron, schedule.timezone, now, _NEXT)
     return ScheduleFacts(
         name=schedule.name,
@@ -109,7 +110,7 @@ def _facts(
         back_off_s=schedule.back_off_s,
         watch=schedule.watch,
         paused=paused,
-        in_flight=sum(fire.state in IN_FLIGHT for fire in history),
+        in_flight=len(ledger.fires(schedule.name, IN_FLIGHT)),
         last=None if last is None else last.state,
         last_due=None if last is None else _iso(last.time),
         last_success=None if success is None else _iso(success.time),

@@ -92,14 +92,14 @@ def _kept(response: HTTPResponse, url: str, keep: Path, situation: Situation) ->
 
 def _copied(response: HTTPResponse, url: str, stream: BinaryIO, situation: Situation) -> str:
     digest, count = hashlib.sha256(), 0
-    owed = response.headers.get("Content-Length")
+    owed = response.length
     while chunk := response.read(_CHUNK):
         digest.update(chunk)
         count += stream.write(chunk)
         situation.alive()
     # Asked for in pieces, http.client does not say that the connection ended early.
-    if owed is not None and count != int(owed):
-        raise WatchError(f"{url} ended after {count:,} of {int(owed):,} bytes. It is watched.")
+    if owed is not None and count != owed:
+        raise WatchError(f"{url} ended after {count:,} of {owed:,} bytes. It is watched.")
     stream.flush()
     os.fsync(stream.fileno())
     return digest.hexdigest()

@@ -112,6 +112,13 @@ class Ledger:
         rows = self._base.execute("SELECT definition, paused FROM schedules ORDER BY name")
         return [(Schedule.model_validate_json(row[0]), bool(row[1])) for row in rows]
 
+    def find(self, name: str) -> Schedule | None:
+        """Give a schedule, None when there is none (any more)."""
+        row = self._base.execute(
+            "SELECT definition FROM schedules WHERE name = ?", (name,)
+        ).fetchone()
+        return None if row is None else Schedule.model_validate_json(row[0])
+
     def schedule(self, name: str) -> tuple[Schedule, bool]:
         """Give a schedule, and whether it is paused. Raises ConfigError when there is none."""
         row = self._require(name)
@@ -195,12 +202,16 @@ class Ledger:
 
     def _put(self, name: str, now: int, cause: Cause) -> int:
         # Backwards: what lies ahead may become due, and must find its key free.
-        taken = {fire.time for fire in self.fires(name)}
-        moment = next(moment for moment in range(now, -1, -1) if moment not in taken)
-        self._base.execute(
-            "INSERT INTO fires (schedule, time, cause, state) VALUES (?, ?, ?, 'due')",
-            (name, moment, cause),
-        )
+        moment = now + 1
+        put = False
+        while not put:
+            moment -= 1
+            made = self._base.execute(
+                "INSERT INTO fires (schedule, time, cause, state) VALUES (?, ?, ?, 'due') "
+                "ON CONFLICT DO NOTHING",
+                (name, moment, cause),
+            )
+            put = made.rowcount == 1
         return moment
 
     def claim(self, now: int, owner: str, only: str | None = None) -> Fire | None:
@@ -276,7 +287,8 @@ class Ledger:
         """Put down how the running attempt ended: an end of the fire, or READY for another one.
 
         `then` is the state, and when at the earliest the next attempt begins. False when another
-        process has done so. A fire that ends with other new inputs in sight is followed by another.
+        process has done so, or has stopped the fire since it was read. A fire that ends with other
+        new inputs in sight is followed by another.
         """
         state, not_before = then
         again = state is State.READY
@@ -287,12 +299,13 @@ class Ledger:
                 "attempt = attempt + :again, not_before = :not_before, losses = losses + :lost, "
                 "failures = failures + :failed "
                 "WHERE schedule = :schedule AND time = :time AND state = 'running' "
-                "AND attempt = :attempt",
+                "AND attempt = :attempt AND stopping = :stopping",
                 {
                     "state": state, "ended": None if again else now, "code": exit_code,
                     "note": note, "again": int(again), "not_before": not_before, "lost": int(lost),
                     "failed": int(state is State.FAILED or (again and not lost)),
                     "schedule": fire.schedule, "time": fire.time, "attempt": fire.attempt,
+                    "stopping": int(fire.stopping),
                 },
             )  # fmt: skip
             if changed.rowcount == 0:
@@ -306,13 +319,18 @@ class Ledger:
                 self._put(fire.schedule, now, "more")
             return True
 
-    def fires(self, name: str | None = None, states: tuple[State, ...] = ()) -> list[Fire]:
-        """List fires, the latest first: of one schedule or all, in some states or any."""
+    def fires(
+        self, name: str | None = None, states: tuple[State, ...] = (), limit: int = -1
+    ) -> list[Fire]:
+        """List fires, the latest first: of one schedule or all, in some states or any.
+
+        At most `limit` of them, if it is not negative.
+        """
         marks = ", ".join("?" * len(states))
         rows = self._base.execute(
             f"SELECT * FROM fires WHERE (?1 IS NULL OR schedule = ?1) "
-            f"{f'AND state IN ({marks}) ' if states else ''}ORDER BY time DESC, schedule",
-            (name, *states),
+            f"{f'AND state IN ({marks}) ' if states else ''}ORDER BY time DESC, schedule LIMIT ?",
+            (name, *states, limit),
         )
         return [_fire(row) for row in rows]
 
@@ -345,11 +363,13 @@ class Ledger:
 
     def inputs(self, name: str) -> list[tuple[State, Seen]]:
         """List the inputs that fires of a schedule have taken, the latest first, and their ends."""
-        return [
-            (fire.state, fire.plan.seen)
-            for fire in self.fires(name)
-            if fire.plan is not None and fire.plan.seen is not None
-        ]
+        rows = self._base.execute(
+            "SELECT state, plan FROM fires WHERE schedule = ? AND plan IS NOT NULL "
+            "ORDER BY COALESCE(ended, started, time) DESC, time DESC",
+            (name,),
+        )
+        plans = [(State(row[0]), Plan.model_validate_json(row[1])) for row in rows]
+        return [(state, plan.seen) for state, plan in plans if plan.seen is not None]
 
 
 def _fire(row: sqlite3.Row) -> Fire:

@@ -101,7 +101,9 @@ class Ticker:
 
     def _put_down_ends(self, only: str | None) -> Iterator[Event]:
         for fire in self.ledger.fires(only, (State.RUNNING,)):
-            schedule, _ = self.ledger.schedule(fire.schedule)
+            schedule = self.ledger.find(fire.schedule)
+            if schedule is None:
+                continue
             status = self.backend.status(schedule.job_id(fire.time, fire.attempt))
             if status is None or status.phase is not Phase.RUNNING:
                 yield from self._put_down_end(schedule, fire, status or Status(Phase.LOST))
@@ -114,7 +116,9 @@ class Ticker:
             yield Event(fire.schedule, told_time(fire.time), state, note)
 
     def _bring_on(self, claim: Fire) -> Iterator[Event]:
-        schedule, _ = self.ledger.schedule(claim.schedule)
+        schedule = self.ledger.find(claim.schedule)
+        if schedule is None:
+            return  # removed since it was claimed
         plan = claim.plan or self._settle(schedule, claim)
         if isinstance(plan, Event):
             yield plan

@@ -121,6 +121,7 @@ def look_in_folder(pattern: str, situation: Situation) -> Look:
     for name in glob(pattern, recursive=True):
         path = Path(name)
         if path.is_file():
+            _require_text(name)
             stamp, modified = _stamp(path)
             before = situation.success_with(name)
             if before is None or before.stamp != stamp:
@@ -140,6 +141,15 @@ def look_in_folder(pattern: str, situation: Situation) -> Look:
     return Unchanged(f"nothing is new among {pattern}")
 
 
+def _require_text(name: str) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise WatchError(
+            f"{name!r} is watched, and its name is no UTF-8, which the ledger keeps. Rename it."
+        ) from None
+
+
 def _being_written(path: Path, until: int, situation: Situation) -> Look:
     """Wait for a file to settle; one whose time lies ahead of the clock says nothing of that."""
     if until > situation.now + SETTLED_S:
@@ -151,7 +161,7 @@ def _being_written(path: Path, until: int, situation: Situation) -> Look:
 
 
 def _stamp(path: Path) -> tuple[str, int]:
-    """Tell what changes with a file without reading it, and its time of modification, rounded up."""
+    """Tell what changes with a file, without reading it, and when it did so, rounded up."""
     try:
         told = path.stat()
     except OSError as error:
