@@ -22,7 +22,7 @@ from cisray_jobs.options import Json, Quiet, Verbose
 
 if TYPE_CHECKING:
     from cisray_jobs.schedule.ledger import Ledger
-    from cisray_jobs.schedule.tick import Ticker
+    from cisray_jobs.schedule.tick import Event, Ticker
 
 # Of typer's own command line library, whichever it is: its releases have another each.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -292,25 +292,34 @@ def schedule_serve(
 
     Example: cisray schedule serve
     """
-    from cisray_jobs import schedule_output
     from cisray_jobs.schedule.serve import ending, serve
 
     log_to_stderr(verbose=verbose)
     with _ticking(ledger) as ticker, ending() as flag:
-        serve(ticker, flag, every, (lambda _: None) if quiet else schedule_output.event)
+        serve(ticker, flag, every, _hush if quiet else _tell)
 
 
 def _make_passes(ticker: "Ticker", only: str | None, *, wait: bool, as_json: bool) -> None:
-    from cisray_jobs import output, schedule_output
     from cisray_jobs.schedule.serve import ending, wait_for_all
 
-    tell = (lambda _: None) if as_json else schedule_output.event
     with ending() as flag:
-        events = wait_for_all(ticker, flag, only, tell, wait=wait)
+        events = wait_for_all(ticker, flag, only, _hush if as_json else _tell, wait=wait)
     if as_json:
+        from cisray_jobs import output
+
         output.as_json(events)
     if wait and any(event.state == "failed" for event in events):
         raise typer.Exit(1)
+
+
+def _tell(event: "Event") -> None:
+    """Print what a pass did to a fire. Here, as what prints results takes seconds to import."""
+    note = f": {event.note}" if event.note else ""
+    typer.echo(f"{event.schedule} {event.due} {event.state}{note}")
+
+
+def _hush(event: "Event") -> None:
+    """Print nothing."""
 
 
 def _place(ledger: Path | None) -> Path:

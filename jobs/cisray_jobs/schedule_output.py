@@ -1,4 +1,4 @@
-"""How schedules, their history and passes look on a terminal.
+"""How schedules and their history look on a terminal.
 
 Knows text; knows nothing of how it came about.
 """
@@ -11,7 +11,6 @@ import typer
 from cisray_jobs import output
 from cisray_jobs.run_output import table
 from cisray_jobs.schedule.facts import FireFacts, ScheduleFacts
-from cisray_jobs.schedule.tick import Event
 from cisray_jobs.units import counted, duration
 
 _SHOWN_CHANGES = 12
@@ -102,9 +101,3 @@ def _report(report: Mapping[str, Any]) -> None:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def event(told: Event) -> None:
-    """Print what a pass did to a fire."""
-    note = f": {told.note}" if told.note else ""
-    typer.echo(f"{told.schedule} {told.due} {told.state}{note}")

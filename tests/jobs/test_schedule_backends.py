@@ -19,7 +19,7 @@ from schedules import MemoryBackend, lines, program, runner_that_dies
 
 from cisray_jobs.schedule.backend import Job, JobBackend, Phase, Status
 from cisray_jobs.schedule.local_backend import LocalBackend
-from cisray_jobs.schedule.runner import BEGUN, LOCK
+from cisray_jobs.schedule.runner import BEGUN, LOCK, lock_of
 
 pytestmark = pytest.mark.usefixtures("importable")
 
@@ -87,13 +87,15 @@ def test_many_that_ask_at_once_start_one(backend: JobBackend, tmp_path: Path) ->
 
 
 def test_exit_codes_and_commands_that_are_not_there(backend: JobBackend, tmp_path: Path) -> None:
-    python = (sys.executable, "-c")
-    backend.submit(Job("a/1", (*python, "raise SystemExit(3)"), str(tmp_path), (*python, "1/0")))
-    backend.submit(Job("a/2", (str(tmp_path / "none"),), str(tmp_path)))
-    backend.submit(Job("a/3", (*python, "pass"), str(tmp_path / "gone")))
-    backend.submit(Job("a/4", (*python, "pass"), str(tmp_path), (*python, "raise SystemExit(9)")))
+    python, here = (sys.executable, "-c"), str(tmp_path)
+    report = (*python, "from pathlib import Path; Path('reported').touch()")
+    backend.submit(Job("a/1", (*python, "raise SystemExit(3)"), here, report))
+    backend.submit(Job("a/2", (str(tmp_path / "none"),), here, report))
+    backend.submit(Job("a/3", (*python, "pass"), str(tmp_path / "gone"), report))
+    backend.submit(Job("a/4", (*python, "pass"), here, (*python, "raise SystemExit(9)")))
     codes = [ended(backend, f"a/{number}").exit_code for number in (1, 2, 3, 4)]
     assert codes == [3, 127, 127, 0]
+    assert not (tmp_path / "reported").exists()
 
 
 def test_a_stopped_job_ends_and_one_that_has_not_begun_never_does(
@@ -194,6 +196,16 @@ def test_looking_at_a_job_never_keeps_it_from_beginning(tmp_path: Path) -> None:
         looking = False
         looks.result()
     assert {ended(backend, f"a/{number}").exit_code for number in range(6)} == {0}
+
+
+def test_several_may_look_at_a_job_at_the_same_moment(tmp_path: Path) -> None:
+    backend = LocalBackend(tmp_path / "jobs")
+    backend.submit(job(tmp_path))
+    known = ended(backend)
+    looking = lock_of(tmp_path / "jobs/s.1/T.1", to_look=True)
+    assert looking is not None
+    assert backend.status("s.1/T.1") == known
+    os.close(looking)
 
 
 def test_the_backend_of_other_tests_keeps_the_contract(tmp_path: Path) -> None:

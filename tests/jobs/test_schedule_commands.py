@@ -1,9 +1,11 @@
 """`cisray schedule`: what is refused when it is added, what is told, and a real run to its end."""
 
 import json
+import os
 import shlex
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -112,14 +114,33 @@ def test_run_now_runs_the_command_where_it_was_added_and_keeps_its_log(
     assert str(log) in shown
 
 
-@pytest.mark.usefixtures("importable")
-def test_a_command_that_fails_is_told_by_the_exit_code_of_who_waits(schedule: Any) -> None:
-    add(schedule, command=("model", "info", "none.safetensors"))
+def test_a_fire_that_fails_is_told_by_the_exit_code_of_who_waits(
+    schedule: Any, tmp_path: Path
+) -> None:
+    watched = tmp_path / "in.vcf"
+    watched.touch()
+    add(schedule, "--watch", "in.vcf")
+    watched.unlink()
     answer = schedule("run-now", "night", "--wait")
     assert answer.code == 1
-    assert "failed: exit code 2" in answer.out
-    (fire,) = json.loads(schedule("show", "night", "--json").out)["fires"]
-    assert "none.safetensors" in Path(fire["attempts"][0]["log"]).read_text()
+    assert f"failed: {watched} cannot be read" in answer.out
+    assert schedule("run-now", "night").code == 0
+    fires = json.loads(schedule("show", "night", "--json").out)["fires"]
+    assert [(fire["state"], fire["attempts"]) for fire in fires] == [("failed", [])] * 2
+
+
+def test_a_pass_that_prints_no_json_imports_nothing_heavy(tmp_path: Path) -> None:
+    """cron may call one every minute."""
+    text = (
+        "import sys\nfrom cisray_jobs import cli\n"
+        f"code = cli.run(['schedule', 'tick', '--ledger', {str(tmp_path / 'ledger')!r}])\n"
+        "print(code, sorted({'torch', 'ray'} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    told = subprocess.run(
+        [sys.executable, "-c", text], env=environment, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "0 []\n"
 
 
 def test_the_cron_job_of_kubernetes_is_one_and_passes_never_overlap() -> None:

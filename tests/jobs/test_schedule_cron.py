@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cisray.errors import ConfigError
@@ -62,6 +62,7 @@ def test_a_fixed_time_is_not_due_again_when_a_pass_falls_between_the_doubled_hou
     assert told("30 2 * * *", "Europe/Berlin", "2026-10-25T01:15", 1) == ["10-26 01:30"]
 
 
+@settings(deadline=None)
 @given(
     cron=st.sampled_from(CRONS),
     zone=st.sampled_from(ZONES),

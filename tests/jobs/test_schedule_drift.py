@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from effect_jobs import EXACT, genome_with_traps, score, write_genome, write_model, write_vcf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cisray.errors import StorageError
@@ -20,6 +20,7 @@ FLOATS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(FLOATS, min_size=1, max_size=4))
 def test_quantiles_are_within_two_percent_however_values_come(parts: list[list[float]]) -> None:
     spreading = Spreading()

@@ -1,7 +1,10 @@
 """Passes over a ledger, with a clock that is set: what fires, what does not, and who may say so."""
 
 import json
+import signal
 from pathlib import Path
+from threading import Event as Flag
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +14,8 @@ from schedules import BEGIN, Bench, due, minute, states
 from cisray.errors import ConfigError, StorageError
 from cisray_jobs.schedule.definition import Plan, State
 from cisray_jobs.schedule.ledger import LEASE_S, Fenced, Ledger
-from cisray_jobs.schedule.tick import LOSSES
+from cisray_jobs.schedule.serve import ending, serve
+from cisray_jobs.schedule.tick import LOSSES, Event
 
 
 @pytest.fixture
@@ -46,6 +50,17 @@ def test_several_processes_and_repeated_passes_fire_once(bench: Bench) -> None:
         told = [states(ticker.tick()) for ticker in [bench.ticker, *others]]
         assert told == [["succeeded"], [], [], []]
     assert len(bench.backend.jobs) == 3
+
+
+def test_who_has_seen_an_old_cursor_decides_nothing(bench: Bench) -> None:
+    bench.add()
+    seen = bench.ledger.cursor("s")
+    bench.tick(60)
+    assert seen == BEGIN
+    stale = (seen, minute(2))
+    assert bench.ledger.decide("s", stale, minute(2), missed=1, late=False) is None
+    assert [fire.time for fire in bench.fires()] == [minute(1)]
+    assert bench.ledger.cursor("s") == BEGIN + 60
 
 
 def test_of_missed_times_the_latest_fires_and_the_others_are_counted(bench: Bench) -> None:
@@ -391,6 +406,48 @@ def test_a_ledger_keeps_types_and_states(bench: Bench) -> None:
     assert json.loads(base.execute("SELECT definition FROM schedules").fetchone()[0])["name"] == "s"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serving_ends_on_a_signal_after_the_pass(bench: Bench, number: signal.Signals) -> None:
+    bench.add()
+    bench.clock.moment = minute(1)
+    told: list[str] = []
+
+    def tell(event: Event) -> None:
+        told.append(event.state)
+        signal.raise_signal(number)
+
+    before = signal.getsignal(number)
+    with ending() as flag:
+        serve(bench.ticker, flag, 3600, tell)
+    assert told == ["due", "running"]
+    assert signal.getsignal(number) is before
+
+
+def test_serving_goes_on_after_a_pass_that_the_disk_has_failed(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.add()
+    bench.clock.moment = minute(1)
+    flag, told = Flag(), []
+    claim, calls = bench.ticker.ledger.claim, []
+
+    def failing(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise StorageError("no room")
+        return claim(*arguments)
+
+    def tell(event: Event) -> None:
+        told.append(event.state)
+        if event.state == "running":
+            flag.set()
+
+    monkeypatch.setattr(bench.ticker.ledger, "claim", failing)
+    serve(bench.ticker, flag, 0.01, tell)
+    assert told == ["running"]  # the pass that failed told of nothing, and lost nothing
+    assert bench.ends() == ["running"]
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("forward"), st.integers(1, 400)),
@@ -403,7 +460,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     steps=STEPS,
     overlap=st.sampled_from(["skip", "queue"]),

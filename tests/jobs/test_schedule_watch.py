@@ -139,6 +139,30 @@ def test_a_bad_file_does_not_keep_the_others_waiting(bench: Bench) -> None:
     assert given(bench) == str(bad)
 
 
+def test_a_retry_has_the_file_of_the_first_attempt(bench: Bench) -> None:
+    folder = bench.folder.parent / "in"
+    first = write(folder / "first.vcf", "f", 100)
+    add(bench, "in/*.vcf", cron="0 * * * *", retries=1, back_off_s=60)
+    bench.tick(3600)
+    given(bench, 1)
+    write(folder / "older.vcf", "o", 900)
+    assert bench.tick() == ["ready"]
+    write(first, "changed", now=bench.clock.now())
+    assert bench.tick(60) == ["running"]
+    assert given(bench) == str(first)
+
+
+def test_no_fire_follows_on_one_that_was_stopped(bench: Bench) -> None:
+    folder = bench.folder.parent / "in"
+    for name in ("a.vcf", "b.vcf"):
+        write(folder / name, name)
+    add(bench, "in/*.vcf", cron="0 * * * *")
+    bench.tick(3600)
+    bench.ticker.stop("s")
+    assert bench.tick() == []
+    assert bench.ends() == ["failed"]
+
+
 def test_a_file_whose_name_is_no_text_fails_its_fire_and_nothing_else(bench: Bench) -> None:
     folder = bench.folder.parent / "in"
     write(Path(os.fsdecode(os.fsencode(folder) + b"/\xff.vcf")), "x")
@@ -259,7 +283,9 @@ def test_a_url_fires_when_its_content_has_changed(
     path = Path(given(bench))
     assert (path.name, path.read_bytes()) == ("in put.vcf", b"one")
     assert bench.tick(60) == ["succeeded", "due", "unchanged"]
-    if header:  # another stamp, the same bytes
+    if header:
+        assert ("ETag: 1" in bench.fires()[-1].note) == (header == "ETag" and not heeds)
+        # Another stamp, the same bytes.
         server.headers = {header: "2"}
         assert bench.tick(60) == ["due", "unchanged"]
         assert "same bytes" in bench.fires()[-1].note
