@@ -24,6 +24,7 @@ from cisray_jobs.evaluate_expression_cli import expression
 from cisray_jobs.evaluate_linkage_cli import finemap, sldp
 from cisray_jobs.options import Json, Quiet
 from cisray_jobs.runs_cli import runs_app
+from cisray_jobs.schedule_cli import schedule_app
 from cisray_jobs.score_cli import score_app
 from cisray_jobs.train_cli import train
 
@@ -53,6 +54,7 @@ model_app = typer.Typer(
 app.add_typer(model_app, name="model")
 app.add_typer(score_app, name="score")
 app.add_typer(runs_app, name="runs")
+app.add_typer(schedule_app, name="schedule")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 app.command("train")(train)

@@ -50,7 +50,7 @@ def runs(listed: Sequence[ListedRun], folder: str) -> None:
         )
         for run in listed
     ]
-    _table(head, lines, right={3, 4})
+    table(head, lines, right={3, 4})
     for run in listed:
         if run.damage:
             typer.echo(_paragraph(f"{run.name}: {run.damage}"))
@@ -204,7 +204,7 @@ def difference(found: RunDifference) -> None:
     if found.groups:
         head = ("group", "columns", "values", "differing", "missing", "largest", "relative",
                 "correlation")  # fmt: skip
-        _table(head, [_group_line(group) for group in found.groups], right=set(range(1, 8)))
+        table(head, [_group_line(group) for group in found.groups], right=set(range(1, 8)))
     for group in found.groups:
         for one in group.largest:
             typer.echo(
@@ -247,7 +247,8 @@ def _state_of(run: ListedRun) -> str:
     return f"{run.done:,} of {run.shards:,} shards{failed}"
 
 
-def _table(head: Sequence[str], lines: Sequence[Sequence[str]], *, right: set[int]) -> None:
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], *, right: set[int]) -> None:
+    """Print lines of cells under a head, those of the columns in `right` flush right."""
     widths = [max(len(line[at]) for line in (head, *lines)) for at in range(len(head))]
     for line in (head, *lines):
         cells = (

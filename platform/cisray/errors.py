@@ -140,6 +140,10 @@ class DownloadError(CisrayError):
     """A file cannot be fetched from where it is published."""
 
 
+class WatchError(CisrayError):
+    """An input that a schedule watches is not there, or cannot be read or fetched."""
+
+
 class RunIncomplete(CisrayError):
     """Sealing was refused: shards are missing, or rows in and rows out differ."""
 

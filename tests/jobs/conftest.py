@@ -1,5 +1,7 @@
 """A genome of two short chromosomes, a tiny model, and the command line with its output caught."""
 
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,12 @@ class Answer:
         assert "\nError: " not in self.err
         for fragment in fragments:
             assert fragment in self.told, (fragment, self.told)
+
+
+@pytest.fixture
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let processes that code under test starts import what this one does."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
 
 
 Cli = Callable[..., Answer]
