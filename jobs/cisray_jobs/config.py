@@ -5,7 +5,9 @@ where it stands and what was meant, before anything is opened.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -89,6 +91,26 @@ def expanded(path: Path) -> Path:
 
 
 Job = TypeVar("Job", bound=JobConfig)
+_is_rehearsed = ContextVar("_is_rehearsed", default=False)
+
+
+class SettingsRead(Exception):
+    """Ends a command that is only rehearsed, where its settings were read and found usable."""
+
+    def __init__(self, job: JobConfig) -> None:
+        """Carry the job that the command would do."""
+        super().__init__("the settings are usable")
+        self.job = job
+
+
+@contextmanager
+def rehearsed() -> Iterator[None]:
+    """Let commands go no further than their settings: `load_config` raises SettingsRead."""
+    token = _is_rehearsed.set(True)
+    try:
+        yield
+    finally:
+        _is_rehearsed.reset(token)
 
 
 def load_config(job: type[Job], given: Mapping[str, Any], file: Path | None = None) -> Job:
@@ -99,11 +121,14 @@ def load_config(job: type[Job], given: Mapping[str, Any], file: Path | None = No
     options = {name: value for name, value in given.items() if value is not None}
     merged = {**_read_yaml(file, job), **options}
     try:
-        return job.model_validate(merged)
+        loaded = job.model_validate(merged)
     except ValidationError as error:
         source = f" (from {file} and the options)" if file else ""
         problems = "; ".join(_problem(entry) for entry in error.errors())
         raise ConfigError(f"The settings{source} are not usable: {problems}.") from None
+    if _is_rehearsed.get():
+        raise SettingsRead(loaded)
+    return loaded
 
 
 def split_names(text: str) -> tuple[str, ...]:
