@@ -28,19 +28,24 @@ export CISRAY_CLUSTER_PATHS="${CISRAY_CLUSTER_PATHS:?set CISRAY_CLUSTER_PATHS to
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 # Two jobs of yours on one node must not meet: ports and folders of their own. Sockets need short names.
 export RAY_TMPDIR="/tmp/ray-${SLURM_JOB_ID}"
-mkdir -p "$RAY_TMPDIR"
+srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --overlap mkdir -p "$RAY_TMPDIR"
 base=$((20000 + SLURM_JOB_ID % 12000)) # above those of Ray's workers, below those the system gives out
 port=$base dashboard=$((base + 1)) client=$((base + 2))
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address="$(getent hosts "$head" | awk '{print $1; exit}'):$port"
+# As the other nodes see it: a name may lead a node to its own loopback.
+ip=$(srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" hostname -I | awk '{print $1}')
+address="$ip:$port"
 
 # The first task of the job's first node is the head; --block keeps it in Slurm's hands.
 srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" \
-    ray start --head --block --num-cpus=0 --num-gpus=0 --port="$port" \
+    ray start --head --block --num-cpus=0 --num-gpus=0 --node-ip-address="$ip" --port="$port" \
     --ray-client-server-port="$client" --dashboard-host=127.0.0.1 --dashboard-port="$dashboard" &
 
-until ray status --address "$address" >/dev/null 2>&1; do sleep 2; done
+until ray status --address "$address" >/dev/null 2>&1; do
+    kill -0 $! # the head has died: so does this script
+    sleep 2
+done
 
 srun --nodes="$SLURM_NNODES" --ntasks="$SLURM_NNODES" --overlap \
     ray start --block --address="$address" --dashboard-agent-listen-port=0 \

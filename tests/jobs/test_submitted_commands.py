@@ -348,3 +348,13 @@ def test_marks_are_found_in_annotations() -> None:
         holds(Annotated[list[str] | None, typer.Option(), Holds.NAMED_PLACE]) is Holds.NAMED_PLACE
     )
     assert holds(Annotated[str | None, typer.Option()]) is None
+
+
+def test_commands_of_the_documentation_can_be_submitted(pytestconfig: pytest.Config) -> None:
+    text = (pytestconfig.rootpath / "docs" / "cluster.md").read_text()
+    text = text.replace("BUCKET", "bucket").replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    given = [line.partition("|")[0].partition(" -- ")[2] for line in lines if " -- " in line]
+    assert len(given) == 3
+    for command in given:
+        assert parse(ROOT, shlex.split(command)).names == ("score", "genome")
