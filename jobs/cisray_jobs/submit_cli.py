@@ -4,9 +4,7 @@ Knows options and exit codes; what is done is the business of the modules that a
 imports wait until a command needs them.
 """
 
-import os
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -101,8 +99,12 @@ def submit(
     --claim shared=/shared -- score genome ... | kubectl apply -f -
     """
     log_to_stderr(verbose=verbose)
+    from cisray_jobs import output
+    from cisray_jobs.submit import following
     from cisray_jobs.submit.command import parse
+    from cisray_jobs.submit.kubernetes import Pods, read_claims
     from cisray_jobs.submit.places import shared_folders
+    from cisray_jobs.submit.request import Request, jobs_at
     from cisray_jobs.submit.shipment import checked_name
 
     if as_json and follow and not kubernetes:
@@ -111,12 +113,13 @@ def submit(
         raise typer.BadParameter(
             "--kubernetes goes with --print and --image: what is printed is for kubectl apply."
         )
-    checked_name(name)
-    folders = shared_folders(shared or [])
-    parsed = parse(context.find_root().command, command)
+    request = Request(
+        name=checked_name(name),
+        folders=shared_folders(shared or []),
+        command=parse(context.find_root().command, command),
+        variables=tuple(env or ()),
+    )
     if kubernetes:
-        from cisray_jobs.submit.kubernetes import Pods, read_claims
-
         pods = Pods(
             image=image or "",
             claims=read_claims(claim or []),
@@ -125,31 +128,10 @@ def submit(
             worker_cpus=worker_cpus,
             worker_memory=worker_memory,
         )
-        typer.echo(_manifests(parsed, folders, env or [], name, kind, pods), nl=False)
+        typer.echo(request.manifests(kind, pods), nl=False)
         return
-    sent, jobs = _submit(parsed, folders, env or [], name, address)
-    _tell(sent, jobs, follow=follow, as_json=as_json)
-
-
-def _submit(
-    parsed: Any, folders: tuple[Path, ...], env: list[str], name: str | None, address: str | None
-) -> tuple[Any, Any]:
-    """Submit a parsed command; give the job, and the jobs of its cluster."""
-    from cisray_jobs.submit import submission
-    from cisray_jobs.submit.places import SharedPaths
-    from cisray_jobs.submit.shipment import prepare
-
-    jobs = _jobs(address)
-    paths = SharedPaths(folders, all_here=jobs.is_on_this_machine())
-    shipment = prepare(parsed, paths.resolve, env)
-    return submission.submit(jobs, shipment, name), jobs
-
-
-def _tell(sent: Any, jobs: Any, *, follow: bool, as_json: bool) -> None:
-    """Say what was submitted, and follow it if that was asked."""
-    from cisray_jobs import output
-    from cisray_jobs.submit import following
-
+    jobs = jobs_at(address)
+    sent = request.submit(jobs)
     if as_json:
         output.as_json(sent)
         return
@@ -157,29 +139,6 @@ def _tell(sent: Any, jobs: Any, *, follow: bool, as_json: bool) -> None:
     typer.echo(following.how_to(sent.job_id, jobs.url), err=follow)
     if follow:
         raise typer.Exit(following.follow(jobs, sent.job_id))
-
-
-def _manifests(
-    parsed: Any,
-    folders: tuple[Path, ...],
-    env: list[str],
-    name: str | None,
-    kind: str,
-    pods: Any,
-) -> str:
-    """Write the manifests; every pod sees the folders of the claims, and those alone."""
-    from cisray_jobs.submit import kubernetes
-    from cisray_jobs.submit.places import SharedPaths
-    from cisray_jobs.submit.shipment import SETTINGS, prepare
-
-    paths = SharedPaths((*folders, *map(Path, pods.claims.values())))
-    at = f"{kubernetes.SETTINGS_FOLDER}/{SETTINGS}"
-    shipment = prepare(parsed, paths.resolve, env, settings_at=at)
-    workers = kubernetes.workers_of(parsed.job)
-    job_id = shipment.job_id(name)
-    if kind == "cluster":
-        return kubernetes.cluster_manifest(job_id, workers, pods)
-    return kubernetes.job_manifest(shipment, job_id, workers, pods)
 
 
 @jobs_app.callback()
@@ -195,8 +154,9 @@ def jobs_list(address: ServerAddress = None, as_json: Json = False) -> None:
     """
     from cisray_jobs import output
     from cisray_jobs.submit import jobs_output
+    from cisray_jobs.submit.request import jobs_at
 
-    listed = [jobs_output.described(job) for job in _jobs(address).all()]
+    listed = [jobs_output.described(job) for job in jobs_at(address).all()]
     output.as_json(listed) if as_json else jobs_output.table(listed)
 
 
@@ -208,8 +168,9 @@ def jobs_status(job: JobId, address: ServerAddress = None, as_json: Json = False
     """
     from cisray_jobs import output
     from cisray_jobs.submit import jobs_output, submission
+    from cisray_jobs.submit.request import jobs_at
 
-    told = jobs_output.described(submission.find(_jobs(address), job))
+    told = jobs_output.described(submission.find(jobs_at(address), job))
     output.as_json(told) if as_json else jobs_output.facts(told)
 
 
@@ -226,8 +187,9 @@ def jobs_logs(
     Example: cisray jobs logs cisray-score-genome-0123456789 --follow
     """
     from cisray_jobs.submit import following, submission
+    from cisray_jobs.submit.request import jobs_at
 
-    jobs = _jobs(address)
+    jobs = jobs_at(address)
     submission.find(jobs, job)
     if follow:
         raise typer.Exit(following.follow(jobs, job))
@@ -246,20 +208,7 @@ def jobs_stop(
     """
     from cisray_jobs import output
     from cisray_jobs.submit import jobs_output, submission
+    from cisray_jobs.submit.request import jobs_at
 
-    told = jobs_output.described(submission.stop(_jobs(address), job))
+    told = jobs_output.described(submission.stop(jobs_at(address), job))
     output.as_json(told) if as_json else jobs_output.facts(told)
-
-
-def _jobs(address: str | None) -> Any:
-    from cisray.engine.job_server import job_server
-
-    server = job_server(_asked(address))
-    from cisray.engine.jobs import Jobs
-
-    return Jobs(server)
-
-
-def _asked(address: str | None) -> str | None:
-    """Take Ray's own variable where no address was given."""
-    return address or os.environ.get("RAY_API_SERVER_ADDRESS")
