@@ -217,6 +217,27 @@ def test_values_that_look_like_options_stay_values() -> None:
     assert "--rc" not in told
 
 
+def test_switches_of_every_kind() -> None:
+    ours = typer.Typer()
+
+    @ours.callback()
+    def _root() -> None: ...
+
+    @ours.command()
+    def try_it(
+        on: bool = True,
+        off: bool = False,
+        short: Annotated[bool, typer.Option("--short", "-s")] = False,
+    ) -> None: ...
+
+    root = typer.main.get_command(ours)
+    for written, expected in (
+        ([], ["--on", "--no-off"]),
+        (["--no-on", "--off", "-s"], ["--no-on", "--off", "--short"]),
+    ):
+        assert parse(root, ["try-it", *written]).words(everywhere) == ["try-it", *expected]
+
+
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_whatever_is_written_out_is_read_back(text: str) -> None:
     """Through the shell of the cluster and the same parser: the same words once more."""

@@ -86,20 +86,25 @@ class Parsed:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A parameter of a command, what it holds, and its value; None where it was not given."""
+    """A parameter of a command, what it holds, and its value; None where it was not given.
+
+    `flag_off` is what turns a switch off that may be on by default, as --no-follow.
+    """
 
     name: str
     flag: str
+    flag_off: str | None
     is_option: bool
     holds: Holds | None
     value: Any
 
     def words(self, resolve: Resolve) -> Iterator[str]:
         """Write it as words of a command line."""
-        if self.value is None or self.value is False:
+        if self.value is None:
             return
-        if self.value is True:
-            yield self.flag
+        if isinstance(self.value, bool):
+            switch = self.flag if self.value else self.flag_off
+            yield from [switch] if switch else []
             return
         for value in _several(self.value):
             text = str(self._placed(value, resolve))
@@ -167,6 +172,7 @@ def _given(parameter: Any, annotation: Any, value: Any) -> Given:
     return Given(
         name=parameter.name,
         flag=max(parameter.opts, key=len),
+        flag_off=max(parameter.secondary_opts, key=len, default=None),
         is_option=parameter.opts[0].startswith("-"),
         holds=holds(annotation),
         value=value if value != () else None,
