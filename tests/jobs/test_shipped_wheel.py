@@ -117,7 +117,9 @@ def test_pip_installs_it_as_ray_does(built: Path, tmp_path: Path) -> None:
     target = tmp_path / "installed"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-index"]
     subprocess.run([*pip, str(built), f"--target={target}"], check=True, capture_output=True)
-    code = "import cisray, cisray_jobs.cli as c; print(cisray.__file__, c.run(['--version']))"
+    code = "import cisray, cisray_jobs.cli as c; print(cisray.__file__, c.run(['--version'])); "
+    # What is installed from it is sent on as the same wheel.
+    code += "from cisray_jobs.submit.wheel import *; print(build_wheel(Path('.')))"
     # Behind what is installed, the libraries; without the folders of the source.
     ours = {folder.parent for folder in folders().values()}
     libraries = [entry for entry in sys.path if entry and Path(entry) not in ours]
@@ -129,7 +131,9 @@ def test_pip_installs_it_as_ray_does(built: Path, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     ).stdout.split()
-    assert answer == ["cisray", __version__, str(target / "cisray" / "__init__.py"), "0"]
+    init = str(target / "cisray" / "__init__.py")
+    assert answer == ["cisray", __version__, init, "0", built.name]
+    assert (tmp_path / built.name).read_bytes() == built.read_bytes()
 
 
 def test_a_package_that_is_no_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
