@@ -18,8 +18,12 @@ from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
 from cisray_jobs.console import log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
+from cisray_jobs.evaluate_all_cli import evaluate_all, evaluate_page
+from cisray_jobs.evaluate_calibration_cli import calibrate, calibration
 from cisray_jobs.evaluate_cli import evaluate_app
 from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
+from cisray_jobs.evaluate_expression_cli import expression
+from cisray_jobs.evaluate_linkage_cli import finemap, sldp
 from cisray_jobs.options import Holds, Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.score_cli import score_app
@@ -34,6 +38,8 @@ _KEEP_WHAT_IS_DONE = {
     ("dataset", "build"),
     ("dataset", "import"),
     ("evaluate", "eqtl"),
+    ("evaluate", "enhancers"),
+    ("evaluate", "all"),
 }
 MAX_SEED = 2**63 - 1
 
@@ -58,6 +64,13 @@ app.command("submit", context_settings={"allow_interspersed_args": False})(submi
 evaluate_app.command("mpra-variants")(mpra_variants)
 evaluate_app.command("mpra")(mpra)
 evaluate_app.command("enhancers")(enhancers)
+evaluate_app.command("all")(evaluate_all)
+evaluate_app.command("page")(evaluate_page)
+evaluate_app.command("expression")(expression)
+evaluate_app.command("calibration")(calibration)
+evaluate_app.command("calibrate")(calibrate)
+evaluate_app.command("finemap")(finemap)
+evaluate_app.command("sldp")(sldp)
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")]
 Tables = Annotated[

@@ -3,19 +3,22 @@
 Knows folders and records; what is compared with what is `cisray.evaluation.compared`'s business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from pydantic import JsonValue
 
 from cisray.errors import ConfigError
-from cisray.evaluation.compared import Evaluated, compare, pairs_of_scores, same_rows
-from cisray.evaluation.over_tissues import ALL_TISSUES
+from cisray.evaluation.compared import OVER_TASKS, Evaluated, compare, pairs_of_scores, same_rows
+from cisray.evaluation.compared_rows import AssayVariants, ElementPairs, JudgedRows, TissueRows
+from cisray.evaluation.metrics import BOOTSTRAPS
 from cisray.evaluation.paired import Comparison, comparisons_table
 from cisray.store.place import run_root
 from cisray_jobs.evaluation_output import (
+    RECORD,
     EvaluationRecord,
     evaluation_folder,
     is_finished,
@@ -43,12 +46,34 @@ class ComparedEvaluations:
     path: str
 
 
-def compare_evaluations(first: Path, second: Path, out: Path | None) -> ComparedEvaluations:
-    """Compare two evaluations, and write the comparison if a folder is given.
+def compare_evaluations(
+    first: Path, second: Path, out: Path | None
+) -> tuple[ComparedEvaluations, ...]:
+    """Compare two evaluations, or all of one name in two folders of several; write it to `out`.
 
-    Raises RunConflict for folders of none, ConfigError for evaluations of different kinds or
-    without a number in common.
+    Of several, `out` has a folder for each. Raises RunConflict for folders of none, ConfigError for
+    evaluations of different kinds or without a number in common, and for folders without an
+    evaluation in common.
     """
+    several = [not (folder / RECORD).exists() for folder in (first, second)]
+    if not all(several):
+        return (_compared(first, second, out),)
+    one, other = (
+        {file.parent.name for file in folder.glob(f"*/{RECORD}")} for folder in (first, second)
+    )
+    names = sorted(one & other)
+    if not names:
+        raise ConfigError(
+            f"{first} and {second} have no evaluation of one name: they have "
+            f"{', '.join(sorted(one)) or 'none'} and {', '.join(sorted(other)) or 'none'}."
+        )
+    return tuple(
+        _compared(first / name, second / name, None if out is None else out / name)
+        for name in names
+    )
+
+
+def _compared(first: Path, second: Path, out: Path | None) -> ComparedEvaluations:
     a, b = _read(first), _read(second)
     if a.evaluation != b.evaluation:
         raise ConfigError(
@@ -59,14 +84,14 @@ def compare_evaluations(first: Path, second: Path, out: Path | None) -> Compared
     if not found:
         raise ConfigError(
             f"{first} and {second} have no number in common: their scores are "
-            f"{', '.join(a.scores())} and {', '.join(b.scores())}, their tissues "
+            f"{', '.join(a.scores())} and {', '.join(b.scores())}, their tasks "
             f"{_tasks(a)} and {_tasks(b)}."
         )
     alike = same_rows(a, b)
     return ComparedEvaluations(
         str(first),
         str(second),
-        "the same rows, paired tests" if alike else "other rows, no paired tests within tissues",
+        "the same rows, paired tests" if alike else "other rows, no paired tests of their numbers",
         len(found),
         _alone(a, b, (str(first), str(second))),
         tuple(_lines(found)),
@@ -76,15 +101,30 @@ def compare_evaluations(first: Path, second: Path, out: Path | None) -> Compared
 
 def _read(folder: Path) -> Evaluated:
     record = read_record(folder)
-    settings = record["settings"]
-    folds = settings.get("folds") if isinstance(settings, dict) else None
-    return Evaluated(
-        str(record["evaluation"]),
-        pl.DataFrame(read_metrics(folder)),
-        _table(folder / "rows.parquet"),
-        _table(folder / "folds.parquet"),
-        folds if isinstance(folds, int) else 0,
+    kind = str(record["evaluation"])
+    settings, inputs = (
+        value if isinstance(value, dict) else {} for value in (record["settings"], record["inputs"])
     )
+    runs = tuple(name.removeprefix("run ") for name in inputs if name.startswith("run "))
+    named = (str(settings["name"]),) if "model" in inputs and "name" in settings else ()
+    metrics = pl.DataFrame(read_metrics(folder))
+    return Evaluated(kind, metrics, _rows(folder, kind, settings), named or runs)
+
+
+def _rows(folder: Path, kind: str, settings: Mapping[str, Any]) -> JudgedRows | None:
+    """Read the rows that an evaluation judged, if its kind has a paired test."""
+    if kind in {"eqtl", "direction"}:
+        rows = _table(folder / "rows.parquet")
+        folds = _table(folder / "folds.parquet")
+        return None if rows is None else TissueRows(rows, folds, settings.get("folds", 0))
+    drawn = {"seed": settings.get("seed", 0), "bootstraps": settings.get("bootstraps", BOOTSTRAPS)}
+    if kind == "enhancers":
+        rows = _table(folder / "pairs.parquet")
+        return None if rows is None else ElementPairs(rows, **drawn)
+    if kind == "mpra":
+        rows = _table(folder / "variants.parquet")
+        return None if rows is None else AssayVariants(rows, **drawn)
+    return None
 
 
 def _table(path: Path) -> pl.DataFrame | None:
@@ -93,7 +133,7 @@ def _table(path: Path) -> pl.DataFrame | None:
 
 def _tasks(evaluated: Evaluated) -> str:
     tasks = evaluated.metrics["task"].unique(maintain_order=True).to_list()
-    return ", ".join(task for task in tasks[:5] if task != ALL_TISSUES)
+    return ", ".join(task for task in tasks[:5] if task not in OVER_TASKS.values())
 
 
 def _alone(a: Evaluated, b: Evaluated, names: Sequence[str]) -> dict[str, int]:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -43,6 +44,16 @@ def _place(value: object) -> object:
 
 # Where a run lies: a path on this machine, or the URL of a prefix in an object store.
 RunLocation = Annotated[Path | str, BeforeValidator(_place)]
+
+
+def _whole_or_auto(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+# How many workers, as a number or as the text of an option; 0 is this process.
+WorkerCount = Annotated[
+    Annotated[int, Field(ge=0)] | Literal["auto"], BeforeValidator(_whole_or_auto)
+]
 
 
 class JobConfig(BaseModel):
@@ -120,10 +131,23 @@ def load_config(job: type[Job], given: Mapping[str, Any], file: Path | None = No
     """
     options = {name: value for name, value in given.items() if value is not None}
     merged = {**_read_yaml(file, job), **options}
+    return _checked(job, merged, f" (from {file} and the options)" if file else "")
+
+
+def nested_config(job: type[Job], values: Mapping[str, Any], place: str) -> Job:
+    """Build a job from a part of a YAML file, whose keys are option names; `place` says which part.
+
+    Raises ConfigError as `load_config` does.
+    """
+    named = {_field(key): value for key, value in values.items()}
+    _refuse_unknown_keys(named, job, place)
+    return _checked(job, named, f" of {place}")
+
+
+def _checked(job: type[Job], values: Mapping[str, Any], source: str) -> Job:
     try:
-        loaded = job.model_validate(merged)
+        loaded = job.model_validate(values)
     except ValidationError as error:
-        source = f" (from {file} and the options)" if file else ""
         problems = "; ".join(_problem(entry) for entry in error.errors())
         raise ConfigError(f"The settings{source} are not usable: {problems}.") from None
     if _is_rehearsed.get():
@@ -159,19 +183,27 @@ def _read_yaml(file: Path | None, job: type[JobConfig]) -> dict[str, Any]:
         raise ConfigError(f"The configuration {file} must be a mapping of option names to values.")
     _refuse_repeated_keys(text, file)
     values = {_field(key): value for key, value in content.items()}
+    _refuse_unknown_keys(values, job, str(file))
+    return values
+
+
+def _refuse_unknown_keys(values: Mapping[str, Any], job: type[JobConfig], place: str) -> None:
     for key in values:
         if key not in job.model_fields:
             known = ", ".join(sorted(job.model_fields))
             hint = near_matches(key, job.model_fields)
-            raise ConfigError(f"{file}: unknown key {key!r}.{hint} The keys are {known}.")
-    return values
+            raise ConfigError(f"{place}: unknown key {key!r}.{hint} The keys are {known}.")
 
 
 def _refuse_repeated_keys(text: str, file: Path) -> None:
     """Raise ConfigError for a key given twice, of which YAML would silently take the last."""
+    _refuse_repeated(yaml.compose(text, yaml.SafeLoader), file)
+
+
+def _refuse_repeated(node: yaml.Node | None, file: Path) -> None:
     lines: dict[str, int] = {}
-    root = yaml.compose(text, yaml.SafeLoader)
-    for key, _ in root.value if isinstance(root, yaml.MappingNode) else ():
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else ():
+        _refuse_repeated(value, file)
         name, line = _field(key.value), key.start_mark.line + 1
         if name in lines:
             raise ConfigError(

@@ -204,7 +204,7 @@ def evaluate_direction(
 
 @evaluate_app.command("compare")
 def evaluate_compare(
-    first: Annotated[Path, typer.Argument(help="Folder of an evaluation.")],
+    first: Annotated[Path, typer.Argument(help="Folder of an evaluation, or of `evaluate all`.")],
     second: Annotated[Path, typer.Argument(help="Folder of another of the same kind.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder to write the comparison into as well.")
@@ -219,4 +219,7 @@ def evaluate_compare(
     from cisray_jobs.compare_evaluations import compare_evaluations
 
     found = compare_evaluations(first, second, out)
-    output.as_json(found) if as_json else evaluation_shown.compared(found)
+    if as_json:
+        output.as_json(found[0] if len(found) == 1 else found)
+        return
+    evaluation_shown.compared(found)

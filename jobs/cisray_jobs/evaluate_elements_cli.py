@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cisray_jobs import options as opt
-from cisray_jobs.console import log_to_stderr
+from cisray_jobs.console import display_of, log_to_stderr
 
 Table = Annotated[
     Path | None,
@@ -199,10 +199,17 @@ def enhancers(
         bool, typer.Option("--control", help="Also judge with labels shuffled.")
     ] = False,
     seed: Seed = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Ray actors that score genes, or auto. [default: 0, this process]"),
+    ] = None,
+    num_gpus: opt.NumGpus = None,
     device: opt.Device = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads per worker.")] = None,
+    address: opt.Address = None,
     config: opt.Config = None,
     as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
 ) -> None:
     """Score element-gene pairs by a model, and hold scores against CRISPRi screens by distance.
@@ -216,7 +223,7 @@ def enhancers(
     from cisray_jobs.evaluate_enhancers import EvaluateEnhancers
 
     log_to_stderr(verbose=verbose)
-    done = load_config(EvaluateEnhancers, given, config).evaluate()
+    done = load_config(EvaluateEnhancers, given, config).evaluate(display_of(quiet=quiet))
     if as_json:
         output.as_json(done)
         return

@@ -5,14 +5,16 @@ scores are judged. What scores and numbers are, is the business of the modules b
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import polars as pl
 import pyarrow as pa
 from pydantic import Field, JsonValue, model_validator
 
+from cisray.engine.progress import Display
 from cisray.errors import ConfigError
 from cisray.evaluation.enhancer_figure import draw_enhancers
 from cisray.evaluation.enhancers import (
@@ -27,7 +29,9 @@ from cisray.evaluation.pairs import PAIR, PairTable, read_pairs
 from cisray.genome.reference import Genome
 from cisray.model.registry import read_model
 from cisray.scoring.enhancer_scores import PairOptions
-from cisray_jobs.config import JobConfig, expanded
+from cisray.store.place import run_root
+from cisray_jobs.config import JobConfig, WorkerCount, expanded
+from cisray_jobs.devices import settle_device
 from cisray_jobs.evaluation_output import (
     EvaluationRecord,
     evaluation_folder,
@@ -37,18 +41,16 @@ from cisray_jobs.evaluation_output import (
     read_record,
 )
 from cisray_jobs.evaluation_sources import pairs_of
-from cisray_jobs.execute import torch_threads
-from cisray_jobs.score_pairs import (
-    ModelPlace,
-    open_scorer,
-    read_starts,
-    score_pairs,
-    stated_starts,
-)
+from cisray_jobs.evaluation_units import units_folder
+from cisray_jobs.execute import open_executor, run_shards, shards_failed
+from cisray_jobs.pair_task import PairTask, write_units
+from cisray_jobs.plan import spread
+from cisray_jobs.score_pairs import ModelPlace, read_starts, stated_starts
 from cisray_schemas import PAIR_SCORES
 
 TRACKS = ("CAGE:*K562*",)
 _OF_THE_MODEL = ("fasta", "tss", "tracks")
+_OF_THE_MACHINE = ("device", "workers", "num_gpus", "threads", "address")
 _SCORES = ("gradient", "attention", "mutagenesis")
 _RECALLED = {
     "element_bp": "a window of 2 kb around the element",
@@ -92,7 +94,10 @@ class EvaluateEnhancers(JobConfig):
     bootstraps: int = Field(BOOTSTRAPS, ge=2)
     control: bool = False
     device: str = "auto"
-    threads: int | None = Field(None, ge=1)
+    workers: WorkerCount = 0
+    num_gpus: Annotated[float, Field(ge=0)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
+    address: str | None = None
     seed: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -104,12 +109,13 @@ class EvaluateEnhancers(JobConfig):
             raise ConfigError("--model reads the genome: give --fasta.")
         return self
 
-    def evaluate(self) -> EnhancerEvaluation:
+    def evaluate(self, display: Display = Display.AUTO) -> EnhancerEvaluation:
         """Evaluate, or read what the same evaluation wrote before.
 
-        Raises RunConflict for an `out` of anything else, and what reading, scoring and judging
-        raise.
+        Raises RunConflict for an `out` of anything else and while another process scores the same
+        pairs, ShardsFailed, and what reading, scoring and judging raise.
         """
+        out = run_root(self.out)
         settings = EnhancerSettings(
             edges_bp=self.edges,
             bootstraps=self.bootstraps,
@@ -120,15 +126,19 @@ class EvaluateEnhancers(JobConfig):
             name: expanded(Path(path)) for name, path in pairs_of(self.external, "external").items()
         }
         record = self._record(tables)
-        if is_finished(self.out, record):
-            return _finished(self.out, already_there=True)
+        if is_finished(out, record):
+            return _finished(out, already_there=True)
         pairs = read_pairs(self.pairs, self.cell_type)
         external = [PairTable.read(name, path) for name, path in tables.items()]
-        scored = self._scored(pairs)
-        pairs = _with_distances(pairs, scored)
-        own = [] if scored is None else [_as_table(self.name, scored)]
-        judged = judge_pairs(pairs, [*own, *external], settings)
-        with evaluation_folder(self.out, record) as folder:
+        with ExitStack() as stack:
+            scored = None
+            if self.model is not None and self.fasta is not None:
+                work = stack.enter_context(units_folder(out, record))
+                scored = self._scored(pairs, self.model, self.fasta, work, display)
+            pairs = _with_distances(pairs, scored)
+            own = [] if scored is None else [_as_table(self.name, scored)]
+            judged = judge_pairs(pairs, [*own, *external], settings)
+            folder = stack.enter_context(evaluation_folder(out, record))
             folder.write_metrics(judged.metrics)
             folder.write_table("pairs.parquet", judged.frame.to_arrow())
             if scored is not None:
@@ -136,14 +146,44 @@ class EvaluateEnhancers(JobConfig):
             draw_enhancers(judged.metrics, self.edges, folder.path / "enhancers.png")
             left: dict[str, JsonValue] = dict(judged.counts())
             folder.finish({"read": judged.frame.height, "used": judged.used, "left out": left})
-        return _finished(self.out, already_there=False)
+        return _finished(out, already_there=False)
 
-    def _scored(self, pairs: pl.DataFrame) -> pa.Table | None:
-        """Score the pairs that count, where there is a model."""
-        if self.model is None or self.fasta is None:
-            return None
-        place = ModelPlace(self.model, self.fasta, self.head, self.tracks or TRACKS, self.device)
-        options = PairOptions(
+    def _scored(
+        self, pairs: pl.DataFrame, model: Path, fasta: Path, work: Path, display: Display
+    ) -> pa.Table:
+        """Score the pairs that count, the genes that are left, and read what all came to."""
+        asked = pairs.filter(pl.col("left_out") == "")
+        starts = stated_starts(asked)
+        if self.tss is not None:
+            with Genome.open(fasta) as genome:
+                starts = read_starts(self.tss, genome)
+        write_units(work, asked, starts)
+        workers = None if self.workers == "auto" else self.workers
+        device = settle_device(
+            self.device, self.workers, num_gpus=self.num_gpus, address=self.address
+        )
+        place = ModelPlace(
+            model.absolute(), fasta.absolute(), self.head, self.tracks or TRACKS, device
+        )
+        task = PairTask(work, place, self._options())
+        pending = task.pending()
+        resources = spread(
+            device=device,
+            workers=workers,
+            threads=self.threads,
+            num_gpus=self.num_gpus,
+            batch=None,
+        )
+        if pending:
+            with open_executor(resources, shards=len(pending), address=self.address) as executor:
+                outcome = run_shards(executor, task, pending, display=display)
+            if outcome.failed:
+                raise shards_failed(outcome, work)
+        return task.results()
+
+    def _options(self) -> PairOptions:
+        """Say what a score is."""
+        return PairOptions(
             bins=self.bins,
             element_bp=self.element_bp,
             replacement=self.replacement,
@@ -151,13 +191,6 @@ class EvaluateEnhancers(JobConfig):
             max_unknown=self.max_unknown,
             seed=self.seed,
         )
-        asked = pairs.filter(pl.col("left_out") == "")
-        starts = stated_starts(asked)
-        if self.tss is not None:
-            with Genome.open(self.fasta) as genome:
-                starts = read_starts(self.tss, genome)
-        with torch_threads(self.threads), open_scorer(place, options) as scorer:
-            return score_pairs(asked, starts, scorer)
 
     def _record(self, tables: dict[str, Path]) -> EvaluationRecord:
         files = {"pairs": self.pairs}
@@ -167,7 +200,7 @@ class EvaluateEnhancers(JobConfig):
         if self.model is not None:
             digest = read_model(self.model).digest
             inputs["model"] = {"path": str(self.model.absolute()), "sha256": digest}
-        left = {"pairs", "out", "model", "fasta", "tss", "external", "device", "threads"}
+        left = {"pairs", "out", "model", "fasta", "tss", "external", *_OF_THE_MACHINE}
         settings = self.model_dump(mode="json", exclude=left)
         settings["tracks"] = list(self.tracks or TRACKS) if self.model is not None else []
         settings["distance"] = "main TSS" if self.model is not None else "stated TSS"

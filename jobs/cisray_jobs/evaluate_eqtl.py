@@ -6,9 +6,8 @@ on from there.
 """
 
 import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,9 +37,8 @@ from cisray.evaluation.metrics import Metric
 from cisray.evaluation.over_tissues import ALL_TISSUES, comparisons_over_tissues, mean_metrics
 from cisray.evaluation.paired import Comparison, comparisons_table
 from cisray.evaluation.scored_rows import Reduction, ScoredRows, reduced, score_rows
-from cisray.store.files import make_folder
-from cisray.store.lock import RunLock
 from cisray.store.place import run_root
+from cisray_jobs.config import WorkerCount
 from cisray_jobs.eqtl_task import ForestTask, write_rows
 from cisray_jobs.evaluation_job import Headline, JudgesEqtls, headline, rows_told
 from cisray_jobs.evaluation_output import (
@@ -53,6 +51,7 @@ from cisray_jobs.evaluation_output import (
     read_record,
 )
 from cisray_jobs.evaluation_sources import Sources
+from cisray_jobs.evaluation_units import units_folder
 from cisray_jobs.execute import EMBEDDED_CPUS, run_shards, shards_failed
 from cisray_schemas import METRIC_COMPARISONS
 
@@ -92,13 +91,8 @@ class EvaluateEqtl(JudgesEqtls):
     repeats: Annotated[int, Field(ge=1)] = REPEATS
     folds: Annotated[int, Field(ge=2)] = FOLDS
     strata: tuple[int, ...] = STRATA
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: WorkerCount = "auto"
     address: str | None = None
-
-    @field_validator("workers", mode="before")
-    @classmethod
-    def _whole_or_auto(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("strata")
     @classmethod
@@ -121,30 +115,18 @@ class EvaluateEqtl(JudgesEqtls):
         labels = self.read_labels()
         chosen = self._chosen(labels)
         scored = score_rows(chosen.frame, sources.scores, least=self.min_scored)
-        work = out.parent / f".{out.name}.{record.digest[:12]}.units"
-        with self._units_alone(work):
-            results = self._validated(scored, work, display) if self.score == "forest" else []
-            with evaluation_folder(out, record) as folder:
-                if self.score == "forest":
-                    self._forests(folder, scored, results)
-                else:
-                    self._single(folder, scored, self.score)
-                folder.finish(rows_told(labels, chosen, scored))
-            shutil.rmtree(work, ignore_errors=True)
+        with ExitStack() as stack:
+            results: list[eqtl.TaskResult] = []
+            if self.score == "forest":
+                work = stack.enter_context(units_folder(out, record))
+                results = self._validated(scored, work, display)
+            folder = stack.enter_context(evaluation_folder(out, record))
+            if self.score == "forest":
+                self._forests(folder, scored, results)
+            else:
+                self._single(folder, scored, self.score)
+            folder.finish(rows_told(labels, chosen, scored))
         return self._told(out, new=True)
-
-    @contextmanager
-    def _units_alone(self, work: Path) -> Iterator[None]:
-        """Keep other processes from the units. Raises RunConflict while one works on them."""
-        if self.score != "forest":
-            yield
-            return
-        make_folder(work)
-        lock = RunLock(work / ".lock")
-        try:
-            yield
-        finally:
-            lock.release()
 
     def _chosen(self, labels: Labels) -> Chosen:
         if self.tss is not None:

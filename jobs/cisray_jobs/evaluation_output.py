@@ -74,13 +74,17 @@ class EvaluationFolder:
         return table
 
     def write_table(self, name: str, table: pa.Table, kind: Table | None = None) -> None:
-        """Write a table as Parquet, with the format of its kind and this evaluation's digest."""
+        """Write a table as Parquet, with the format of its kind and this evaluation's digest.
+
+        What its own metadata say is kept.
+        """
+        kept = table.schema.metadata or {}
         if kind is not None:
             table = table.cast(kind.schema)
         told = {"cisray.evaluation": self.record.digest}
         told |= {"cisray.format": kind.format} if kind is not None else {}
         metadata = {
-            **(table.schema.metadata or {}),
+            **kept,
             **{k.encode(): v.encode() for k, v in told.items()},
         }
         pq.write_table(

@@ -3,6 +3,8 @@
 Knows text; knows nothing of how numbers come about.
 """
 
+from collections.abc import Sequence
+
 import typer
 from pydantic import JsonValue
 
@@ -35,8 +37,13 @@ def directions(found: EvaluatedDirection) -> None:
     _numbers(found.headline, found.tissues)
 
 
-def compared(found: ComparedEvaluations) -> None:
-    """Print the differences over all rows, largest tasks last."""
+def compared(every: Sequence[ComparedEvaluations]) -> None:
+    """Print the differences over all rows, evaluation by evaluation."""
+    for found in every:
+        _compared(found)
+
+
+def _compared(found: ComparedEvaluations) -> None:
     typer.echo(f"  {found.first} less {found.second}: {found.pairing}")
     for line in found.lines:
         typer.echo(f"    {line}")

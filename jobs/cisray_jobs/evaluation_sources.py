@@ -40,12 +40,12 @@ def open_sources(
     opened, files = {}, {}
     scores: list[ScoreSource] = []
     for text in runs:
-        name, place = _named(text)
+        name, place = named_place(text)
         run = open_run(place)
         opened[f"run {name}"] = run
         scores.append(RunScores(name, run, statistic, list(tracks) if tracks else None))
     for text in externals:
-        name, place = _named(text)
+        name, place = named_place(text)
         file, _, columns = place.partition("::")
         path = expanded(Path(file))
         chosen = [column.strip() for column in columns.split(",") if column.strip()]
@@ -54,8 +54,19 @@ def open_sources(
     return Sources(tuple(scores), input_facts(files, opened))
 
 
-def _named(text: str) -> tuple[str, str]:
-    """Split NAME=PLACE; without a name it is the last part of the place."""
+def named_places(texts: Sequence[str]) -> dict[str, str]:
+    """Read NAME=PLACE, or a place alone, of an option that repeats. Raises ConfigError."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, place = named_place(text)
+        if name in found:
+            raise ConfigError(f"two scores are called {name}: name them apart.")
+        found[name] = place
+    return found
+
+
+def named_place(text: str) -> tuple[str, str]:
+    """Split NAME=PLACE; without a name it is the last part of the place. Raises ConfigError."""
     name, equals, place = text.partition("=")
     if not equals:
         return Path(text.partition("::")[0]).name, text

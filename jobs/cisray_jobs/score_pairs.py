@@ -1,18 +1,15 @@
-"""A model asked for the scores of element-gene pairs, gene after gene, in this process.
+"""A model asked for the scores of the element-gene pairs of a gene.
 
-Knows which of a gene's annotated starts are candidates, and the table of results; how a score comes
+Knows which of a gene's annotated starts are candidates, and the rows of results; how a score comes
 about is `cisray.scoring.enhancer_scores`'s business.
 """
 
-import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
@@ -24,9 +21,7 @@ from cisray.inference.precision import resolve_device
 from cisray.locus import alias_key
 from cisray.model.registry import load_model
 from cisray.scoring.enhancer_scores import GeneWindow, PairOptions, PairScore, PairScorer, Readers
-from cisray_schemas import PAIR_SCORES
 
-log = logging.getLogger(__name__)
 Starts = Mapping[str, Sequence[Interval]]
 
 
@@ -41,9 +36,8 @@ class ModelPlace:
     device: str
 
 
-@contextmanager
-def open_scorer(place: ModelPlace, options: PairOptions) -> Iterator[PairScorer]:
-    """Load the model and open the genome for the length of the block.
+def open_scorer(place: ModelPlace, options: PairOptions) -> PairScorer:
+    """Load the model and open the genome, which stays open as long as the scorer is there.
 
     A model without attention has no such score. Raises what loading, selecting tracks and opening
     the FASTA raise, ConfigError for a device that is not there.
@@ -58,8 +52,8 @@ def open_scorer(place: ModelPlace, options: PairOptions) -> Iterator[PairScorer]
     settle_effect_batch(effects, device, None, limit=options.samples)
     gradients = gradient_predictor(model, tracks, device=device, batch_size=1, method="fast")
     attention = PlainAttention(model, device=device) if has_fast_form(model) else None
-    with Genome.open(place.fasta) as genome:
-        yield PairScorer(Readers(effects, gradients, attention), genome, options)
+    genome = Genome.open(place.fasta)
+    return PairScorer(Readers(effects, gradients, attention), genome, options)
 
 
 def read_starts(tss: Path, genome: Genome) -> dict[str, list[Interval]]:
@@ -82,31 +76,25 @@ def stated_starts(pairs: pl.DataFrame) -> dict[str, list[Interval]]:
     return starts
 
 
-def score_pairs(pairs: pl.DataFrame, starts: Starts, scorer: PairScorer) -> pa.Table:
-    """Score every row of `pairs` (row, chrom, start, end, gene), in the order of the rows.
+def score_gene(members: pl.DataFrame, starts: Starts, scorer: PairScorer) -> list[dict[str, Any]]:
+    """Score the pairs (row, chrom, start, end, gene) of one gene and one chromosome.
 
-    A start counts for a pair if it lies on the element's chromosome, however that is called. Each
-    gene is opened once.
+    A start counts if it lies on the elements' chromosome, however that is called.
     """
-    rows: list[dict[str, Any]] = []
-    groups = pairs.group_by("gene", "chrom", maintain_order=True)
-    for number, ((gene, chrom), members) in enumerate(groups, start=1):
-        candidates = [tss for tss in starts.get(gene, ()) if same(tss.chrom, chrom)]
-        main = scorer.main_tss(candidates)
-        elements = [
-            Interval(chrom, start, end) for start, end in members.select("start", "end").iter_rows()
-        ]
-        if isinstance(main, str):
-            scores = [PairScore(reason=main)] * len(elements)
-        else:
-            scores = scorer.score(main, elements)
-        log.info("gene %d: %s, %d pairs", number, gene, len(elements))
-        for key, element, score in zip(
-            members.iter_rows(named=True), elements, scores, strict=True
-        ):
-            rows.append(_row(key, element, main, score))
-    rows.sort(key=lambda row: row["row"])
-    return pa.Table.from_pylist(rows, schema=PAIR_SCORES.schema)
+    gene, chrom = members.select("gene", "chrom").row(0)
+    candidates = [tss for tss in starts.get(gene, ()) if same(tss.chrom, chrom)]
+    main = scorer.main_tss(candidates)
+    elements = [
+        Interval(chrom, start, end) for start, end in members.select("start", "end").iter_rows()
+    ]
+    if isinstance(main, str):
+        scores = [PairScore(reason=main)] * len(elements)
+    else:
+        scores = scorer.score(main, elements)
+    return [
+        _row(key, element, main, score)
+        for key, element, score in zip(members.iter_rows(named=True), elements, scores, strict=True)
+    ]
 
 
 def same(chrom: str, other: str) -> bool:

@@ -6,9 +6,9 @@ Knows the engine and a dataset's writer; knows nothing of where examples come fr
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from cisray.dataset.build_plan import HeadContent, Layout
 from cisray.dataset.writer import DatasetWriter, lock
@@ -16,7 +16,7 @@ from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display
 from cisray.engine.task import PoolPolicy, ShardTask
-from cisray_jobs.config import JobConfig
+from cisray_jobs.config import JobConfig, WorkerCount
 from cisray_jobs.execute import EMBEDDED_CPUS, run_shards, shards_failed
 
 HEAD_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]*$"
@@ -27,15 +27,10 @@ class WritesDataset(JobConfig):
 
     out: Path
     margin_bp: Annotated[int, Field(ge=0)] = 3
-    workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    workers: WorkerCount = "auto"
     allow_empty_tracks: bool = False
     restart: bool = False
     address: str | None = None
-
-    @field_validator("workers", mode="before")
-    @classmethod
-    def _whole_or_auto(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     def write_all(
         self,

@@ -166,6 +166,10 @@ class SelfCheckFailed(CisrayError):
     ends_run = True
 
 
+class EvaluationsFailed(CisrayError):
+    """Some of several evaluations failed; the message says which, and why."""
+
+
 class ShardsFailed(CisrayError):
     """Some shards failed for good; each is named with its reason, the others are kept."""
 

@@ -3,9 +3,10 @@
 Knows nothing of the rest of the project, so that any tool may depend on it alone.
 """
 
+from cisray_schemas.calibrations import CALIBRATIONS
 from cisray_schemas.genome_tracks import GENOME_TRACKS
 from cisray_schemas.linked import LINKED
-from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS
+from cisray_schemas.metrics import METRIC_COMPARISONS, METRICS, NAMED_METRICS
 from cisray_schemas.pair_scores import PAIR_SCORES
 from cisray_schemas.rejects import REJECTS, Reason
 from cisray_schemas.runs import RUN_FILES, RUN_TRACKS
@@ -46,18 +47,22 @@ TABLES: dict[str, Table] = {
         SYNTHETIC_VARIANTS,
         SYNTHETIC_EQTLS,
         METRICS,
+        NAMED_METRICS,
         METRIC_COMPARISONS,
         PAIR_SCORES,
+        CALIBRATIONS,
     )
 }
 
 __all__ = [
+    "CALIBRATIONS",
     "DROPPED_SEQUENCES",
     "GENOME_TRACKS",
     "GROUP_SUMMARY",
     "LINKED",
     "METRICS",
     "METRIC_COMPARISONS",
+    "NAMED_METRICS",
     "PAIR_SCORES",
     "REJECTS",
     "RUN_FILES",

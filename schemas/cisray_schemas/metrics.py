@@ -1,4 +1,6 @@
-"""The tables of an evaluation: one row per number, and one row per comparison of two scores.
+"""The tables of evaluations: one row per number, and one row per comparison of two scores.
+
+The numbers of several evaluations in one table have the name of each before them.
 
 A number that is not defined is null, and `reason` says why. What an evaluation is, and how its
 numbers come about, stands in docs/evaluation.md.
@@ -44,6 +46,18 @@ METRICS = Table(
             ),
             column("seed", pa.int64(), "seed of what was drawn, null for nothing", nullable=True),
             _REASON,
+        ]
+    ),
+)
+
+NAMED_METRICS = Table(
+    name="named_metrics",
+    version=1,
+    sort_by=("name", *METRICS.sort_by),
+    schema=pa.schema(
+        [
+            column("name", pa.string(), "what its user calls the evaluation, as its folder"),
+            *METRICS.schema,
         ]
     ),
 )

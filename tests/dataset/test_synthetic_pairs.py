@@ -88,7 +88,7 @@ def test_the_table_is_one_that_evaluations_read(pairs: list[Pair], tmp_path: Pat
     write_pairs(path, pairs)
     frame = read_pairs(path, "beta")
     assert frame.height == len(pairs)
-    told = {reason: n for reason, n in frame["left_out"].value_counts().iter_rows()}
+    told = dict(frame["left_out"].value_counts().iter_rows())
     of_cell = [pair for pair in pairs if pair.cell == "beta"]
     weak = sum(NOTHING <= pair.loss < REGULATES for pair in of_cell)
     assert told == {

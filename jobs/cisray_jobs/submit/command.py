@@ -23,11 +23,16 @@ READ_SETTINGS = {
     ("dataset", "build"),
     ("dataset", "import"),
     ("dataset", "split"),
+    ("evaluate", "calibrate"),
+    ("evaluate", "calibration"),
     ("evaluate", "direction"),
     ("evaluate", "enhancers"),
     ("evaluate", "eqtl"),
+    ("evaluate", "expression"),
+    ("evaluate", "finemap"),
     ("evaluate", "mpra"),
     ("evaluate", "mpra-variants"),
+    ("evaluate", "sldp"),
     ("runs", "compact"),
     ("runs", "export"),
     ("runs", "rerun"),
@@ -56,12 +61,18 @@ class Parsed:
 
     @property
     def config(self) -> Path | None:
-        """The file of settings that it was given."""
+        """The file of settings that it was given.
+
+        A file that a command reads for something else is a place like others: what it names is for
+        the command to find.
+        """
+        if self.job is None:
+            return None
         return next((g.value for g in self.options if g.name == CONFIG), None)
 
     def words(self, resolve: Resolve) -> list[str]:
         """Write the command out, with its places resolved, without the file of settings."""
-        kept = [given for given in self.options if given.name != CONFIG]
+        kept = [g for g in self.options if g.name != CONFIG or self.job is None]
         options = [word for g in kept if g.is_option for word in g.words(resolve)]
         arguments = [word for g in kept if not g.is_option for word in g.words(resolve)]
         # Behind "--" an argument may begin with "-".
@@ -183,9 +194,14 @@ def holds(annotation: Any) -> Holds | None:
     """Tell from its annotation what a parameter holds that is a place."""
     kind, *marks = get_args(annotation) if get_origin(annotation) is Annotated else [annotation]
     marked = next((mark for mark in marks if isinstance(mark, Holds)), None)
-    if marked is None and Path in (kind, *get_args(kind)):
-        return Holds.PLACE
-    return marked
+    return Holds.PLACE if marked is None and Path in _types(kind) else marked
+
+
+def _types(kind: Any) -> Iterator[Any]:
+    """List the types that a type is made of: `list[Path] | None` is made of Path, too."""
+    yield kind
+    for part in get_args(kind):
+        yield from _types(part)
 
 
 def _rehearse(leaf: Any, context: Any) -> JobConfig:

@@ -155,20 +155,33 @@ def _drawn_precisions(
     Rows are sorted once, and a draw is how often each row came: scikit-learn would sort every one.
     """
     order_V = np.argsort(-scores_V, kind="stable")
-    sorted_V = scores_V[order_V]
-    last_of_ties = np.append(np.flatnonzero(np.diff(sorted_V)), len(sorted_V) - 1)
     positive_V = labels_V[order_V]
-    m, n = int(positive_V.sum()), int((~positive_V).sum())
-    drawn = np.empty(bootstraps)
+    up_V, down_V = order_V[positive_V], order_V[~positive_V]
+    m, n = len(up_V), len(down_V)
+    precision = precision_of_draws(labels_V, scores_V)
+    drawn, times_V = np.empty(bootstraps), np.empty(m + n)
     for at in range(bootstraps):
-        times_V = np.empty(m + n)
-        times_V[positive_V] = dice.multinomial(m, np.full(m, 1 / m))
-        times_V[~positive_V] = dice.multinomial(n, np.full(n, 1 / n))
-        seen = np.cumsum(times_V)[last_of_ties]
-        true = np.cumsum(times_V * positive_V)[last_of_ties]
-        precision = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
-        drawn[at] = np.sum(np.diff(true, prepend=0.0) * precision) / m
+        times_V[up_V] = dice.multinomial(m, np.full(m, 1 / m))
+        times_V[down_V] = dice.multinomial(n, np.full(n, 1 / n))
+        drawn[at] = precision(times_V)
     return drawn
+
+
+def precision_of_draws(labels_V: Labels, scores_V: ArrayLike) -> Callable[[Doubles], float]:
+    """Give the average precision of rows as a function of how often each of them is drawn."""
+    scores = np.asarray(scores_V, dtype=np.float64)
+    order_V = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order_V])), len(scores) - 1)
+    positive_V = labels_V[order_V]
+
+    def precision(times_V: Doubles) -> float:
+        sorted_V = times_V[order_V]
+        seen = np.cumsum(sorted_V)[last_of_ties]
+        true = np.cumsum(sorted_V * positive_V)[last_of_ties]
+        share = np.divide(true, seen, out=np.zeros_like(true), where=seen > 0)
+        return float(np.sum(np.diff(true, prepend=0.0) * share) / true[-1])
+
+    return precision
 
 
 def pearson(x_V: ArrayLike, y_V: ArrayLike) -> Estimate:

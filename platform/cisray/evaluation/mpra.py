@@ -34,7 +34,7 @@ SMALLEST_PENALTY = 0.01
 _MAX_ITERATIONS = 10_000
 # Two rows of every inner fold.
 FEWEST_TRAINING = 2 * INNER_FOLDS
-_FEWEST_BLOCKS = 5
+FEWEST_BLOCKS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,19 +256,24 @@ def block_pearson(
         return Estimate(None, n, reason=CONSTANT)
     r = float(stats.pearsonr(x_V, y_V).statistic)
     numbers, place_V = np.unique(block_V, return_inverse=True)
-    if len(numbers) < _FEWEST_BLOCKS:
-        return Estimate(r, n, reason=f"no interval of fewer than {_FEWEST_BLOCKS} blocks")
-    drawn = _drawn_correlations(stats.zscore(x_V), stats.zscore(y_V), place_V, seed, bootstraps)
+    if len(numbers) < FEWEST_BLOCKS:
+        return Estimate(r, n, reason=f"no interval of fewer than {FEWEST_BLOCKS} blocks")
+    drawn = drawn_correlations(stats.zscore(x_V), stats.zscore(y_V), place_V, seed, bootstraps)
+    drawn = drawn[~np.isnan(drawn)]
     if len(drawn) < 2:
         return Estimate(r, n, reason="no draw of blocks has a correlation")
     low, high = (float(q) for q in np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
     return Estimate(r, n, None, float(drawn.std(ddof=1)), low, high, "bootstrap of blocks")
 
 
-def _drawn_correlations(
+def drawn_correlations(
     x_V: Doubles, y_V: Doubles, place_V: Ints, seed: int, bootstraps: int
 ) -> Doubles:
-    """Draw as many blocks as there are, again and again: correlations from the blocks' sums."""
+    """Draw as many blocks as there are, again and again: correlations from the blocks' sums.
+
+    `place_V` numbers the blocks from 0, `x_V` and `y_V` are standardised. Draws in which either is
+    constant are NaN. The same seed draws the same blocks, whatever is correlated.
+    """
     blocks = int(place_V.max()) + 1
     moments = (np.ones_like(x_V), x_V, y_V, x_V * x_V, y_V * y_V, x_V * y_V)
     sums = np.stack([np.bincount(place_V, moment, blocks) for moment in moments], axis=1)
@@ -277,7 +282,8 @@ def _drawn_correlations(
     n, x, y, xx, yy, xy = (counts @ sums).T
     spread = (xx - x * x / n) * (yy - y * y / n)
     defined = spread > np.finfo(np.float64).eps * n * n
-    r: Doubles = (xy - x * y / n)[defined] / np.sqrt(spread[defined])
+    r: Doubles = np.full(bootstraps, np.nan)
+    r[defined] = (xy - x * y / n)[defined] / np.sqrt(spread[defined])
     return r
 
 

@@ -14,12 +14,20 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from cisray.evaluation.metrics import corrected_root, placements
+from cisray.evaluation.metrics import (
+    BOOTSTRAPS,
+    Doubles,
+    corrected_root,
+    placements,
+    precision_of_draws,
+)
+from cisray.evaluation.mpra import CONSTANT, FEWEST_BLOCKS, drawn_correlations
 from cisray_schemas import METRIC_COMPARISONS
 
 OVER_FOLDS = "corrected resampled t"
 OVER_TASKS = "Wilcoxon signed-rank"
 ON_ROWS = "DeLong"
+OF_PAIRS, OF_BLOCKS = "bootstrap within classes", "bootstrap of blocks"
 # The exact distribution of fewer tasks never reaches 0.05.
 _FEWEST_TASKS = 6
 
@@ -111,3 +119,76 @@ def delong_paired(
     se = math.sqrt(float(variance))
     z = difference / se
     return Difference(ON_ROWS, m + n, difference, se, z, float(2 * stats.norm.sf(abs(z))))
+
+
+def precision_paired(
+    labels_V: NDArray[np.bool_],
+    first_V: ArrayLike,
+    second_V: ArrayLike,
+    *,
+    seed: int,
+    bootstraps: int = BOOTSTRAPS,
+) -> Difference:
+    """Test the difference of two average precisions of the same rows.
+
+    Rows are drawn with repetition within each class, the same for both scores; see
+    `_of_draws` for the p-value.
+    """
+    n, m = int((~labels_V).sum()), int(labels_V.sum())
+    if min(m, n) < 2:
+        return Difference(OF_PAIRS, m + n, reason="fewer than two rows of a class")
+    one, other = (precision_of_draws(labels_V, scores) for scores in (first_V, second_V))
+    ones_V = np.ones(m + n)
+    difference = one(ones_V) - other(ones_V)
+    dice, drawn = np.random.default_rng(seed), np.empty(bootstraps)
+    for at in range(bootstraps):
+        times_V = np.empty(m + n)
+        times_V[labels_V] = dice.multinomial(m, np.full(m, 1 / m))
+        times_V[~labels_V] = dice.multinomial(n, np.full(n, 1 / n))
+        drawn[at] = one(times_V) - other(times_V)
+    return _of_draws(OF_PAIRS, m + n, difference, drawn)
+
+
+def correlation_paired(
+    effect_V: Doubles,
+    scores: tuple[Doubles, Doubles],
+    block_V: NDArray[np.int64],
+    *,
+    seed: int,
+    bootstraps: int = BOOTSTRAPS,
+) -> Difference:
+    """Test the difference of two scores' correlations with the same effects.
+
+    Whole blocks of neighbours are drawn, the same for both scores; draws in which a correlation is
+    not defined do not count. See `_of_draws` for the p-value.
+    """
+    rows = len(effect_V)
+    if rows < 2 or any(np.ptp(values_V) == 0 for values_V in (effect_V, *scores)):
+        return Difference(OF_BLOCKS, rows, reason=CONSTANT)
+    effects = stats.zscore(effect_V)
+    held = [stats.zscore(values_V) for values_V in scores]
+    difference = float(np.mean(held[0] * effects) - np.mean(held[1] * effects))
+    numbers, place_V = np.unique(block_V, return_inverse=True)
+    if len(numbers) < FEWEST_BLOCKS:
+        told = f"no test of fewer than {FEWEST_BLOCKS} blocks"
+        return Difference(OF_BLOCKS, rows, difference, reason=told)
+    one, other = (
+        drawn_correlations(values_V, effects, place_V, seed, bootstraps) for values_V in held
+    )
+    return _of_draws(OF_BLOCKS, rows, difference, (one - other)[~np.isnan(one - other)])
+
+
+def _of_draws(test: str, rows: int, difference: float, drawn: Doubles) -> Difference:
+    """Read a two-sided p-value off a bootstrap: how far out zero lies among its percentiles.
+
+    It is twice the share of draws on the rarer side of zero, counting one more draw there, so that
+    it is never 0 (Davison and Hinkley 1997, section 4.2). There is no test statistic.
+    """
+    if len(drawn) < 2:
+        return Difference(test, rows, difference, reason="no draw has both numbers")
+    se = float(drawn.std(ddof=1))
+    if not np.any(drawn):
+        return Difference(test, rows, difference, 0.0, reason="equal in every draw")
+    rarer = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (rarer + 1) / (len(drawn) + 1))
+    return Difference(test, rows, difference, se, None, p)

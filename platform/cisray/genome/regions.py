@@ -72,7 +72,7 @@ def read_features(
     bed = Path(path)
     regions: list[Feature] = []
     problems: list[str] = []
-    for number, line in enumerate(_lines(bed), start=1):
+    for number, line in enumerate(text_lines(bed, _BED), start=1):
         if _is_region(line):
             if lacking is not None and _is_lacking(line, genome):
                 lacking.append(line)
@@ -106,27 +106,31 @@ def region_of(locus: str, genome: Genome) -> Interval:
         raise RegionsError(f"the locus {locus!r}: {error}") from error
 
 
-def _lines(bed: Path) -> Iterator[str]:
-    if bed.exists() and not bed.is_file():
+def text_lines(path: Path, form: str) -> Iterator[str]:
+    """Give the lines of a text file, plain or gzip; `form` says for errors what lines should be.
+
+    Raises RegionsError for what is no regular file, unreadable, damaged or no text.
+    """
+    if path.exists() and not path.is_file():
         raise RegionsError(
-            f"{bed} is a folder, a pipe or a device, which cannot be read twice: store the BED in "
-            "a file."
+            f"{path} is a folder, a pipe or a device, which cannot be read twice: store it in a "
+            "file."
         )
     try:
-        with bed.open("rb") as handle:
+        with path.open("rb") as handle:
             compressed = handle.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
-        # utf-8-sig: a BED saved on Windows may begin with a byte order mark.
+        # utf-8-sig: a file saved on Windows may begin with a byte order mark.
         opener = gzip.open if compressed else open
-        with opener(bed, "rt", encoding="utf-8-sig") as text:
+        with opener(path, "rt", encoding="utf-8-sig") as text:
             yield from text
     except OSError as error:
-        raise RegionsError(f"cannot read the regions in {bed}: {error}.") from error
+        raise RegionsError(f"cannot read the regions in {path}: {error}.") from error
     except (EOFError, zlib.error) as error:
         raise RegionsError(
-            f"{bed} is damaged or cut short: {error} Fetch or compress it again."
+            f"{path} is damaged or cut short: {error} Fetch or compress it again."
         ) from error
     except UnicodeDecodeError as error:
-        raise RegionsError(f"{bed} is not text ({error.reason}): {_BED}.") from error
+        raise RegionsError(f"{path} is not text ({error.reason}): {form}.") from error
 
 
 def _is_region(line: str) -> bool:

@@ -9,6 +9,7 @@ and one row of 1,000 columns is read in a third of the time.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,13 +111,26 @@ def encode_pieces(
 
     A row group of them is held at a time.
     """
-    group, page = (min(max(rows, 1), most) for most in (pages.group_rows, pages.page_rows))
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    group = min(max(rows, 1), pages.group_rows)
     sink = pa.BufferOutputStream()
+    with data_writer(sink, schema, rows, pages) as writer:
+        for part in _in_groups(pieces, schema, group):
+            writer.write_table(part, row_group_size=group)
+        writer.add_key_value_metadata(dict(metadata))
+    return sink.getvalue()
+
+
+def data_writer(sink: Any, schema: pa.Schema, rows: int, pages: Pages) -> Any:
+    """Open a Parquet writer of keys and float32 columns, encoded as data files are.
+
+    Its pages are those of a file of so many rows. Metadata are added to it while it is open.
+    """
+    page = min(max(rows, 1), pages.page_rows)
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
     # A page closes at whichever of its three limits comes first, so that all three are set.
     # The Arrow schema would double the footer; without it the writer drops the schema's
     # metadata, so that it is added to the open file.
-    with pq.ParquetWriter(
+    return pq.ParquetWriter(
         sink,
         schema,
         compression="zstd",
@@ -136,11 +150,7 @@ def encode_pieces(
         max_rows_per_page=page,
         write_batch_size=page,
         data_page_size=PAGE_BYTES,
-    ) as writer:
-        for part in _in_groups(pieces, schema, group):
-            writer.write_table(part, row_group_size=group)
-        writer.add_key_value_metadata(dict(metadata))
-    return sink.getvalue()
+    )
 
 
 def _in_groups(pieces: Iterable[pa.Table], schema: pa.Schema, rows: int) -> Iterator[pa.Table]:

@@ -48,20 +48,20 @@ class Pair:
 
 
 def losses(regulation: Regulation, state: State) -> NDArray[np.float64]:
-    """Compute the share of each gene's expression that goes with each enhancer, (C, G, E).
+    """Compute the share of each gene's expression that goes with each enhancer, (G, E, C).
 
     contact x activity over η and the sum of these over all enhancers; 0 beyond the reach.
     """
-    each_CGE = regulation.contact_GE[None] * state.activity_EC.T[:, None, :]
-    share_CGE: Floats = each_CGE / (ALONE + each_CGE.sum(axis=2, keepdims=True))
-    return share_CGE
+    each_GEC = regulation.contact_GE[:, :, None] * state.activity_EC
+    share_GEC: Floats = each_GEC / (ALONE + each_GEC.sum(axis=1, keepdims=True))
+    return share_GEC
 
 
 def reaching_pairs(genome: SyntheticGenome, regulation: Regulation, state: State) -> list[Pair]:
     """Pair every gene with every enhancer that reaches it, in every cell type."""
-    loss_CGE = losses(regulation, state)
+    loss_GEC = losses(regulation, state)
     return [
-        _pair(genome.genes[gene], genome.elements[element], name, loss_CGE[cell, gene, element])
+        _pair(genome.genes[gene], genome.elements[element], name, loss_GEC[gene, element, cell])
         for cell, name in enumerate(CELLS)
         for gene, element in np.argwhere(regulation.contact_GE > 0).tolist()
     ]
