@@ -138,6 +138,29 @@ def test_a_stopped_evaluation_goes_on_from_its_units(
     assert_frame_equal(one, two)
 
 
+def test_a_fold_that_trains_on_one_class_leaves_a_reason(tables, tmp_path: Path, cisray) -> None:
+    """All negatives share a group: where they are tested, no negative is left to train on."""
+    rows = made.associations(tissues=1)
+    prepared = rows.filter(pl.col("z").is_in([9.0, 7.0])).with_columns(
+        label=pl.col("pip") > 0.5,
+        group=pl.when(pl.col("pip") > 0.5).then("gene").otherwise(pl.lit("all negatives")),
+    )
+    made.write(tmp_path / "labels.tsv", prepared.drop("pip"))
+    scores = ("--external", f"good={tables}/good.tsv")
+    answer = cisray("evaluate", "eqtl", "--labels", tmp_path / "labels.tsv", *scores, *FEW,
+                    "--out", tmp_path / "o")  # fmt: skip
+    assert answer.code == 0, answer.err
+    metrics = pl.read_parquet(tmp_path / "o/metrics.parquet").filter(task="Tissue_0", control="")
+    pooled = metrics.filter(metric="auroc_pooled", stratum="all")
+    found = {row["folds"]: row for row in pooled.iter_rows(named=True)}
+    assert found["shuffled"]["value"] > 0.9
+    assert found["grouped"]["value"] is None
+    assert "training rows are of one class" in found["grouped"]["reason"]
+    areas = metrics.filter(metric="auroc", folds="grouped").row(0, named=True)
+    assert areas["value"] is None
+    assert areas["reason"] == "one class only in every fold"
+
+
 def test_a_single_score_needs_no_classifier(tables: Path, tmp_path: Path, cisray) -> None:
     answer = cisray(*options(tables, tmp_path / "o", "--score", "max-abs"))
     assert answer.code == 0, answer.err

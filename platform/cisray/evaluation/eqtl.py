@@ -23,6 +23,7 @@ EVALUATION = "eqtl"
 KINDS: tuple[Kind, ...] = ("shuffled", "grouped")
 CONTROLS = 10  # repeats that are done with shuffled labels as well
 UNKNOWN_DISTANCE = "TSS distance unknown"
+UNTRAINED = "a fold's training rows are of one class, and its test rows have no rank"
 Strata = Mapping[str, NDArray[np.bool_]]
 
 
@@ -120,10 +121,14 @@ def _pooled(
     parts = everything | {name: rows[result.rows.row_V] for name, rows in strata.items()}
     for stratum, inside_V in parts.items():
         n, m = int(inside_V.sum()), int(labels_V[inside_V].sum())
-        if repeats.reason:
-            estimate = Estimate(None, n, m, reason=repeats.reason)
+        reason, rank_V = repeats.reason, np.empty(0)
+        if not reason:
+            rank_V = repeats.rank_SV[at][inside_V]
+            reason = "" if np.isfinite(rank_V).all() else UNTRAINED
+        if reason:
+            estimate = Estimate(None, n, m, reason=reason)
         else:
-            estimate = metrics.auroc(labels_V[inside_V], repeats.rank_SV[at][inside_V])
+            estimate = metrics.auroc(labels_V[inside_V], rank_V)
         yield row("auroc_pooled", estimate, stratum=stratum)
 
 

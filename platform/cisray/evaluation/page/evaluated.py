@@ -124,8 +124,7 @@ def _in_short(one: Shown) -> str:
     if one.problem:
         return one.problem
     told = [
-        f"{row['scores']}{' ' + row['folds'] if row['folds'] else ''}: "
-        f"{row['metric']} {_number(row['value'])}"
+        f"{_of(row)}: {row['metric']} {_number(row['value'])}"
         for row in one.headline.filter(pl.col("value").is_not_null()).iter_rows(named=True)
         if row["metric"] == _first_metric(one)
     ]
@@ -133,9 +132,16 @@ def _in_short(one: Shown) -> str:
     return ", ".join(told[:4]) + more
 
 
+def _of(row: Mapping[str, Any]) -> str:
+    """Name what a number is of: its scores, their folds, and its task if it does not mean all."""
+    task = "" if row["task"].startswith(_OVER_ALL) else row["task"]
+    return " ".join(word for word in (task, row["scores"], row["folds"]) if word)
+
+
 def _first_metric(one: Shown) -> str:
     names = one.headline["metric"].unique(maintain_order=True).to_list()
-    known = [name for name in ("auprc", "auroc", "mean_pearson_r") if name in names]
+    read_first = ("auprc", "auroc", "mean_pearson_r", "gene_pearson_r", "z")
+    known = [name for name in read_first if name in names]
     # Of areas alone the one over thresholds is read first; of pairs, of which few count, precision.
     if one.kind != "enhancers" and "auroc" in names:
         return "auroc"
