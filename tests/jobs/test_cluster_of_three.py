@@ -40,9 +40,9 @@ def test_left_joined_stopped_and_resumed_while_a_node_is_killed(
 
     The sealed result equals the one that was computed here without Ray.
     """
-    # 1,200,000 bp: 585.9 tiles of 2,048 bp, 586 shards of 1.
+    # 2,400,000 bp: 1,171.9 tiles of 2,048 bp, 1,172 shards of 1: seconds, even on fast machines.
     fasta = tmp_path / "long.fa"
-    fasta.write_text(">chrA\n" + ("ACGTTGCAACGGATTACATC" * 3 + "\n") * 20_000)
+    fasta.write_text(">chrA\n" + ("ACGTTGCAACGGATTACATC" * 3 + "\n") * 40_000)
     run, embedded = tmp_path / "run", tmp_path / "embedded"
     own = ("--fasta", fasta, "--tiles-per-shard", 1, "--predictor", "plain", "--quiet")
     command = ("--", *inputs.options(run, *own, "--workers", 2, "--device", "cpu"))
@@ -61,8 +61,9 @@ def test_left_joined_stopped_and_resumed_while_a_node_is_killed(
     assert "interrupted. What is finished is kept" in " ".join(
         cisray("jobs", "logs", first["job_id"]).out.split()
     )
-    done = {path: path.stat().st_mtime_ns for path in (run / "data").rglob("*.parquet")}
-    assert 2 <= len(done) < 586
+    # What has a record is finished; a worker may be killed between its file and the record.
+    done = {path: path.stat().st_mtime_ns for path in (run / "_commits").glob("*.json")}
+    assert 2 <= len(done) < 1_172
 
     again = told(cisray("submit", "--no-follow", "--json", *command))
     expected = {"joined": False, "attempt": 1, "job_id": f"{first['job_id']}-a1"}
@@ -89,5 +90,5 @@ def assert_same_run(run: Path, other: Path) -> None:
     ours, theirs = open_run(run), open_run(other)
     assert ours.manifest.digest == theirs.manifest.digest
     frame = ours.scan().sort("chrom", "start").collect()
-    assert frame.height == 9_375  # 1,200,000 / 128
+    assert frame.height == 18_750  # 2,400,000 / 128
     assert_frame_equal(frame, theirs.scan().sort("chrom", "start").collect(), check_exact=True)
