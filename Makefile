@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Extra arguments of pip install, such as an index with CUDA builds of torch.
 PIP_ARGS ?=
 
-.PHONY: demo test test-slow test-oldest check bench format lock clean
+.PHONY: demo test test-slow test-oldest check bench format lock clean deploy/dist
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cisray needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -77,5 +77,11 @@ bench: .venv-bench/.installed
 lock: $(VENV)
 	$(BIN)/python -m pip freeze --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
 
+# What cluster files install: a wheel of this project, and what it is built on.
+deploy/dist: $(VENV)
+	rm -rf $@ && mkdir $@
+	$(BIN)/python -m build --wheel --no-isolation --outdir $@ .
+	cp requirements.lock $@/
+
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest demo-run dist build
+	rm -rf $(VENV) .venv-bench .venv-oldest demo-run dist deploy/dist build

@@ -5,6 +5,8 @@ Heavy imports wait until a command needs them, so that `cisray --help` answers a
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,10 +24,11 @@ from cisray_jobs.evaluate_cli import evaluate_app
 from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
 from cisray_jobs.evaluate_expression_cli import expression
 from cisray_jobs.evaluate_linkage_cli import finemap, sldp
-from cisray_jobs.options import Json, Quiet
+from cisray_jobs.options import Holds, Json, Quiet
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.schedule_cli import schedule_app
 from cisray_jobs.score_cli import score_app
+from cisray_jobs.submit_cli import jobs_app, submit
 from cisray_jobs.train_cli import train
 
 INTERRUPTED = 130
@@ -57,7 +60,9 @@ app.add_typer(runs_app, name="runs")
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(jobs_app, name="jobs")
 app.command("train")(train)
+app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
 evaluate_app.command("mpra-variants")(mpra_variants)
 evaluate_app.command("mpra")(mpra)
 evaluate_app.command("enhancers")(enhancers)
@@ -79,11 +84,16 @@ Tables = Annotated[
         "repeat for several heads. Without it tracks have numbers and, in the published sizes, "
         "assays.",
     ),
+    Holds.NAMED_PLACE,
 ]
 
 
 def main() -> NoReturn:
     """Run the command line and exit with its code; a user's mistake is never a traceback."""
+    if os.environ.get("RAY_JOB_STOP_SIGNAL") == "SIGINT":
+        # A job of a cluster is stopped by it; one that a script has started in the background lets
+        # its jobs inherit that it is ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -5,7 +5,9 @@ where it stands and what was meant, before anything is opened.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -100,6 +102,26 @@ def expanded(path: Path) -> Path:
 
 
 Job = TypeVar("Job", bound=JobConfig)
+_is_rehearsed = ContextVar("_is_rehearsed", default=False)
+
+
+class SettingsRead(Exception):
+    """Ends a command that is only rehearsed, where its settings were read and found usable."""
+
+    def __init__(self, job: JobConfig) -> None:
+        """Carry the job that the command would do."""
+        super().__init__("the settings are usable")
+        self.job = job
+
+
+@contextmanager
+def rehearsed() -> Iterator[None]:
+    """Let commands go no further than their settings: `load_config` raises SettingsRead."""
+    token = _is_rehearsed.set(True)
+    try:
+        yield
+    finally:
+        _is_rehearsed.reset(token)
 
 
 def load_config(job: type[Job], given: Mapping[str, Any], file: Path | None = None) -> Job:
@@ -124,10 +146,13 @@ def nested_config(job: type[Job], values: Mapping[str, Any], place: str) -> Job:
 
 def _checked(job: type[Job], values: Mapping[str, Any], source: str) -> Job:
     try:
-        return job.model_validate(values)
+        loaded = job.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(_problem(entry) for entry in error.errors())
         raise ConfigError(f"The settings{source} are not usable: {problems}.") from None
+    if _is_rehearsed.get():
+        raise SettingsRead(loaded)
+    return loaded
 
 
 def split_names(text: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import typer
 
 from cisray.errors import ConfigError
 from cisray_jobs.console import display_of, log_to_stderr
-from cisray_jobs.options import Address, Json, Quiet, Verbose, Workers, given_options
+from cisray_jobs.options import Address, Holds, Json, Quiet, Verbose, Workers, given_options
 
 dataset_app = typer.Typer(
     help="Make and inspect what a model learns from.",
@@ -81,6 +81,7 @@ def dataset_split(
     genome: Annotated[
         list[str],
         typer.Option(metavar="HEAD=FASTA", help="A genome, as human=hg38.fa; a second one also."),
+        Holds.NAMED_PLACE,
     ],
     out: Annotated[Path, typer.Option(help="Folder to write; must not exist.")],
     net: Annotated[
@@ -94,6 +95,7 @@ def dataset_split(
             metavar="HEAD=FILE",
             help="Chains or net of a genome with itself: duplications, and what X and Y share.",
         ),
+        Holds.NAMED_PLACE,
     ] = None,
     levels: Annotated[
         Literal["all", "top"],
@@ -104,14 +106,17 @@ def dataset_split(
         typer.Option(
             metavar="HEAD=BED", help="Assembly gaps, BED; otherwise runs of 100 N in the FASTA."
         ),
+        Holds.NAMED_PLACE,
     ] = None,
     blacklist: Annotated[
         list[str] | None,
         typer.Option(metavar="HEAD=BED", help="Stretches whose signal means nothing, BED."),
+        Holds.NAMED_PLACE,
     ] = None,
     unmappable: Annotated[
         list[str] | None,
         typer.Option(metavar="HEAD=BED", help="Stretches that reads cannot be placed in, BED."),
+        Holds.NAMED_PLACE,
     ] = None,
     chromosomes: Annotated[
         list[str] | None,
@@ -213,8 +218,11 @@ def dataset_build(
             metavar="HEAD=TABLE",
             help="Table of targets of a head; its column file names the bigWigs. Repeat for heads.",
         ),
+        Holds.NAMED_PLACE,
     ],
-    fasta: Annotated[list[str], typer.Option(metavar="HEAD=FASTA", help="Genome of a head.")],
+    fasta: Annotated[
+        list[str], typer.Option(metavar="HEAD=FASTA", help="Genome of a head."), Holds.NAMED_PLACE
+    ],
     out: Annotated[Path, typer.Option(help="Dataset directory to write or to go on with.")],
     split: Annotated[
         Path | None, typer.Option(help="Folder that `cisray dataset split` wrote.")
@@ -222,6 +230,7 @@ def dataset_build(
     sequences: Annotated[
         list[str] | None,
         typer.Option(metavar="HEAD=BED", help="Your own sequences: chrom, start, end, split."),
+        Holds.NAMED_PLACE,
     ] = None,
     bigwig_dir: Annotated[
         Path | None,
@@ -232,10 +241,12 @@ def dataset_build(
         typer.Option(
             metavar="HEAD=BED", help="Stretches whose values are capped to the window's median."
         ),
+        Holds.NAMED_PLACE,
     ] = None,
     unmappable: Annotated[
         list[str] | None,
         typer.Option(metavar="HEAD=BED", help="Stretches whose bins are capped to a quantile."),
+        Holds.NAMED_PLACE,
     ] = None,
     unmappable_quantile: Annotated[
         float | None, typer.Option(min=0, max=1, help="That quantile. [default: 0.25]")

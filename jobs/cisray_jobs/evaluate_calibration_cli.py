@@ -16,7 +16,9 @@ from cisray_jobs.console import log_to_stderr
 
 def calibration(
     run: Annotated[
-        str | None, typer.Option(help="A sealed run of variants, such as common ones.")
+        str | None,
+        typer.Option(help="A sealed run of variants, such as common ones."),
+        opt.Holds.PLACE,
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
     statistic: Annotated[
@@ -39,6 +41,7 @@ def calibration(
     match: Annotated[
         str | None,
         typer.Option(help="Run whose variants' distances from starts of genes are to be matched."),
+        opt.Holds.PLACE,
     ] = None,
     starts: Annotated[
         Path | None, typer.Option(help="Starts of genes, for --match: GTF, GFF3 or BED.")
@@ -65,7 +68,9 @@ def calibration(
 
 
 def calibrate(
-    run: Annotated[str, typer.Argument(help="A sealed run of variants or of saturation.")],
+    run: Annotated[
+        str, typer.Argument(help="A sealed run of variants or of saturation."), opt.Holds.PLACE
+    ],
     background: Annotated[
         Path | None, typer.Option(help="Folder of `evaluate calibration`, or its file.")
     ] = None,

@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from cisray_jobs.console import display_of, log_to_stderr
-from cisray_jobs.options import Address, Config, Json, Quiet, Verbose, Workers, given_options
+from cisray_jobs.options import Address, Config, Holds, Json, Quiet, Verbose, Workers, given_options
 
 Runs = Annotated[
     list[str] | None,
     typer.Option("--run", metavar="NAME=RUN", help="A run of variants to judge. Repeat to add."),
+    Holds.NAMED_PLACE,
 ]
 Externals = Annotated[
     list[str] | None,
@@ -24,6 +25,7 @@ Externals = Annotated[
         help="Scores of others, keyed by chrom, pos, ref and alt or by variant; "
         "NAME=TABLE::COLUMN,COLUMN chooses columns. Repeat to add.",
     ),
+    Holds.NAMED_PLACE,
 ]
 LabelsFile = Annotated[
     Path | None,

@@ -29,10 +29,12 @@ MinBarcodes = Annotated[
 Runs = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=RUN", help="A sealed run of `score variants`; repeat to add."),
+    opt.Holds.NAMED_PLACE,
 ]
 External = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=TABLE", help="Somebody else's scores; repeat to add."),
+    opt.Holds.NAMED_PLACE,
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of all that is drawn. [default: 0]")]
 Bootstraps = Annotated[

@@ -26,6 +26,7 @@ def expression(
     run: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=RUN", help="A sealed run of `score genome`; repeat to add."),
+        opt.Holds.NAMED_PLACE,
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
     targets: Annotated[
@@ -79,6 +80,7 @@ def expression(
             metavar="NAME=TABLE",
             help="Somebody else's predictions: a column gene, and one per track; repeat to add.",
         ),
+        opt.Holds.NAMED_PLACE,
     ] = None,
     genes_only: Annotated[
         bool, typer.Option("--genes-only", help="Do not correlate over all bins.")

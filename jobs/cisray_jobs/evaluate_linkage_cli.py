@@ -127,14 +127,17 @@ def sldp(
     sumstats: Annotated[
         list[str] | None,
         typer.Option(metavar="TRAIT=TABLE", help="z and n of variants. Repeat to add."),
+        opt.Holds.NAMED_PLACE,
     ] = None,
     run: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=RUN", help="A run of variants to judge. Repeat to add."),
+        opt.Holds.NAMED_PLACE,
     ] = None,
     external: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=TABLE", help="Somebody else's scores. Repeat to add."),
+        opt.Holds.NAMED_PLACE,
     ] = None,
     out: OutFolder = None,
     statistic: Annotated[

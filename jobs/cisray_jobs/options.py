@@ -5,6 +5,7 @@ file, and then for the job, to say.
 """
 
 from collections.abc import Callable, Mapping
+from enum import Enum
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -12,6 +13,17 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 
 Command = TypeVar("Command", bound=Callable[..., None])
+
+
+class Holds(Enum):
+    """Marks a text option whose value is a place; one of type Path needs no mark.
+
+    typer overlooks it. `cisray submit` asks for it: places must be seen by the whole cluster.
+    """
+
+    PLACE = "a path, or the URL of a run"
+    NAMED_PLACE = "NAME=PLACE, or the place alone; ::COLUMNS may follow"
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 Quiet = Annotated[
@@ -32,6 +44,7 @@ Out = Annotated[
         help="Run directory to write or to resume; or in an object store, s3://BUCKET/PREFIX, "
         "gs://BUCKET/PREFIX or az://CONTAINER/PREFIX."
     ),
+    Holds.PLACE,
 ]
 Tracks = Annotated[
     list[str] | None,
@@ -74,6 +87,7 @@ LinkedRuns = Annotated[
         "--since",
         help="Where a run lies that this one links to, if it was moved. Repeat to add.",
     ),
+    Holds.PLACE,
 ]
 Since = Annotated[
     list[str] | None,
@@ -81,6 +95,7 @@ Since = Annotated[
         help="Finished run of the same model, genome and settings: what it has scored is linked "
         "to and not scored again. Repeat to add; the first that has an allele counts."
     ),
+    Holds.PLACE,
 ]
 Bins = Annotated[
     str | None,

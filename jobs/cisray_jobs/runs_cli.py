@@ -13,6 +13,7 @@ from cisray_jobs.console import display_of, log_to_stderr
 from cisray_jobs.options import (
     Device,
     Fasta,
+    Holds,
     Json,
     LinkedRuns,
     Model,
@@ -38,7 +39,9 @@ def _root() -> None:
 
 @runs_app.command("list")
 def runs_list(
-    folder: Annotated[str, typer.Argument(help="Folder or URL with runs below it.")] = ".",
+    folder: Annotated[
+        str, typer.Argument(help="Folder or URL with runs below it."), Holds.PLACE
+    ] = ".",
     depth: Annotated[
         int, typer.Option(min=0, help="How many levels below the folder to look for runs.")
     ] = 1,
@@ -57,7 +60,7 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(
-    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed or not.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed or not."), Holds.PLACE],
     cost_per_hour: Annotated[
         float | None,
         typer.Option(min=0, help="Price of an hour of all that the run was scored on."),
@@ -77,7 +80,7 @@ def runs_show(
 
 @runs_app.command("verify")
 def runs_verify(
-    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL."), Holds.PLACE],
     unsealed: Annotated[
         bool, typer.Option("--unsealed", help="Accept a run that is not sealed: read what is done.")
     ] = False,
@@ -131,8 +134,10 @@ def runs_verify(
 
 @runs_app.command("diff")
 def runs_diff(
-    a: Annotated[str, typer.Argument(metavar="A", help="Run directory or URL, sealed.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind.")],
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="Run directory or URL, sealed."), Holds.PLACE
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another of the same kind."), Holds.PLACE],
     tracks: Annotated[
         list[str] | None,
         typer.Option(help="Only these tracks, as for score; repeat to add. All without it."),
@@ -162,8 +167,10 @@ def runs_diff(
 
 @runs_app.command("rerun")
 def runs_rerun(
-    run: Annotated[str, typer.Argument(help="Run directory or URL.")],
-    out: Annotated[str, typer.Option(help="Run directory or URL to write or to resume.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL."), Holds.PLACE],
+    out: Annotated[
+        str, typer.Option(help="Run directory or URL to write or to resume."), Holds.PLACE
+    ],
     model: Model = None,
     fasta: Fasta = None,
     vcf: Annotated[Path | None, typer.Option(help="The variants, where they were moved.")] = None,
@@ -204,7 +211,7 @@ def runs_rerun(
 
 @runs_app.command("export")
 def runs_export(
-    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed."), Holds.PLACE],
     form: Annotated[
         Literal["vcf", "hdf5", "bigwig", "bedgraph", "png", "svg", "delta"],
         typer.Option(
@@ -280,7 +287,7 @@ def runs_export(
 
 @runs_app.command("compact")
 def runs_compact(
-    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed.")],
+    run: Annotated[str, typer.Argument(help="Run directory or URL, sealed."), Holds.PLACE],
     plan: Plan = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -309,7 +316,9 @@ def runs_compact(
 @runs_app.command("summarise")
 def runs_summarise(
     run: Annotated[
-        str, typer.Argument(help="Run directory or URL, sealed: variants or saturation.")
+        str,
+        typer.Argument(help="Run directory or URL, sealed: variants or saturation."),
+        Holds.PLACE,
     ],
     group: Annotated[
         list[str] | None,

@@ -136,6 +136,22 @@ class ResultsError(CisrayError):
     """A shard's results break their table's contract: rows, columns, or values not finite."""
 
 
+class ClusterRefused(InputError):
+    """A cluster does not let us in, or is not one that this version can work with."""
+
+
+class PathNotShared(InputError):
+    """A path on this machine is named in what is to run on machines that may not have it."""
+
+
+class JobExists(InputError):
+    """An id was given to a job already, which may be running or have ended."""
+
+
+class JobNotFound(InputError):
+    """A cluster knows no job of that id."""
+
+
 class DownloadError(CisrayError):
     """A file cannot be fetched from where it is published."""
 

@@ -74,6 +74,8 @@ def test_help_loads_nothing_heavy(root: Path) -> None:
         ["score", "variants", "--help"],
         ["model", "init", "--help"],
         ["runs", "export", "--help"],
+        ["submit", "--help"],
+        ["jobs", "logs", "--help"],
     ):
         code += f"assert run({arguments}) == 0\n"
     loaded = loaded_by(code, root)

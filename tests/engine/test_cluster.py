@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from campaign import descendants
 from engine_surroundings import Surroundings
+from listening import is_loopback, listening
 
 from cisray.engine.cluster import Connection, connect
 from cisray.engine.executors import executor_for
@@ -64,9 +66,12 @@ logging.basicConfig(level=logging.INFO)  # as a user's program may do: Ray's not
 logging.getLogger("cisray").setLevel(logging.WARNING)
 from cisray.engine.cluster import connect
 from cisray.engine.pool import RayExecutor
-from cisray.engine.rayenv import ray
+from cisray.engine.rayenv import constants, ray
 from cisray.engine.task import PoolPolicy
-before = dict(os.environ), signal.getsignal(signal.SIGTERM), logging.getLogger("ray").level
+def state():
+    return (dict(os.environ), signal.getsignal(signal.SIGTERM), logging.getLogger("ray").level,
+            constants.ENABLE_RAY_CLUSTER)
+before = state()
 for session in range(2):  # a second one in the same process needs a token of its own
     with connect(num_cpus=2) as connection:
         assert connection.is_embedded and connection.started_here and connection.cpus == 2
@@ -78,8 +83,7 @@ for session in range(2):  # a second one in the same process needs a token of it
         except RuntimeError:
             pass
     assert not ray.is_initialized()
-    assert before == (dict(os.environ), signal.getsignal(signal.SIGTERM),
-                      logging.getLogger("ray").level)
+    assert before == state()
 """
 
 
@@ -120,6 +124,43 @@ def test_an_embedded_ray_admits_only_holders_of_its_token(ray_tmpdir: Path) -> N
     result = python(INTRUDER, RAY_TMPDIR=str(ray_tmpdir))
     # without a token, with a wrong one, with the right one
     assert result.stdout.split() == ["out", "out", "in"], result.stderr
+
+
+@pytest.mark.ray
+def test_an_embedded_ray_listens_on_this_machine_alone(
+    embedded_ray: Connection, tmp_path: Path
+) -> None:
+    """Daemons, workers and the driver itself: no address of a network."""
+    found: set[tuple[str, int]] = set()
+
+    def look(shard: int, receipt: Receipt) -> None:
+        found.update(listening([os.getpid(), *descendants(os.getpid())]))
+
+    policy = PoolPolicy(workers=1)
+    RayExecutor(policy, embedded_ray).run(Surroundings(), [5], on_done=look)
+    assert len(found) >= 6  # gcs, raylet (2), driver, worker, runtime environments
+    assert {address for address, _ in found if not is_loopback(address)} == set()
+
+
+def test_where_a_process_listens_is_seen() -> None:
+    with (
+        socket.socket() as here,
+        socket.socket() as everywhere,
+        socket.socket(socket.AF_INET6) as six,
+    ):
+        for one, address in ((here, "127.0.0.1"), (everywhere, "0.0.0.0"), (six, "::")):
+            one.bind((address, 0))
+            one.listen()
+        found = listening([os.getpid()])
+        expected = {
+            ("127.0.0.1", here.getsockname()[1]),
+            ("0.0.0.0", everywhere.getsockname()[1]),
+            ("::", six.getsockname()[1]),
+        }
+        assert expected <= found
+    assert not found & listening([os.getpid()]) & expected
+    told = [is_loopback(a) for a in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "0.0.0.0", "::")]
+    assert told == [True, True, True, False, False]
 
 
 @pytest.mark.ray

@@ -1,9 +1,10 @@
 """Connecting to Ray: the only `ray.init` of the project, embedded or to a cluster that runs.
 
 Knows addresses, tokens and what must be put back afterwards; knows nothing of shards. An embedded
-Ray belongs to this process: it is closed by a token that only its own processes hold, prints
-nothing, writes no token file, and the environment, the loggers and the signal handler are left as
-they were found. A Ray that the caller has started is used and never shut down.
+Ray belongs to this process: it listens on this machine alone, is closed by a token that only its
+own processes hold, prints nothing, writes no token file, and the environment, the loggers and the
+signal handler are left as they were found. A Ray that the caller has started is used and never shut
+down.
 """
 
 import logging
@@ -19,7 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cisray.engine.address import EMBEDDED, choose_address
-from cisray.engine.rayenv import AuthenticationTokenLoader, Config, driver, ray, services
+from cisray.engine.rayenv import (
+    AuthenticationTokenLoader,
+    Config,
+    constants,
+    driver,
+    ray,
+    services,
+)
 from cisray.errors import ConfigError, EngineError
 
 OBJECT_STORE_BYTES = 100 * 2**20  # receipts only pass it; Ray's minimum is 75 MiB
@@ -164,14 +172,31 @@ def _embedded_surroundings() -> Iterator[None]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
+        constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0",  # what _on_loopback is for this process
         "PYTHONPATH": os.pathsep.join(_importable_folders()),
     }
     with ExitStack() as kept:
         kept.enter_context(_quiet_ray_logger())
         kept.callback(_reread_environment)
         kept.enter_context(_surroundings(changes))
+        kept.enter_context(_on_loopback())
         _reread_environment()
         yield
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1 alone, as it does by itself on macOS and Windows.
+
+    Elsewhere it takes the address of a network for this machine, whatever `ray.init` is told, and
+    its ports are open to that network; some of them (metrics) ask for no token.
+    """
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 import ray
 import ray.exceptions
+from ray._private import ray_constants as constants
 from ray._private import services
 from ray._private import worker as driver
 from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves both out
@@ -22,6 +23,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves 
 __all__ = [
     "AuthenticationTokenLoader",
     "Config",
+    "constants",
     "died_with_its_node",
     "driver",
     "ray",
