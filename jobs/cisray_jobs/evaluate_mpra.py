@@ -4,6 +4,7 @@ Knows which files belong together and what is written; what numbers are, `cisray
 knows.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ _RECALLED = {
     "PC1": "features standardised; sign as that of the mean over tracks",
     "cells": "which tracks belong to an element, and how well replicates agree",
 }
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class EvaluateMpra(AssayTable):
         record = self._record(sources, models)
         if is_finished(self.out, record):
             return _finished(self.out, already_there=True)
+        _warn_of_bins(models)
         external = [scores for scores in sources.scores if isinstance(scores, TableScores)]
         self._write(record, self._scored(models, external))
         return _finished(self.out, already_there=False)
@@ -199,6 +202,21 @@ class EvaluateMpra(AssayTable):
             inputs=sources.inputs | input_facts(files, {}),
             recalled=_RECALLED,
         )
+
+
+def _warn_of_bins(models: Sequence[RunScores]) -> None:
+    """Say which runs have features of another width than the published ones."""
+    for model in models:
+        match model.run.manifest.config.get("bins"):
+            case [int() as first, int() as end] if end - first != PUBLISHED_BINS:
+                log.warning(
+                    "the features of run %s are of %d bins, those of the paper of %d around the "
+                    "variant: for its protocol score the variants with --bins %d",
+                    model.name,
+                    end - first,
+                    PUBLISHED_BINS,
+                    PUBLISHED_BINS,
+                )
 
 
 def _finished(out: Path, *, already_there: bool) -> MpraEvaluation:

@@ -89,6 +89,19 @@ def test_rows_in_are_rows_used_and_rows_left_out(cisray, inputs, table, run, tmp
     refused.assert_one_paragraph("seed 0 there, 1 now", code=refused.code)
 
 
+def test_features_of_other_bins_than_the_published_are_told(
+    cisray, inputs, table, run, tmp_path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert cisray(*evaluate(inputs, table, run, tmp_path / "four")).code == 0
+    assert "those of the paper" not in caplog.text
+    vcf, other = run.parent / "assay.vcf", tmp_path / "run"
+    scored = ("--model", inputs.model, "--fasta", inputs.fasta, "--vcf", vcf, "--out", other)
+    more = ("--stats", "SAD", "--workers", 0, "--threads", 1, "--quiet")
+    assert cisray("score", "variants", *scored, *more).code == 0
+    assert cisray(*evaluate(inputs, table, other, tmp_path / "all")).code == 0
+    assert "run tiny are of 16 bins, those of the paper of 4" in caplog.text
+
+
 def test_scores_meet_the_effects_of_their_own_variants(
     cisray, inputs, table, run, tmp_path
 ) -> None:
