@@ -100,6 +100,7 @@ def test_a_killed_runner_is_followed_by_the_same_command(point: str, tmp_path: P
     assert lines(tmp_path / "ends")[:starts] == [schedules.due(1)] * starts
 
 
+@pytest.mark.slow
 def test_many_processes_that_pass_at_once_fire_once(tmp_path: Path) -> None:
     bench = scheduled(tmp_path, seconds=0.05)
     for number in (1, 2):
@@ -113,6 +114,7 @@ def test_many_processes_that_pass_at_once_fire_once(tmp_path: Path) -> None:
     assert bench.ends() == ["succeeded", "succeeded"]
 
 
+@pytest.mark.slow
 def test_passes_killed_at_random_moments_and_places(tmp_path: Path) -> None:
     """Six times, each with processes one after another and at once, some killed somewhere."""
     bench = scheduled(tmp_path, seconds=0.02, overlap="queue")

@@ -16,7 +16,7 @@ from cisray.engine.jobs import JobRequest, Jobs
 from cisray.errors import ClusterRefused, EngineError, JobExists
 from cisray_jobs.submit.wheel import build_wheel
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ import pytest
 from campaign import descendants, kill_everything
 
 START_S = 120.0
+TRIES = 3  # of a node: one that has not started within 30 s, on a busy machine, gives up by itself
 
 
 def free_port() -> int:
@@ -63,16 +64,24 @@ class RayCluster:
         }
 
     def __enter__(self) -> Self:
-        self._start(
-            *("--head", f"--num-cpus={self.head_cpus}", f"--port={self.port}"),
-            *("--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}"),
-        )
-        self._wait(1)
+        self._join(
+            1, "--head", f"--num-cpus={self.head_cpus}", f"--port={self.port}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
+        )  # fmt: skip
         for number in range(self.workers):
-            # One after another: a node that has not started within 30 s gives up by itself.
-            self._start(f"--address=127.0.0.1:{self.port}", "--num-cpus=1")
-            self._wait(2 + number)
+            self._join(2 + number, f"--address=127.0.0.1:{self.port}", "--num-cpus=1")
         return self
+
+    def _join(self, nodes: int, *options: str) -> None:
+        """Start one more node, and again if it gives up, until there are so many."""
+        for _ in range(TRIES):
+            self._start(*options)
+            if self._wait(nodes):
+                return
+            kill_everything(self.nodes.pop().pid)
+        logs = "\n".join(path.read_text() for path in self.folder.glob("node*.log"))
+        self.__exit__(None, None, None)
+        raise AssertionError(f"no cluster of {nodes} nodes:\n{logs}")
 
     def __exit__(
         self,
@@ -143,15 +152,14 @@ class RayCluster:
             )
         self.nodes.append(started)
 
-    def _wait(self, nodes: int) -> None:
+    def _wait(self, nodes: int) -> bool:
+        """Wait for the newest node; False if it has gone, or takes too long."""
         deadline = time.monotonic() + START_S
         while self._alive() < nodes:
-            gone = [one for one in self.nodes if one.poll() is not None]
-            if gone or time.monotonic() > deadline:
-                logs = "\n".join(path.read_text() for path in self.folder.glob("node*.log"))
-                self.__exit__(None, None, None)
-                raise AssertionError(f"no cluster of {nodes} nodes:\n{logs}")
+            if self.nodes[-1].poll() is not None or time.monotonic() > deadline:
+                return False
             time.sleep(0.2)
+        return True
 
     def _alive(self) -> int:
         try:
