@@ -5,6 +5,7 @@ Knows definitions, templates and inputs; knows the command line only as somethin
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from cisray.errors import ConfigError
@@ -22,6 +23,8 @@ from cisray_jobs.schedule.watch import check_watch, is_pattern, is_url
 
 Parse = Callable[[Sequence[str]], None]
 
+# Times in a row whose outputs are told apart: an hourly {date} differs around midnight alone.
+_AHEAD = 100
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -44,7 +47,8 @@ def checked_schedule(schedule: Schedule, parse: Parse) -> Schedule:
     """Give a schedule back with its expression tidied, if it can run as far as one can tell.
 
     `parse` raises ConfigError for a command line that is none. Two times in a row are filled in,
-    the first without a previous success and the second with one.
+    the first without a previous success and the second with one; no two of the next hundred in a
+    row may have one --out.
 
     Raises ConfigError.
     """
@@ -56,11 +60,10 @@ def checked_schedule(schedule: Schedule, parse: Parse) -> Schedule:
         }
     )
     _check_places(tidy)
-    first, second = next_times(tidy.cron, tidy.timezone, tidy.created, 2)
-    commands = [_filled(tidy, first, None), _filled(tidy, second, "previous-run")]
-    for command in commands:
-        parse(command)
-    _check_outputs(tidy, commands, (first, second))
+    moments = next_times(tidy.cron, tidy.timezone, tidy.created, _AHEAD)
+    for moment, previous in zip(moments[:2], (None, "previous-run"), strict=True):
+        parse(_filled(tidy, moment, previous))
+    _check_outputs(tidy, moments)
     return tidy
 
 
@@ -99,17 +102,15 @@ def _filled(schedule: Schedule, moment: int, previous: str | None) -> tuple[str,
     return render(schedule.command, values)
 
 
-def _check_outputs(
-    schedule: Schedule, commands: Sequence[tuple[str, ...]], moments: tuple[int, int]
-) -> None:
-    first, second = (option_value(command, "--out") for command in commands)
-    if first is None and PREVIOUS in places_in(schedule.command):
+def _check_outputs(schedule: Schedule, moments: Sequence[int]) -> None:
+    outputs = [option_value(_filled(schedule, moment, None), "--out") for moment in moments]
+    if None in outputs and PREVIOUS in places_in(schedule.command):
         raise ConfigError(
             "the command has {previous}, the --out of the last success, and no --out. Add one."
         )
-    if first is not None and first == second:
-        one, other = map(told_time, moments)
-        raise ConfigError(
-            f"the fires of {one} and {other} would both write to --out {first}. Put {{time}} into "
-            f"it, as --out runs/{{time}}."
-        )
+    for (one, first), (other, second) in pairwise(zip(moments, outputs, strict=True)):
+        if first is not None and first == second:
+            raise ConfigError(
+                f"the fires of {told_time(one)} and {told_time(other)} would both write to --out "
+                f"{first}. Put {{time}} into it, as --out runs/{{time}}."
+            )
