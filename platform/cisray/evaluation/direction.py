@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cisray.errors import EvaluationError
 from cisray.evaluation import metrics, paired
-from cisray.evaluation.eqtl import control_labels
+from cisray.evaluation.eqtl import shuffled_area
 from cisray.evaluation.eqtl_labels import Labels
 from cisray.evaluation.eqtl_rows import Chosen
 from cisray.evaluation.metrics import Estimate, Metric
@@ -113,7 +113,6 @@ def direction_metrics(
     """Give the area of the sign, its control with shuffled labels, and rank correlations."""
     for task in tasks:
         labels_V = task.rows.labels_V
-        shuffled_V = control_labels(task.rows, seed, 0)
         n, m = task.rows.counts
         for name, scores_V, reason in zip(names, task.scores, task.reasons, strict=True):
             told: dict[str, Any] = {
@@ -127,7 +126,7 @@ def direction_metrics(
             yield Metric(metric="auroc", estimate=metrics.auroc(labels_V, scores_V), **told)
             yield Metric(
                 metric="auroc",
-                estimate=metrics.auroc(shuffled_V, scores_V),
+                estimate=shuffled_area(task.rows, scores_V, seed),
                 control=metrics.SHUFFLED,
                 seed=seed,
                 **told,

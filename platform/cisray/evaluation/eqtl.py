@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cisray.evaluation import metrics, paired
 from cisray.evaluation.forest import SEED, Kind
@@ -22,6 +22,7 @@ from cisray.evaluation.scored_rows import ScoredRows, TaskRows
 EVALUATION = "eqtl"
 KINDS: tuple[Kind, ...] = ("shuffled", "grouped")
 CONTROLS = 10  # repeats that are done with shuffled labels as well
+SHUFFLES = 100  # of the labels, where a score needs no training
 UNKNOWN_DISTANCE = "TSS distance unknown"
 UNTRAINED = "a fold's training rows are of one class, and its test rows have no rank"
 Strata = Mapping[str, NDArray[np.bool_]]
@@ -55,6 +56,17 @@ def control_labels(rows: TaskRows, seed: int, repeat: int) -> NDArray[np.bool_]:
     """Shuffle the labels of a tissue for one repeat."""
     stream = [seed, zlib.crc32(rows.tissue.encode()), repeat]
     return np.random.default_rng(stream).permutation(rows.labels_V)
+
+
+def shuffled_area(rows: TaskRows, scores_V: ArrayLike, seed: int) -> Estimate:
+    """Say which areas a score without meaning would have on these rows."""
+    n, m = rows.counts
+    of_rows = metrics.auroc(rows.labels_V, scores_V)
+    if of_rows.value is None:
+        return of_rows
+    shuffled = (control_labels(rows, seed, at) for at in range(SHUFFLES))
+    areas = [metrics.placements(labels_V, scores_V)[0].mean() for labels_V in shuffled]
+    return metrics.over_shuffles(areas, n=n, n_positive=m)
 
 
 def strata_of(frame: pl.DataFrame, edges: Sequence[int]) -> Strata:
@@ -152,7 +164,6 @@ def single_metrics(
     """Judge one score of each row without a classifier, and against shuffled labels."""
     parts = {"all": np.ones(len(rows.labels_V), dtype=np.bool_)}
     parts |= {name: inside[rows.row_V] for name, inside in strata.items()}
-    shuffled_V = control_labels(rows, seed, 0)
     for name, scores_V in zip(names, scores_SV, strict=True):
         told: dict[str, Any] = {"evaluation": EVALUATION, "task": rows.tissue, "scores": name}
         for stratum, inside_V in parts.items():
@@ -162,7 +173,7 @@ def single_metrics(
             precision = metrics.average_precision(labels_V, inside, seed=seed)
             yield Metric(metric="auprc", estimate=precision, seed=seed, **told)
         told["stratum"] = "all"
-        control = metrics.auroc(shuffled_V, scores_V)
+        control = shuffled_area(rows, scores_V, seed)
         yield Metric(metric="auroc", estimate=control, control=metrics.SHUFFLED, seed=seed, **told)
 
 

@@ -266,6 +266,17 @@ def mean_over(
     return Estimate(mean, n, n_positive, se, low, high, f"t over {what}, within {least:g} to 1")
 
 
+def over_shuffles(areas: ArrayLike, *, n: int, n_positive: int) -> Estimate:
+    """Say where chance lies: the mean of areas of shuffled labels, and where 95 % of them lie.
+
+    The interval is of a single shuffle, not of the mean; `se` is the deviation of shuffles.
+    """
+    held = _finite(areas, None)
+    low, high = (float(q) for q in np.quantile(held, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    told = f"{len(held)} shuffles"
+    return Estimate(float(held.mean()), n, n_positive, float(held.std(ddof=1)), low, high, told)
+
+
 def corrected_root(folds: int, test_share: float) -> float:
     """Give sqrt(1 / folds + test rows / training rows), by which a deviation becomes an error."""
     return math.sqrt(1 / folds + test_share / (1 - test_share))

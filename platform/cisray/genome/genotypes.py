@@ -18,7 +18,7 @@ import pysam
 from numpy.typing import NDArray
 
 from cisray.errors import VariantsError
-from cisray.genome.lines import first_bytes, numbered_lines
+from cisray.genome.lines import PYSAM_ERRORS, first_bytes, numbered_lines
 from cisray.genome.variant import interval_at
 from cisray.locus import Locus, alias_key, match_chromosome
 
@@ -37,7 +37,6 @@ _UNKNOWN, _OTHER = -1, -2
 _BASES = set("ACGT")
 _INDICES = (".tbi", ".csi")
 _SHOWN = 5
-_PYSAM_ERRORS = (OSError, ValueError, NotImplementedError)
 
 
 class GenotypeRow(NamedTuple):
@@ -294,7 +293,7 @@ def _indexed_lines(path: Path, region: Locus) -> Iterator[str]:
             chrom = match_chromosome(region.chrom, list(file.contigs))
             if chrom is not None:
                 yield from file.fetch(chrom, region.start, region.end)
-    except _PYSAM_ERRORS as error:
+    except PYSAM_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
@@ -308,7 +307,7 @@ def _bcf_lines(path: Path, region: Locus | None) -> Iterator[str]:
         if chrom is not None:
             found = file.fetch(chrom, region.start, region.end)
             yield from (str(record).rstrip("\n") for record in found)
-    except _PYSAM_ERRORS as error:
+    except PYSAM_ERRORS as error:
         raise _unreadable(path, error) from error
     finally:
         # Closing a file that htslib failed to read fails as well, and would hide why.
@@ -321,7 +320,7 @@ def _quietly(path: Path) -> "pysam.VariantFile":
     verbosity = pysam.set_verbosity(0)
     try:
         return pysam.VariantFile(str(path), "rb")
-    except _PYSAM_ERRORS as error:
+    except PYSAM_ERRORS as error:
         raise _unreadable(path, error) from error
     finally:
         pysam.set_verbosity(verbosity)

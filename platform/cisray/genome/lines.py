@@ -15,6 +15,8 @@ from typing import BinaryIO
 from cisray.errors import VariantsError
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # UTF-8's, which Windows puts before text
+# What pysam raises for files that it cannot read: NotImplementedError is one of them.
+PYSAM_ERRORS = (OSError, ValueError, NotImplementedError)
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BGZF_FIELD = b"\x06\x00BC\x02\x00"  # at byte 10, in htslib's and everybody's BGZF

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import pysam
 
 from cisray.errors import CoordinateError, VariantsError
-from cisray.genome.lines import BYTE_ORDER_MARK, first_bytes, numbered_lines
+from cisray.genome.lines import BYTE_ORDER_MARK, PYSAM_ERRORS, first_bytes, numbered_lines
 from cisray.genome.variant import split_id
 
 _SNIFFED = 64
@@ -32,7 +32,6 @@ _MAX_DIGITS = 18  # more than any chromosome has bases, and within 64 bits
 _VCF_COLUMNS = [b"#CHROM", b"POS", b"ID", b"REF", b"ALT"]
 _LIST_TRIED = 20  # lines of a list that may be unreadable before the file is taken for no list
 _SHOWN = 60
-_PYSAM_ERRORS = (OSError, ValueError, NotImplementedError)
 _LIST = "chrom, pos (1-based), ref, alt and perhaps id, or one identifier such as chr1:100:A:G"
 
 
@@ -196,7 +195,7 @@ def _bcf_records(path: Path) -> Iterator[Record]:
     try:
         try:
             file = pysam.VariantFile(str(path), "rb", drop_samples=True)
-        except _PYSAM_ERRORS as error:
+        except PYSAM_ERRORS as error:
             raise VariantsError(
                 f"{path} begins as BCF, but cannot be opened: {error}. Fetch it again."
             ) from error
@@ -212,7 +211,7 @@ def _iterate_bcf(path: Path, file: "pysam.VariantFile") -> Iterator[Record]:
             alts = tuple(found.alts or (".",))
             ref = found.ref or "."
             yield Record(record, None, found.chrom, found.pos, found.id or "", ref, alts)
-    except _PYSAM_ERRORS as error:
+    except PYSAM_ERRORS as error:
         raise VariantsError(
             f"{path}, record {record + 2:,}: the file is damaged or cut short there: {error}. "
             "Fetch it again."
