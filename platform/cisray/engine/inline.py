@@ -9,19 +9,22 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cisray.engine.attempt import Fault, open_task, try_shard
+from cisray.engine.attempt import Fault
 from cisray.engine.ledger import Ledger
+from cisray.engine.station import Station
 from cisray.engine.task import (
+    NO_LABEL,
     OnDone,
     OnProgress,
     Progress,
+    RunLabel,
     RunSummary,
     ShardTask,
-    ShardWork,
     ignore_progress,
     ignore_receipt,
 )
 from cisray.errors import EngineError
+from cisray.logs import everywhere
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class InlineExecutor:
         task: ShardTask,
         shards: Iterable[int],
         *,
+        label: RunLabel = NO_LABEL,
         on_done: OnDone = ignore_receipt,
         on_progress: OnProgress = ignore_progress,
     ) -> RunSummary:
@@ -45,17 +49,24 @@ class InlineExecutor:
         Progress is reported before the first shard and after each one. KeyboardInterrupt goes
         through to the caller.
         """
+        with everywhere(run=label.run):
+            return self._run(Station(task), shards, on_done, on_progress)
+
+    def _run(
+        self, station: Station, shards: Iterable[int], on_done: OnDone, on_progress: OnProgress
+    ) -> RunSummary:
         started = time.monotonic()
         ledger = Ledger(shards, max_attempts=self.max_attempts)
 
         def report() -> None:
             on_progress(_progress(ledger, time.monotonic() - started))
 
-        work = None if ledger.is_settled else _opened(task)
+        if not ledger.is_settled:
+            _open(station)
         report()
-        while work is not None and not ledger.is_settled:
+        while not ledger.is_settled:
             shard = ledger.take()
-            outcome = try_shard(work, shard)
+            outcome = station.do(shard)
             if isinstance(outcome, Fault):
                 _record(ledger, shard, outcome)
             else:
@@ -71,12 +82,11 @@ class InlineExecutor:
         )
 
 
-def _opened(task: ShardTask) -> ShardWork:
-    work = open_task(task)
-    if isinstance(work, Fault):
-        work.raise_if_stopping()
-        raise EngineError(f"the task could not be opened: {work.reason}")
-    return work
+def _open(station: Station) -> None:
+    fault = station.open()
+    if fault is not None:
+        fault.raise_if_stopping()
+        raise EngineError(f"the task could not be opened: {fault.reason}")
 
 
 def _record(ledger: Ledger, shard: int, fault: Fault) -> None:

@@ -22,14 +22,18 @@ from cisray.engine.attempt import Fault
 from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
 from cisray.engine.ledger import Ledger
+from cisray.engine.metrics import RunMetrics
 from cisray.engine.rayenv import died_with_its_node, ray
+from cisray.engine.station import Assignment
 from cisray.engine.task import (
+    NO_LABEL,
     FailureKind,
     OnDone,
     OnProgress,
     PoolPolicy,
     Progress,
     Receipt,
+    RunLabel,
     RunSummary,
     ShardFailure,
     ShardTask,
@@ -38,6 +42,7 @@ from cisray.engine.task import (
 )
 from cisray.engine.worker import Call, Doubt, Worker, start_worker
 from cisray.errors import ConfigError, EngineError
+from cisray.logs import everywhere
 
 TICK_S = 0.5
 PULSE_AFTER_S = 1.0  # a worker silent for longer is asked for a sign of life before its next shard
@@ -52,9 +57,7 @@ log = logging.getLogger(__name__)
 class RayExecutor:
     """Do shards on up to `policy.workers` actors of a connected Ray."""
 
-    def __init__(
-        self, policy: PoolPolicy, connection: Connection, *, run_name: str = "run"
-    ) -> None:
+    def __init__(self, policy: PoolPolicy, connection: Connection) -> None:
         """Check that an embedded Ray, which cannot grow, has room for the workers.
 
         Raises:
@@ -63,7 +66,6 @@ class RayExecutor:
         if policy.workers < 1:
             raise ConfigError("a pool needs at least 1 worker; use InlineExecutor for none")
         self._policy = policy
-        self._run_name = run_name
         if not connection.is_embedded:
             return
         for unit, each, there in (
@@ -82,23 +84,35 @@ class RayExecutor:
         task: ShardTask,
         shards: Iterable[int],
         *,
+        label: RunLabel = NO_LABEL,
         on_done: OnDone = ignore_receipt,
         on_progress: OnProgress = ignore_progress,
     ) -> RunSummary:
         """Do every shard once, or report it as failed; see `task.Executor.run`."""
-        started = time.monotonic()
         policy = self._policy
         ledger = Ledger(
             shards, max_attempts=policy.max_attempts, max_node_losses=policy.max_node_losses
         )
-        pool = _Pool(task, self._policy, self._run_name, ledger, on_done)
-        on_progress(pool.progress(0.0))
+        pool = _Pool(Assignment.here(task, label), policy, ledger, on_done)
+        metrics = RunMetrics(label)
+
+        def report(progress: Progress) -> None:
+            metrics.set(progress)
+            on_progress(progress)
+
+        with everywhere(run=label.run):
+            return self._supervise(pool, ledger, report)
+
+    def _supervise(self, pool: "_Pool", ledger: Ledger, report: OnProgress) -> RunSummary:
+        """Advance the pool until every shard is settled, and dismiss it."""
+        started = time.monotonic()
+        report(pool.progress(0.0))
         reported = started
         try:
             while not ledger.is_settled:
                 pool.step()
                 if time.monotonic() - reported >= TICK_S or ledger.is_settled:
-                    on_progress(pool.progress(time.monotonic() - started))
+                    report(pool.progress(time.monotonic() - started))
                     reported = time.monotonic()
         except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError) as error:
             raise EngineError(
@@ -120,11 +134,10 @@ class _Pool:
     """The workers of one run; `step` hires, hands out, listens and enforces, and returns soon."""
 
     def __init__(
-        self, task: ShardTask, policy: PoolPolicy, run_name: str, ledger: Ledger, on_done: OnDone
+        self, assignment: Assignment, policy: PoolPolicy, ledger: Ledger, on_done: OnDone
     ) -> None:
-        self._task = task
+        self._assignment = assignment
         self._policy = policy
-        self._run_name = run_name
         self._ledger = ledger
         self._on_done = on_done
         self._workers: list[Worker] = []
@@ -184,7 +197,8 @@ class _Pool:
         wanted = min(room, self._ledger.waiting - len(pending))
         if wanted > 0 and time.monotonic() >= self._hire_after:
             for _ in range(wanted):
-                self._workers.append(start_worker(self._task, self._policy, self._run_name))
+                run = self._assignment.label.run
+                self._workers.append(start_worker(self._assignment, self._policy, run))
 
     def _hand_out(self) -> None:
         """Give every open worker a shard, then a second one to wait behind it, and so on.

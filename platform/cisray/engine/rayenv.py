@@ -19,6 +19,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves 
     AuthenticationTokenLoader,
     Config,
 )
+from ray.util import metrics as meters
 
 __all__ = [
     "AuthenticationTokenLoader",
@@ -26,6 +27,7 @@ __all__ = [
     "constants",
     "died_with_its_node",
     "driver",
+    "meters",
     "ray",
     "services",
 ]
