@@ -14,6 +14,7 @@ from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
 from cisray.engine.task import Executor, PoolPolicy, RunLabel, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
+from cisray.logs import everywhere
 from cisray.store.place import RunPlace
 from cisray_jobs.plan import Resources
 from cisray_jobs.units import counted
@@ -60,8 +61,8 @@ def run_shards(
     label: RunLabel,
     display: Display = Display.AUTO,
 ) -> RunSummary:
-    """Do the shards and show progress; `label` is in what the engine logs and exports."""
-    with ProgressReporter(display=display) as reporter:
+    """Do the shards and show progress; `label` is in what is logged and exported meanwhile."""
+    with everywhere(run=label.run), ProgressReporter(display=display) as reporter:
         return executor.run(
             task,
             shards,

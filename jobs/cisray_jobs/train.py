@@ -25,10 +25,8 @@ from cisray_jobs.provenance import digest_of
 from cisray_jobs.train_model import build_model, export_model, read_start
 from cisray_jobs.train_progress import shown_while_training
 from cisray_jobs.train_records import draw_curve, read_records, summary_writer
-from cisray_jobs.train_settings import TrainModel, fingerprint
+from cisray_jobs.train_settings import SETTINGS, TrainModel, fingerprint
 from cisray_jobs.train_task import TrainTask, wanted_of
-
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,12 +53,15 @@ def choose(settings: LogSettings) -> None:
 
 
 def configure(settings: LogSettings, *, anew: bool = False) -> None:
-    """Write records to stderr; handlers that are there stay, unless it is to be done `anew`."""
+    """Write records to stderr, for workers too.
+
+    Handlers of others stay in place of ours, unless it is to be done `anew`; JSON is alone there.
+    """
     choose(settings)
-    handler = logging.StreamHandler()
     is_json = settings.format == "json"
+    handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if is_json else logging.Formatter(TEXT))
-    logging.basicConfig(level=settings.level, handlers=[handler], force=anew)
+    logging.basicConfig(level=settings.level, handlers=[handler], force=anew or is_json)
     if is_json:
         logging.captureWarnings(capture=True)
 

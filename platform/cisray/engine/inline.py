@@ -24,7 +24,6 @@ from cisray.engine.task import (
     ignore_receipt,
 )
 from cisray.errors import EngineError
-from cisray.logs import everywhere
 
 log = logging.getLogger(__name__)
 
@@ -49,18 +48,13 @@ class InlineExecutor:
         Progress is reported before the first shard and after each one. KeyboardInterrupt goes
         through to the caller.
         """
-        with everywhere(run=label.run):
-            return self._run(Station(task), shards, on_done, on_progress)
-
-    def _run(
-        self, station: Station, shards: Iterable[int], on_done: OnDone, on_progress: OnProgress
-    ) -> RunSummary:
         started = time.monotonic()
         ledger = Ledger(shards, max_attempts=self.max_attempts)
 
         def report() -> None:
             on_progress(_progress(ledger, time.monotonic() - started))
 
+        station = Station(task)
         if not ledger.is_settled:
             _open(station)
         report()

@@ -23,7 +23,7 @@ from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
 from cisray.engine.ledger import Ledger
 from cisray.engine.metrics import RunMetrics
-from cisray.engine.rayenv import died_with_its_node, ray
+from cisray.engine.rayenv import died_with_its_node, one_line, ray
 from cisray.engine.station import Assignment
 from cisray.engine.task import (
     NO_LABEL,
@@ -42,7 +42,6 @@ from cisray.engine.task import (
 )
 from cisray.engine.worker import Call, Doubt, Worker, start_worker
 from cisray.errors import ConfigError, EngineError
-from cisray.logs import everywhere
 
 TICK_S = 0.5
 PULSE_AFTER_S = 1.0  # a worker silent for longer is asked for a sign of life before its next shard
@@ -100,8 +99,7 @@ class RayExecutor:
             metrics.set(progress)
             on_progress(progress)
 
-        with everywhere(run=label.run):
-            return self._supervise(pool, ledger, report)
+        return self._supervise(pool, ledger, report)
 
     def _supervise(self, pool: "_Pool", ledger: Ledger, report: OnProgress) -> RunSummary:
         """Advance the pool until every shard is settled, and dismiss it."""
@@ -121,13 +119,8 @@ class RayExecutor:
             ) from error
         finally:
             pool.dismiss()
-        return RunSummary(
-            done=ledger.done,
-            failed=tuple(ledger.failed),
-            retries=ledger.retries,
-            workers_lost=pool.lost,
-            wall_s=time.monotonic() - started,
-        )
+        wall_s = time.monotonic() - started
+        return RunSummary(ledger.done, tuple(ledger.failed), ledger.retries, pool.lost, wall_s)
 
 
 class _Pool:
@@ -177,7 +170,7 @@ class _Pool:
             try:
                 worker.kill()
             except ray.exceptions.RayError as error:
-                log.warning("%s could not be killed: %s", worker.name, _one_line(error))
+                log.warning("%s could not be killed: %s", worker.name, one_line(error))
 
     def _open_workers(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.is_ready]
@@ -227,7 +220,7 @@ class _Pool:
             return
         ray.wait(heads, num_returns=1, timeout=TICK_S)
         for worker in list(self._workers):
-            while worker.calls and worker in self._workers and _is_ready(worker.calls[0].ref):
+            while worker in self._workers and worker.has_answered:
                 self._take_answer(worker)
 
     def _take_answer(self, worker: Worker) -> None:
@@ -240,11 +233,11 @@ class _Pool:
         except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError):
             raise
         except ray.exceptions.ActorUnavailableError as error:
-            self._doubt(worker, _one_line(error))
+            self._doubt(worker, one_line(error))
             return
         except ray.exceptions.RayError as error:
             kind: Loss = "node" if died_with_its_node(error) else "infrastructure"
-            self._lose(worker, _one_line(error), kind)
+            self._lose(worker, one_line(error), kind)
             return
         worker.answered()
         if worker.doubt:
@@ -403,12 +396,3 @@ class _Pool:
             len(self._workers),
             f"{self._ledger.done} of {self._ledger.total} shards are done and kept.",
         )
-
-
-def _is_ready(ref: object) -> bool:
-    ready, _ = ray.wait([ref], num_returns=1, timeout=0)
-    return bool(ready)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]

@@ -27,7 +27,7 @@ FailureKind = Literal["application", "infrastructure", "deadline"]
 
 @dataclass(frozen=True, slots=True)
 class RunLabel:
-    """What a run is called in the names of its workers, in log records and in metrics.
+    """What a run is called in the names of its workers, in their log records and in metrics.
 
     `kind` is one of a few: what sort of job it is.
     """

@@ -88,6 +88,11 @@ class Worker:
         return [call.shard for call in self.calls if call.shard is not None]
 
     @property
+    def has_answered(self) -> bool:
+        """Whether the answer to its first call is there, or the news that there will be none."""
+        return bool(self.calls) and bool(ray.wait([self.calls[0].ref], timeout=0)[0])
+
+    @property
     def is_waiting_for_capacity(self) -> bool:
         """Whether its process is not up yet: it is what an autoscaler sees as demand."""
         return not self.is_open and bool(self.calls) and self.calls[0].kind == "pulse"

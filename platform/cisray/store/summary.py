@@ -61,7 +61,7 @@ class RunTimes(BaseModel):
     @classmethod
     def of(cls, manifest: RunManifest, receipts: Sequence[Receipt]) -> Self:
         """Add up the receipts of a run, whatever their order."""
-        told = ((receipt, _Told.of(receipt)) for receipt in receipts)
+        told = ((receipt, ShardTimes.of(receipt)) for receipt in receipts)
         timed = [(receipt, fact) for receipt, fact in told if fact is not None]
         sessions, facts = _sessions(timed), [fact for _, fact in timed]
         return cls(
@@ -91,7 +91,7 @@ class RunTimes(BaseModel):
         return None if rate is None else cost_per_hour * 1e6 / (3600 * rate)
 
 
-class _Told(BaseModel):
+class ShardTimes(BaseModel):
     """What a worker tells of a shard in its receipt, among other things."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -104,20 +104,25 @@ class _Told(BaseModel):
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self | None:
+        """Read it out of a receipt; None where it is not all there."""
         try:
             return cls.model_validate(receipt.info)
         except ValidationError:
             return None
 
+    def finished(self, receipt: Receipt) -> datetime:
+        """Tell when the shard was stored, by the clock of the worker's host."""
+        return self.computed + timedelta(seconds=receipt.wall_s)
 
-def _sessions(timed: Iterable[tuple[Receipt, _Told]]) -> tuple[Session, ...]:
-    found: dict[datetime, list[tuple[Receipt, _Told]]] = {}
+
+def _sessions(timed: Iterable[tuple[Receipt, ShardTimes]]) -> tuple[Session, ...]:
+    found: dict[datetime, list[tuple[Receipt, ShardTimes]]] = {}
     for receipt, fact in timed:
         found.setdefault(fact.session, []).append((receipt, fact))
     return tuple(
         Session(
             begun=begun,
-            ended=max(fact.computed + timedelta(seconds=r.wall_s) for r, fact in shards),
+            ended=max(fact.finished(r) for r, fact in shards),
             shards=len(shards),
             rows=sum(receipt.n_rows for receipt, _ in shards),
         )
