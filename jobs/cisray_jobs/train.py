@@ -15,6 +15,7 @@ from cisray.dataset.manifest import MANIFEST
 from cisray.engine.checkpoints import best
 from cisray.engine.group import GroupPolicy, run_group
 from cisray.engine.progress import Display
+from cisray.engine.task import RunLabel
 from cisray.errors import RunConflict
 from cisray.store.files import make_folder
 from cisray.store.lock import RunLock
@@ -99,6 +100,7 @@ def _policy(job: TrainModel) -> GroupPolicy:
         max_failures=job.max_failures,
         keep=job.keep,
         score=SCORE,
+        label=RunLabel(job.out.name, "train"),
     )
 
 

@@ -66,6 +66,16 @@ def configure(settings: LogSettings, *, anew: bool = False) -> None:
         logging.captureWarnings(capture=True)
 
 
+def adopt(settings: LogSettings | None, **fields: Field) -> None:
+    """Write this process's log as another does that has these settings, and name it in records.
+
+    Where the other has none, the log stays as it is.
+    """
+    always(**fields)
+    if settings is not None:
+        configure(settings, anew=True)
+
+
 @contextmanager
 def everywhere(**fields: Field) -> Iterator[None]:
     """Put fields into all records of this process for the length of a block."""

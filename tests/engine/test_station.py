@@ -111,7 +111,7 @@ def test_the_log_of_a_failed_attempt_names_run_worker_and_shard(caplog) -> None:
 def test_a_worker_writes_its_log_as_the_driver_does(monkeypatch) -> None:
     configured: list[LogSettings] = []
     named: dict[str, object] = {}
-    monkeypatch.setattr("cisray.logs.configure", lambda s, *, anew: configured.append(s))
+    monkeypatch.setattr("cisray.logs.configure", lambda s, **_: configured.append(s))
     monkeypatch.setattr("cisray.logs.always", lambda **fields: named.update(fields))
     settings = LogSettings("json", logging.INFO)
     Assignment(Napping(), RunLabel("r", "k"), settings).set_up_log(worker="w")

@@ -81,11 +81,11 @@ class TrainMetrics:
             for metric in (names.TRAIN_STEP, names.TRAIN_LOSS, names.TRAIN_SPEED)
         )
 
-    def after_step(self, step: int, head: str, loss: float, examples_per_s: float) -> None:
-        """Say what a step came to."""
-        self._step.set(step)
-        self._loss.set(loss, {"head": head})
-        self._speed.set(examples_per_s)
+    def after_step(self, record: Mapping[str, Any]) -> None:
+        """Say what a step came to, by the record that is kept of it."""
+        self._step.set(record["step"])
+        self._loss.set(record["loss"], {"head": record["head"]})
+        self._speed.set(record["examples_per_s"])
 
 
 def _tags(label: RunLabel) -> dict[str, str]:

@@ -33,9 +33,7 @@ class Assignment:
 
     def set_up_log(self, *, worker: str) -> None:
         """Write this process's log as the driver writes its own, to the stderr that Ray keeps."""
-        logs.always(run=self.label.run, worker=worker)
-        if self.log is not None:
-            logs.configure(self.log, anew=True)
+        logs.adopt(self.log, run=self.label.run, worker=worker)
 
 
 def _ignore(outcome: Receipt | Fault, seconds: Mapping[Lap, float]) -> None:
