@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cisray import logs
 from cisray.engine.attempt import Fault
 from cisray.engine.ledger import Ledger
 from cisray.engine.station import Station
@@ -93,7 +94,8 @@ def _record(ledger: Ledger, shard: int, fault: Fault) -> None:
         )
     failure = ledger.blame(shard, fault.reason, "application")
     if failure is not None:
-        log.error("shard %d given up after %d attempts: %s", shard, failure.attempts, fault.reason)
+        with logs.here(shard=shard):
+            log.error("shard %d given up after %d tries: %s", shard, failure.attempts, fault.reason)
 
 
 def _progress(ledger: Ledger, elapsed_s: float) -> Progress:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable
 from typing import Literal
 
+from cisray import logs
 from cisray.engine.attempt import Fault
 from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
@@ -103,9 +104,8 @@ class RayExecutor:
 
     def _supervise(self, pool: "_Pool", ledger: Ledger, report: OnProgress) -> RunSummary:
         """Advance the pool until every shard is settled, and dismiss it."""
-        started = time.monotonic()
+        started = reported = time.monotonic()
         report(pool.progress(0.0))
-        reported = started
         try:
             while not ledger.is_settled:
                 pool.step()
@@ -305,7 +305,8 @@ class _Pool:
     def _lose(self, worker: Worker, reason: str, kind: Loss) -> None:
         """Drop a worker that died or must die: blame what it was running, put back the rest."""
         running = worker.doubt.call if worker.doubt else worker.calls.popleft()
-        log.warning("%s lost (%s, shard %s): %s", worker.name, kind, running.shard, reason)
+        with logs.here(worker=worker.name):
+            log.warning("%s lost (%s, shard %s): %s", worker.name, kind, running.shard, reason)
         self._discard(worker)
         if kind == "node":
             if running.shard is not None:
@@ -329,10 +330,11 @@ class _Pool:
         self._tell(shard, reason, kind, self._ledger.blame(shard, reason, kind))
 
     def _tell(self, shard: int, reason: str, kind: Loss, failure: ShardFailure | None) -> None:
-        if failure is None:
-            log.warning("shard %d will be tried again (%s): %s", shard, kind, reason)
-        else:
-            log.error("shard %d given up after %d attempts: %s", shard, failure.attempts, reason)
+        with logs.here(shard=shard):
+            if failure is None:
+                log.warning("shard %d will be tried again (%s): %s", shard, kind, reason)
+            else:
+                log.error("shard %d given up after %d tries: %s", shard, failure.attempts, reason)
 
     def _count_bad_start(self, worker: Worker, reason: str) -> None:
         """Count a start that failed, and pause before the next one."""
