@@ -65,7 +65,9 @@ def test_panels_do_not_lie_over_each_other(dashboard) -> None:
 
 def test_it_asks_for_every_metric_and_for_no_other(dashboard) -> None:
     asked = {name for text in expressions(dashboard) for name in re.findall(r"ray_\w+", text)}
-    assert asked == set(TAGS)
+    assert asked <= set(TAGS)
+    # Ray makes the sum of a histogram up from the middles of its buckets: it is not asked for.
+    assert set(TAGS) - asked == {"ray_cisray_shard_seconds_sum"}
 
 
 def test_it_asks_by_tags_that_the_metrics_have(dashboard) -> None:
@@ -73,14 +75,14 @@ def test_it_asks_by_tags_that_the_metrics_have(dashboard) -> None:
         names = re.findall(r"(ray_\w+)\{([^}]*)\}", text)
         assert names
         for name, selected in names:
-            assert set(re.findall(r"(\w+)=~?\"", selected)) <= TAGS[name], text
+            assert set(re.findall(r"(\w+)(?:=|=~|!~)\"", selected)) <= TAGS[name], text
         shared = set.intersection(*(TAGS[name] for name, _ in names))
         for grouped in re.findall(r"by \(([^)]*)\)", text):
             assert set(grouped.split(", ")) <= shared | {"le"}, text
         assert text.count("(") == text.count(")")
         assert all('run=~"$run"' in selected for _, selected in names)
-        for lap in re.findall(r'lap="(\w+)"', text):
-            assert lap in LAPS
+        for laps in re.findall(r'lap(?:=|!~)"([\w|]+)"', text):
+            assert set(laps.split("|")) <= set(LAPS)
 
 
 def test_the_page_lists_the_metrics_with_their_tags() -> None:
