@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cisray.errors import RunConflict
+from cisray.errors import RunConflict, StorageError
 from cisray.store.driver_sign import NOBODY, DriverSign
 from cisray.store.files import writing_to
 
@@ -65,16 +65,17 @@ def look(path: Path) -> DriverSign:
 
     Raises StorageError when the file cannot be read.
     """
-    with writing_to(path):
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            return NOBODY
-        try:
-            alive = _is_held(descriptor)
-            text = os.pread(descriptor, 4096, 0)
-        finally:
-            os.close(descriptor)
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return NOBODY
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror}. Mend that first.") from error
+    try:
+        alive = _is_held(descriptor)
+        text = os.pread(descriptor, 4096, 0)
+    finally:
+        os.close(descriptor)
     if not text:
         return NOBODY if alive is False else DriverSign(None, alive)
     return DriverSign(_owner(text), alive, _since(text))
