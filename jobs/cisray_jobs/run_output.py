@@ -131,6 +131,7 @@ def _workers(told: WorkerTime | None) -> dict[str, str]:
     ]
     lines = {
         "workers": f"{duration(total)} of {counted(told.shards, 'shard')}: {', '.join(parts)}",
+        "beside": f"{duration(told.away_s)} until they had started, and after their last shard",
         "GPU": _gpu(told.gpu),
     }
     for host in told.hosts if len(told.hosts) > 1 else ():

@@ -4,6 +4,7 @@ import itertools
 import sys
 import threading
 import time
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -89,6 +90,36 @@ def test_without_a_driver_or_without_the_extra_there_is_no_reading(monkeypatch) 
     assert gpu_reading(torch.device("cuda")) is None
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert gpu_reading(torch.device("cuda")) is None
+
+
+class Nvml(ModuleType):
+    """Stands for NVIDIA's library: one GPU of 70 %, known by its UUID, and a part of another."""
+
+    class NVMLError(Exception):
+        pass
+
+    def nvmlInit(self) -> None:
+        pass
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        if uuid not in ("GPU-0a1b", "GPU-mig"):
+            raise self.NVMLError("not found")
+        return uuid
+
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
+        if handle == "GPU-mig":
+            raise self.NVMLError("not supported")
+        return SimpleNamespace(gpu=70, memory=20)
+
+
+@pytest.mark.parametrize(("uuid", "expected"), [("0a1b", 70.0), ("mig", None), ("9999", None)])
+def test_the_gpu_is_found_by_its_uuid(monkeypatch, uuid: str, expected: float | None) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml("pynvml"))
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=uuid)
+    )
+    read = gpu_reading(torch.device("cuda", 0))
+    assert (None if read is None else read()) == expected
 
 
 @pytest.mark.gpu

@@ -1,6 +1,7 @@
 """Where workers' time went: added up from receipts, and silent where these are."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import store_runs as bins
@@ -16,6 +17,12 @@ FILE = WrittenFile(
     bytes=700, path="data/x.parquet", sha256="ab",
 )  # fmt: skip
 
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def at(seconds: float) -> str:
+    return (NOON + timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
 
 def receipt(
     shard: int,
@@ -24,9 +31,13 @@ def receipt(
     host: str = "a",
     pid: int = 1,
     gpu: GpuUse | None = None,
+    session: float = 0,
+    computed: float = 20,
 ) -> Receipt:
     """A shard of 10 rows that took 2 seconds to write."""
-    info: dict[str, object] = {"host": host, "pid": pid}
+    info: dict[str, object] = {
+        "host": host, "pid": pid, "session": at(session), "computed": at(computed),
+    }  # fmt: skip
     if laps is not None:
         info["laps"] = dict(laps)
     if gpu is not None:
@@ -53,6 +64,22 @@ def test_laps_are_added_up_over_all_and_for_each_host() -> None:
     assert told.hosts[0].rows_per_second == pytest.approx(20 / 20)
     assert told.hosts[1].rows_per_second == pytest.approx(10 / 12)
     assert RunTimes.of(bins.make_manifest(), receipts).workers == told
+
+
+def test_what_is_left_of_the_sessions_is_told_too() -> None:
+    """Two workers in a session of 22 s, one in a second one of 12: 56 s, of which 24 are laps."""
+    receipts = [
+        receipt(0, {"model": 4}, computed=10),
+        receipt(1, {"model": 6}, pid=2, computed=20),
+        receipt(2, {"model": 8}, pid=3, session=1000, computed=1010),
+    ]
+    told = WorkerTime.of(receipts)
+    assert told is not None
+    assert told.away_s == 56 - 24
+    # A clock that is behind by an hour makes no negative time.
+    behind = WorkerTime.of([receipt(0, {"model": 4}, session=3600)])
+    assert behind is not None
+    assert behind.away_s == 0
 
 
 def test_shards_that_tell_nothing_are_left_out_and_none_is_made_up() -> None:

@@ -114,4 +114,5 @@ def gpu_reading(device: torch.device) -> Reading | None:
 
 def _nvml_uuid(device: torch.device) -> str:
     """Name a device as NVML does: torch leaves the beginning away."""
-    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+    uuid = str(torch.cuda.get_device_properties(device).uuid)
+    return f"GPU-{uuid.removeprefix('GPU-')}"

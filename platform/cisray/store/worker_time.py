@@ -6,6 +6,7 @@ say: never a zero.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -54,14 +55,16 @@ class HostTime(BaseModel):
 class WorkerTime(BaseModel):
     """Seconds of all workers by what they were spent on, of the `shards` that tell.
 
-    Names are those of `cisray.stopwatch.LAPS`; `write` is what receipts say of it. What a worker
-    did after its last shard, and attempts of workers that were lost, leave no trace.
+    Names are those of `cisray.stopwatch.LAPS`; `write` is what receipts say of it. `away_s` is what
+    is left of the sessions, for each worker in them: until it had started, after its last shard,
+    and attempts in which it was lost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shards: int
     seconds: Mapping[str, float]
+    away_s: float
     gpu: GpuUse | None
     hosts: tuple[HostTime, ...]
 
@@ -75,9 +78,13 @@ class WorkerTime(BaseModel):
         for receipt, fact in told:
             by_host.setdefault(fact.host, []).append((receipt, fact))
         hosts = tuple(_host(name, by_host[name]) for name in sorted(by_host))
+        seconds = _added(host.seconds for host in hosts)
+        # The clock of a worker's host may be behind the driver's.
+        away_s = max(0.0, _sessions_s(told) - sum(seconds.values()))
         return cls(
             shards=len(told),
-            seconds=_added(host.seconds for host in hosts),
+            seconds=seconds,
+            away_s=round(away_s, 3),
             gpu=_gpu(fact for _, fact in told),
             hosts=hosts,
         )
@@ -95,6 +102,8 @@ class _Told(BaseModel):
 
     host: str
     pid: int
+    session: datetime
+    computed: datetime
     laps: Mapping[str, float]
     gpu: GpuUse | None = None
 
@@ -114,6 +123,19 @@ def _host(name: str, told: Sequence[tuple[Receipt, _Told]]) -> HostTime:
         rows=sum(receipt.n_rows for receipt, _ in told),
         seconds=_added({**fact.laps, "write": receipt.wall_s} for receipt, fact in told),
         gpu=_gpu(fact for _, fact in told),
+    )
+
+
+def _sessions_s(told: Sequence[tuple[Receipt, _Told]]) -> float:
+    """Add up the length of each session, to its last shard, for every worker that was in it."""
+    workers: dict[datetime, set[tuple[str, int]]] = {}
+    ended: dict[datetime, datetime] = {}
+    for receipt, fact in told:
+        stored = fact.computed + timedelta(seconds=receipt.wall_s)
+        workers.setdefault(fact.session, set()).add((fact.host, fact.pid))
+        ended[fact.session] = max(stored, ended.get(fact.session, stored))
+    return sum(
+        len(those) * (ended[begun] - begun).total_seconds() for begun, those in workers.items()
     )
 
 
