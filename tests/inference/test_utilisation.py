@@ -98,15 +98,15 @@ class Nvml(ModuleType):
     class NVMLError(Exception):
         pass
 
-    def nvmlInit(self) -> None:
+    def nvmlInit(self) -> None:  # noqa: N802  (NVIDIA chose the names)
         pass
 
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
         if uuid not in ("GPU-0a1b", "GPU-mig"):
             raise self.NVMLError("not found")
         return uuid
 
-    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:
+    def nvmlDeviceGetUtilizationRates(self, handle: str) -> SimpleNamespace:  # noqa: N802
         if handle == "GPU-mig":
             raise self.NVMLError("not supported")
         return SimpleNamespace(gpu=70, memory=20)

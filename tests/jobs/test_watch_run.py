@@ -6,14 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import store_runs
 from damage import record_of
 
 from cisray.store.driver_sign import DriverSign
+from cisray.store.lease import Lease
 from cisray.store.lock import RunLock
 from cisray.store.receipt import Receipt
 from cisray.store.scan import open_run
@@ -232,3 +235,23 @@ def test_a_driver_is_followed_from_another_process_until_it_is_killed(
         assert last.state == "lost"
         assert last.driver == f"process {driver.pid} on {os.uname().nodename}"
         assert datetime.now(UTC) > begun_at(out)
+
+
+def test_a_run_in_an_object_store_is_watched_by_its_lease(bucket: str) -> None:
+    """Leases of a second: a driver that stops renewing is lost a second later."""
+    sink = store_runs.begin(bucket)
+    watch = RunWatch(bucket)
+    shards = list(sink.plan.spans)
+    sink.write(shards[0], store_runs.pieces_of(shards[0], store_runs.TWO_BLOCKS))
+    seen = watch.look()
+    assert (seen.state, seen.done, seen.shards) == ("running", 1, len(shards))
+    time.sleep(1.5)
+    assert watch.look().state == "running"
+    lease = sink._lock
+    assert isinstance(lease, Lease)
+    lease._stop.set()  # as a process that is killed leaves it
+    lease._thread.join()
+    last = follow(watch.look, lambda seen: None, every_s=0.2)
+    assert isinstance(last, Glance)
+    assert (last.state, last.done) == ("lost", 1)
+    assert last.driver == f"process {os.getpid()} on {os.uname().nodename}"
