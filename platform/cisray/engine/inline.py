@@ -46,8 +46,8 @@ class InlineExecutor:
     ) -> RunSummary:
         """Do every shard once, or report it as failed; see `task.Executor.run`.
 
-        Progress is reported before the first shard and after each one. KeyboardInterrupt goes
-        through to the caller.
+        Progress is reported before the first shard and after each one. Nothing is exported here,
+        so that the label is not needed. KeyboardInterrupt goes through to the caller.
         """
         started = time.monotonic()
         ledger = Ledger(shards, max_attempts=self.max_attempts)
