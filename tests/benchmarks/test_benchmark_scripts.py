@@ -75,3 +75,9 @@ def test_query_run_asks_all_engines_for_the_same() -> None:
     ]  # fmt: skip
     (stored,) = (row for row in rows if row[0].startswith("as stored"))
     assert 1 < float(stored[1]) < 2.5
+
+
+def test_observing_measures_every_part() -> None:
+    rows = table_of("observing.py", "--shards", "50")
+    assert len(rows) == 7
+    assert all(float(row[1]) > 0 for row in rows[2:])

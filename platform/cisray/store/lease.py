@@ -13,6 +13,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from typing import Self
 from uuid import uuid4
@@ -20,6 +21,7 @@ from uuid import uuid4
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cisray.errors import RunConflict, StorageError
+from cisray.store.driver_sign import NOBODY, DriverSign
 from cisray.store.objects import Objects, Seen, Version
 
 LEASE_S = 20.0
@@ -41,6 +43,7 @@ class Holder(BaseModel):
     lease_s: float = Field(gt=0)
     beat: int = 0
     released: bool = False
+    since: str | None = None
 
     def told(self) -> str:
         """Name the process, for people."""
@@ -78,7 +81,11 @@ class Lease:
         Raises RunConflict, naming the owner, as soon as it is seen to be, and StorageError.
         """
         holder = Holder(
-            owner=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), lease_s=lease_s
+            owner=uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lease_s=lease_s,
+            since=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         while True:
             seen = objects.read(NAME)
@@ -155,6 +162,17 @@ class Lease:
 
     def _next(self, *, released: bool = False) -> Holder:
         return self._holder.model_copy(update={"beat": self._holder.beat + 1, "released": released})
+
+
+def look(objects: Objects) -> DriverSign:
+    """See who holds the lease; whether that process lives shows when the lease is renewed."""
+    seen = objects.read(NAME)
+    if seen is None or _parsed(seen).released:
+        return NOBODY
+    holder = _parsed(seen)
+    return DriverSign(
+        holder.told(), None, holder.since, mark=repr(seen.version), lease_s=holder.lease_s
+    )
 
 
 def elapsed() -> float:
