@@ -7,7 +7,7 @@ wait until a command needs them.
 import os
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -18,10 +18,13 @@ import typer
 
 from cisray.errors import ConfigError, near_matches
 from cisray_jobs.console import log_to_stderr
-from cisray_jobs.options import Json, Quiet, Verbose
+from cisray_jobs.options import JobVariables, Json, Quiet, ServerAddress, SharedFolders, Verbose
 
 if TYPE_CHECKING:
+    from cisray_jobs.schedule.backend import JobBackend
+    from cisray_jobs.schedule.definition import Cluster, Schedule
     from cisray_jobs.schedule.ledger import Ledger
+    from cisray_jobs.schedule.ray_backend import Reached
     from cisray_jobs.schedule.tick import Event, Ticker
 
 # Of typer's own command line library, whichever it is: its releases have another each.
@@ -99,13 +102,24 @@ def schedule_add(
             "a pattern ('incoming/*.vcf.gz') for files that are new."
         ),
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Fires are jobs of a Ray cluster, as of `cisray submit`, and no processes of this "
+            "machine.",
+        ),
+    ] = False,
+    address: ServerAddress = None,
+    shared: SharedFolders = None,
+    env: JobVariables = None,
     ledger: LedgerFolder = None,
     as_json: Json = False,
 ) -> None:
     """Add a schedule. Its command is parsed now, so that a wrong option is found now.
 
     The command runs in the folder that this one is given in, with the environment of the process
-    that ticks.
+    that ticks. With --cluster what it names must be seen by the cluster, which must answer now.
 
     Example: cisray schedule add nightly --cron '0 3 * * *' -- score variants --out runs/{time} ...
     """
@@ -114,7 +128,10 @@ def schedule_add(
     from cisray_jobs.schedule.clock import SystemClock
     from cisray_jobs.schedule.definition import Schedule
     from cisray_jobs.schedule.facts import list_schedules
+    from cisray_jobs.schedule.tick import inputs_of
 
+    if not cluster and (address or shared or env):
+        raise typer.BadParameter("--address, --shared and --env go with --cluster.")
     now = SystemClock().now()
     schedule = Schedule(
         name=name,
@@ -129,18 +146,69 @@ def schedule_add(
         retries=retries,
         back_off_s=seconds_of(back_off, "--back-off"),
         watch=watch,
+        cluster=_cluster(address, shared or [], env or []) if cluster else None,
         created=now,
     )
-    root = context.find_root().command
-
-    def parse(arguments: Sequence[str]) -> None:
-        check_command(root, arguments)
-
-    checked = checked_schedule(schedule, parse)
+    parse = _parser(context.find_root().command, schedule.cluster)
+    checked = checked_schedule(schedule, parse, inputs_of(_place(ledger)))
     with _opened(ledger) as held:
         held.add(checked)
         (added,) = [one for one in list_schedules(held, now) if one.name == name]
     output.as_json(added) if as_json else schedule_output.schedule(added)
+
+
+def _cluster(address: str | None, shared: Sequence[str], env: Sequence[str]) -> "Cluster":
+    """Settle the cluster now: what ticks later may have other variables."""
+    from cisray.engine.job_server import job_server
+    from cisray_jobs.schedule.definition import Cluster
+    from cisray_jobs.submit.places import shared_folders
+    from cisray_jobs.submit.request import ADDRESS
+    from cisray_jobs.submit.shipment import read_variables
+
+    return Cluster(
+        address=job_server(address or os.environ.get(ADDRESS)).url,
+        shared=tuple(map(str, shared_folders(shared))),
+        variables=read_variables(env),
+    )
+
+
+def _parser(root: Any, cluster: "Cluster | None") -> Callable[[Sequence[str]], None]:
+    """Make what refuses a command that could not run where it is meant to."""
+    if cluster is None:
+        return lambda arguments: check_command(root, arguments)
+    from cisray_jobs.schedule.settling import settled
+    from cisray_jobs.submit.places import SharedPaths
+    from cisray_jobs.submit.request import jobs_at
+
+    all_here = jobs_at(cluster.address).is_on_this_machine()
+    paths = SharedPaths(tuple(map(Path, cluster.shared)), all_here=all_here)
+
+    def parse(arguments: Sequence[str]) -> None:
+        check_command(root, arguments)
+        settled(root, arguments, paths)
+
+    return parse
+
+
+@schedule_app.command("settle", hidden=True)
+def schedule_settle(
+    context: typer.Context,
+    command: Annotated[list[str], typer.Argument(help="Any cisray command, after --.")],
+    shared: SharedFolders = None,
+    all_here: Annotated[
+        bool, typer.Option("--all-here", help="The cluster is this machine alone.")
+    ] = False,
+) -> None:
+    """Print a command as a cluster gets it, for passes: JSON with its words and its settings.
+
+    Example: cisray schedule settle --shared /data -- score genome --out /data/run ...
+    """
+    from cisray_jobs import output
+    from cisray_jobs.schedule.settling import settled
+    from cisray_jobs.submit.places import SharedPaths
+
+    paths = SharedPaths(tuple(map(Path, shared or ())), all_here=all_here)
+    output.as_json(settled(context.find_root().command, command, paths))
 
 
 def check_command(root: Any, arguments: Sequence[str]) -> None:
@@ -197,7 +265,7 @@ def schedule_show(
     from cisray_jobs.schedule.facts import describe_schedule
 
     with _ticking(ledger) as ticker:
-        told = describe_schedule(ticker.ledger, ticker.backend, name, ticker.clock.now(), fires)
+        told = describe_schedule(ticker, name, fires)
     output.as_json(told) if as_json else schedule_output.schedule(told)
 
 
@@ -343,9 +411,28 @@ def _opened(ledger: Path | None) -> Iterator["Ledger"]:
 @contextmanager
 def _ticking(ledger: Path | None) -> Iterator["Ticker"]:
     from cisray_jobs.schedule.clock import SystemClock
-    from cisray_jobs.schedule.local_backend import LocalBackend
     from cisray_jobs.schedule.tick import Ticker
 
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     with _opened(ledger) as held:
-        yield Ticker(held, LocalBackend(held.folder / "jobs"), SystemClock(), owner)
+        yield Ticker(held, backends(held.folder / "jobs"), SystemClock(), owner)
+
+
+def backends(folder: Path) -> "Callable[[Schedule], JobBackend]":
+    """Make what tells where the commands of a schedule run; jobs are kept in `folder`.
+
+    Ray is imported for the first schedule of a cluster.
+    """
+    from cisray_jobs.schedule.local_backend import LocalBackend
+
+    local, reached = LocalBackend(folder), dict[str, "Reached"]()
+
+    def backend_of(schedule: "Schedule") -> "JobBackend":
+        if schedule.cluster is None:
+            return local
+        from cisray_jobs.schedule.ray_backend import RayBackend, Reached
+
+        address = schedule.cluster.address
+        return RayBackend(folder, schedule.cluster, reached.setdefault(address, Reached(address)))
+
+    return backend_of

@@ -10,7 +10,7 @@ import os
 import socket
 from pathlib import Path
 
-from cisray.errors import RunConflict
+from cisray.errors import RunBusy
 from cisray.store.files import writing_to
 
 
@@ -21,7 +21,7 @@ class RunLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises RunConflict, naming the owner, while another process has it."""
+        """Take the lock. Raises RunBusy, naming the owner, while another process has it."""
         with writing_to(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -29,7 +29,7 @@ class RunLock:
             except BlockingIOError:
                 owner = _owner(os.pread(descriptor, 4096, 0))
                 os.close(descriptor)
-                raise RunConflict(
+                raise RunBusy(
                     f"{path.parent} is being written by another cisray process ({owner}). Wait for "
                     f"it to end or stop it, or choose another --out."
                 ) from None
