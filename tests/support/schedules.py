@@ -2,7 +2,9 @@
 
 Run as a script it makes passes in a process of its own, and kills itself at a named point:
 
-    python schedules.py FOLDER MOMENT POINT PASSES
+    python schedules.py FOLDER MOMENT POINT PASSES [ADDRESS]
+
+With an address, commands are jobs of the cluster there.
 """
 
 import os
@@ -15,7 +17,7 @@ from typing import Any
 from cisray.errors import ClusterSilent
 from cisray_jobs.schedule.backend import Job, Phase, Settled, Status
 from cisray_jobs.schedule.cron import told_time
-from cisray_jobs.schedule.definition import Fire, Schedule, State
+from cisray_jobs.schedule.definition import Cluster, Fire, Schedule, State
 from cisray_jobs.schedule.ledger import Ledger
 from cisray_jobs.schedule.local_backend import RUNNER, LocalBackend
 from cisray_jobs.schedule.tick import Event, Ticker
@@ -173,9 +175,22 @@ POINTS = {
 }
 
 
+def cluster_points() -> dict[str, Any]:
+    """Such points of a pass that submits to a cluster."""
+    from cisray.engine.jobs import Jobs
+    from cisray_jobs.schedule.ray_backend import RayBackend
+
+    return {
+        "before it is sent": (Jobs, "submit", "before"),
+        "after it is sent": (Jobs, "submit", "after"),
+        "after its begin is put down": (RayBackend, "submit", "after"),
+        "within the record of its end": (RayBackend, "_put_down_end", "before"),
+    }
+
+
 def kill_at(point: str) -> None:
     """Make this process kill itself when it comes to a point."""
-    where = POINTS[point]
+    where = POINTS[point] if point in POINTS else cluster_points()[point]
     if where is None:
         return
     owner, name, when = where
@@ -230,6 +245,20 @@ def counting(folder: Path, moment: int, runner: tuple[str, ...] = RUNNER) -> Ben
     return Bench(folder / "ledger", SetClock(moment), backend)
 
 
+def counting_at(address: str, folder: Path, moment: int) -> Bench:
+    """A bench whose commands are jobs of a cluster; they count, and mean the same everywhere."""
+    from cisray_jobs.schedule.ray_backend import RayBackend, Reached
+
+    class Counting(RayBackend):
+        def settle(self, arguments: tuple[str, ...], folder: str) -> Settled:
+            return Settled(arguments)
+
+    cluster = Cluster(address=address)
+    backend = Counting(folder / "ledger/jobs", cluster, Reached(address))
+    backend.program = program(folder)
+    return Bench(folder / "ledger", SetClock(moment), backend)
+
+
 def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
@@ -239,8 +268,9 @@ def state_of(bench: Bench, number: int = 0) -> State:
 
 
 if __name__ == "__main__":
-    where, moment, point, passes = sys.argv[1:]
-    made = counting(Path(where), int(moment))
+    where, moment, point, passes, *at = sys.argv[1:]
+    given = Path(where), int(moment)
+    made = counting_at(at[0], *given) if at else counting(*given)
     kill_at(point)
     for _ in range(int(passes)):
         made.ticker.tick()

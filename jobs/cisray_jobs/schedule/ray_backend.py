@@ -32,6 +32,7 @@ from typing import Any
 from cisray.engine.job_server import job_server
 from cisray.engine.jobs import JobFacts, JobRequest, Jobs
 from cisray.errors import (
+    CisrayError,
     ClusterRefused,
     ClusterSilent,
     ConfigError,
@@ -89,16 +90,12 @@ def status_of(facts: JobFacts) -> Status:
 
 
 class Reached:
-    """The jobs of a cluster, for one process: reached when they are asked for, and once.
-
-    The token is that of the environment at that moment.
-    """
+    """The way of one process to the jobs of a cluster; the token is that of its environment."""
 
     def __init__(self, address: str) -> None:
         """Take the address of the job server; nothing is asked yet."""
         self.address = address
-        self._jobs: Jobs | None = None
-        self._silent: tuple[float, str] | None = None
+        self._silent = 0.0, ""
 
     @contextmanager
     def asking(self) -> Iterator[Jobs]:
@@ -106,29 +103,26 @@ class Reached:
 
         Who does not answer is not asked again for some seconds: others wait meanwhile.
         """
-        if self._silent is not None and time.monotonic() < self._silent[0]:
-            raise ClusterSilent(self._silent[1])
+        until, why = self._silent
+        if time.monotonic() < until:
+            raise ClusterSilent(why)
         try:
             yield self._connected()
         except (EngineError, ClusterRefused, ConfigError, MissingExtra) as error:
-            self._jobs = None
             raise ClusterSilent(str(error)) from error
 
     def _connected(self) -> Jobs:
-        if self._jobs is None:
-            self._silent = None
-            try:
-                self._jobs = Jobs(job_server(self.address))
-            except (EngineError, ClusterRefused, ConfigError, MissingExtra) as error:
-                self._silent = time.monotonic() + QUIET_S, str(error)
-                raise
-        return self._jobs
+        try:
+            return Jobs(job_server(self.address))
+        except CisrayError as error:
+            self._silent = time.monotonic() + QUIET_S, str(error)
+            raise
 
 
 class RayBackend:
     """Jobs of a cluster, with their folders below one of a local disk."""
 
-    program = PROGRAM
+    program: tuple[str, ...] = PROGRAM
 
     def __init__(self, folder: Path, cluster: Cluster, reached: Reached) -> None:
         """Keep the folders in `folder`; `reached` is the way to the cluster."""
