@@ -4,11 +4,13 @@ Knows options and exit codes; what is done is the business of `cisray_jobs.sched
 wait until a command needs them.
 """
 
+import json
 import os
 import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -203,12 +205,12 @@ def schedule_settle(
 
     Example: cisray schedule settle --shared /data -- score genome --out /data/run ...
     """
-    from cisray_jobs import output
     from cisray_jobs.schedule.settling import settled
     from cisray_jobs.submit.places import SharedPaths
 
     paths = SharedPaths(tuple(map(Path, shared or ())), all_here=all_here)
-    output.as_json(settled(context.find_root().command, command, paths))
+    # Not by what prints results, which takes seconds to import.
+    typer.echo(json.dumps(asdict(settled(context.find_root().command, command, paths))))
 
 
 def check_command(root: Any, arguments: Sequence[str]) -> None:
