@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import socket
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -209,8 +210,10 @@ def schedule_settle(
     from cisray_jobs.submit.places import SharedPaths
 
     paths = SharedPaths(tuple(map(Path, shared or ())), all_here=all_here)
+    with redirect_stdout(sys.stderr):  # nothing else may be printed
+        told = settled(context.find_root().command, command, paths)
     # Not by what prints results, which takes seconds to import.
-    typer.echo(json.dumps(asdict(settled(context.find_root().command, command, paths))))
+    typer.echo(json.dumps(asdict(told)))
 
 
 def check_command(root: Any, arguments: Sequence[str]) -> None:

@@ -22,7 +22,9 @@ from cisray.errors import ClusterSilent, ConfigError
 from cisray_jobs.schedule import ray_backend
 from cisray_jobs.schedule.backend import Job, Phase, Settled, Status
 from cisray_jobs.schedule.definition import Cluster
+from cisray_jobs.schedule.local_backend import LocalBackend
 from cisray_jobs.schedule.ray_backend import RayBackend, Reached
+from cisray_jobs.schedule_cli import backends
 
 JOB = "night.0123abcd/20261127T030000Z.1"
 ID = "cisray-night.0123abcd-20261127T030000Z.1"
@@ -235,10 +237,14 @@ def test_who_does_not_answer_is_not_asked_at_once_again(
 ) -> None:
     monkeypatch.setattr(ray_backend, "QUIET_S", 60.0)
     server.version = "2.3.0"
-    for _ in range(3):
+    with pytest.raises(ClusterSilent, match=r"runs Ray 2\.3\.0"):
+        backend.reach()
+    asked = list(server.asked)
+    assert set(asked) == {"GET /api/version"}
+    for _ in range(2):
         with pytest.raises(ClusterSilent, match=r"runs Ray 2\.3\.0"):
             backend.reach()
-    assert server.asked == ["GET /api/version"]
+    assert server.asked == asked
 
 
 @pytest.mark.faults
@@ -280,7 +286,7 @@ def test_a_stop_that_nobody_hears_is_said_again_when_somebody_does(
     assert bench.tick(3600) == ["due", "running"]
     wait_for_starts(tmp_path, 1)
     server.close()
-    with pytest.raises(ClusterSilent):
+    with pytest.raises(ClusterSilent, match="will be asked to end by the next pass"):
         bench.ticker.stop("s")
     server.open()
     assert bench.tick() == []  # it runs still, and is asked to end
@@ -335,16 +341,16 @@ def test_the_token_is_of_the_environment_and_nowhere_else(
 
 
 def test_a_command_is_settled_in_its_folder_with_the_file_of_settings(
-    server: JobServer, tmp_path: Path
+    server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "elsewhere"))  # as at the end of a tunnel
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "run.yaml").write_text("fasta: hg.fa\nworkers: 2\n")
-    backend = at(server, tmp_path)
+    backend = at(server, tmp_path, shared=("/shared", str(tmp_path)))
     given = ("score", "genome", "--config", "run.yaml", "--model", "../m.safetensors", "--out",
              "runs/a", "--device", "cpu")  # fmt: skip
-    settled = backend.settle(given, str(folder))
-    assert settled == Settled(
+    assert backend.settle(given, str(folder)) == Settled(
         ("score", "genome", "--config=settings.yaml", f"--model={tmp_path}/m.safetensors",
          f"--out={folder}/runs/a", "--device=cpu"),
         f"fasta: {folder}/hg.fa\nworkers: 2\n",
@@ -353,15 +359,6 @@ def test_a_command_is_settled_in_its_folder_with_the_file_of_settings(
         backend.settle(given, str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match="--dpeth"):
         backend.settle(("runs", "list", "--dpeth", "2"), str(folder))
-
-
-def test_places_that_the_cluster_may_not_have(
-    server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "elsewhere"))  # as at the end of a tunnel
-    backend = at(server, tmp_path, shared=("/shared",))
-    with pytest.raises(ConfigError, match="may not have it"):
-        backend.settle(("runs", "list", "runs"), str(tmp_path))
 
 
 def wait_for_starts(folder: Path, count: int) -> None:
@@ -380,6 +377,19 @@ def _wait(path: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+def test_each_schedule_runs_where_it_says(server: JobServer, tmp_path: Path) -> None:
+    backend_of = backends(tmp_path)
+    bench = bench_at(server, tmp_path)
+    here = backend_of(bench.add("here"))
+    there = backend_of(bench.add("there", cluster=Cluster(address=server.url)))
+    assert isinstance(here, LocalBackend)
+    assert isinstance(there, RayBackend)
+    assert there.log(JOB) is None
+    there.submit(Job(JOB, ("true",), "/"))
+    assert list(server.jobs) == [ID]
+    assert here.cluster_id(JOB) is None
+
+
 Cli = Any
 
 
@@ -391,6 +401,14 @@ def schedule(cisray: Cli, server: JobServer, tmp_path: Path, monkeypatch: Any) -
     monkeypatch.setenv("CISRAY_SCHEDULE", str(tmp_path / "ledger"))
     monkeypatch.setenv("RAY_API_SERVER_ADDRESS", server.url)
     return lambda *arguments: cisray("schedule", *arguments)
+
+
+@pytest.fixture
+def no_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: JobServer) -> None:
+    """Let jobs end at once: what they do is another test's business."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
 
 def add(schedule: Cli, *options: str, command: tuple[str, ...]) -> Any:
@@ -427,8 +445,9 @@ def test_a_fire_of_the_command_line_runs_there_and_is_shown(
     assert "this machine" in schedule("show", "here").out
 
 
-def test_how_to_follow_a_job_that_runs_is_shown(
-    schedule: Cli, server: JobServer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("no_python")
+def test_how_to_follow_a_job_that_runs_and_that_its_cluster_is_away(
+    schedule: Cli, server: JobServer
 ) -> None:
     add(schedule, "--cluster", command=LIST)
     schedule("run-now", "night")
@@ -436,6 +455,11 @@ def test_how_to_follow_a_job_that_runs_is_shown(
     server.say(name, status="RUNNING")
     shown = schedule("show", "night").out
     assert f"cisray jobs logs --address {server.url} {name}" in shown
+    server.close()
+    answer = schedule("tick")
+    assert answer.code == 0
+    assert "running: unknown: the cluster at" in answer.out
+    server.open()
 
 
 @pytest.mark.parametrize(
@@ -493,16 +517,4 @@ def test_options_of_clusters_go_with_one_and_it_must_answer(
     answer = add(schedule, "--cluster", command=LIST)
     assert (answer.code, "could not reach its job server" in answer.told) == (1, True)
     assert json.loads(schedule("list", "--json").out) == []
-    server.open()
-
-
-def test_a_pass_says_that_the_cluster_is_away_and_ends_well(
-    schedule: Cli, server: JobServer
-) -> None:
-    add(schedule, "--cluster", command=LIST)
-    assert schedule("run-now", "night").code == 0
-    server.close()
-    answer = schedule("tick")
-    assert answer.code == 0
-    assert "running: unknown: the cluster at" in answer.out
     server.open()

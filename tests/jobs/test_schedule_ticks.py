@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedules import BEGIN, Bench, due, minute, states
+from schedules import BEGIN, Bench, MemoryBackend, due, minute, states
 
 from cisray.errors import ConfigError, StorageError
-from cisray_jobs.schedule.definition import Plan, State
+from cisray_jobs.schedule.definition import Cluster, Plan, State
 from cisray_jobs.schedule.ledger import LEASE_S, Fenced, Ledger
 from cisray_jobs.schedule.serve import ending, serve
-from cisray_jobs.schedule.tick import LOSSES, Event
+from cisray_jobs.schedule.tick import LOSSES, Event, Ticker
 
 
 @pytest.fixture
@@ -183,6 +183,25 @@ def test_what_cannot_be_asked_is_unknown_and_neither_ended_nor_lost(bench: Bench
     bench.backend.end()
     assert bench.tick() == ["succeeded"]
     assert (bench.fires()[0].note, bench.fires()[0].losses) == ("", 0)
+
+
+def test_a_cluster_that_is_away_holds_up_nothing_else(bench: Bench) -> None:
+    away = MemoryBackend()
+    bench.add("a", cluster=Cluster(address="http://127.0.0.1:8265"))
+    bench.add("b")
+    both = Ticker(
+        bench.ledger, lambda one: away if one.cluster else bench.backend, bench.clock, "both"
+    )
+    bench.clock.forward(60)
+    assert states(both.tick()) == ["due", "due", "running", "running"]
+    away.silent = "no answer"
+    bench.backend.end()
+    bench.clock.forward(60)
+    told = [(event.schedule, event.state) for event in both.tick()]
+    assert told == [
+        ("a", "running"), ("b", "succeeded"), ("a", "skipped"), ("b", "due"), ("b", "running"),
+    ]  # fmt: skip
+    assert away.running() == [f"a.0123abcd/{due(1)}.1"]
 
 
 def test_nothing_is_looked_at_for_a_place_that_starts_nothing(

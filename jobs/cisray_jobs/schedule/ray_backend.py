@@ -261,9 +261,16 @@ class RayBackend:
         """
         place = self._prepared(job_id)
         with writing_to(place), _locked(place):
-            if not (place / ENDED).exists():
-                (place / STOP).touch()
+            if (place / ENDED).exists():
+                return
+            (place / STOP).touch()
+            try:
                 self._stop(job_id, place)
+            except ClusterSilent as error:
+                raise ClusterSilent(
+                    f"{error} {cluster_id(job_id)} will be asked to end by the next pass that "
+                    f"reaches its cluster."
+                ) from error
 
     def _stop(self, job_id: str, place: Path) -> None:
         """End what the cluster has taken, if it has; else put down that it never begins."""
