@@ -6,32 +6,24 @@ wait until a command needs them.
 
 import json
 import os
-import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
-from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import uuid4
 
 import typer
 
-from cisray.errors import ConfigError, near_matches
 from cisray_jobs.console import log_to_stderr
 from cisray_jobs.options import JobVariables, Json, Quiet, ServerAddress, SharedFolders, Verbose
+from cisray_jobs.schedule_places import backends, parser_for, settled_cluster
 
 if TYPE_CHECKING:
-    from cisray_jobs.schedule.backend import JobBackend
-    from cisray_jobs.schedule.definition import Cluster, Schedule
     from cisray_jobs.schedule.ledger import Ledger
-    from cisray_jobs.schedule.ray_backend import Reached
     from cisray_jobs.schedule.tick import Event, Ticker
-
-# Of typer's own command line library, whichever it is: its releases have another each.
-_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 schedule_app = typer.Typer(
     help="Run commands again and again: at times, and where inputs are new.",
@@ -149,48 +141,15 @@ def schedule_add(
         retries=retries,
         back_off_s=seconds_of(back_off, "--back-off"),
         watch=watch,
-        cluster=_cluster(address, shared or [], env or []) if cluster else None,
+        cluster=settled_cluster(address, shared or [], env or []) if cluster else None,
         created=now,
     )
-    parse = _parser(context.find_root().command, schedule.cluster)
+    parse = parser_for(context.find_root().command, schedule.cluster)
     checked = checked_schedule(schedule, parse, inputs_of(_place(ledger)))
     with _opened(ledger) as held:
         held.add(checked)
         (added,) = [one for one in list_schedules(held, now) if one.name == name]
     output.as_json(added) if as_json else schedule_output.schedule(added)
-
-
-def _cluster(address: str | None, shared: Sequence[str], env: Sequence[str]) -> "Cluster":
-    """Settle the cluster now: what ticks later may have other variables."""
-    from cisray.engine.job_server import job_server
-    from cisray_jobs.schedule.definition import Cluster
-    from cisray_jobs.submit.places import shared_folders
-    from cisray_jobs.submit.request import ADDRESS
-    from cisray_jobs.submit.shipment import read_variables
-
-    return Cluster(
-        address=job_server(address or os.environ.get(ADDRESS)).url,
-        shared=tuple(map(str, shared_folders(shared))),
-        variables=read_variables(env),
-    )
-
-
-def _parser(root: Any, cluster: "Cluster | None") -> Callable[[Sequence[str]], None]:
-    """Make what refuses a command that could not run where it is meant to."""
-    if cluster is None:
-        return lambda arguments: check_command(root, arguments)
-    from cisray_jobs.schedule.settling import settled
-    from cisray_jobs.submit.places import SharedPaths
-    from cisray_jobs.submit.request import jobs_at
-
-    all_here = jobs_at(cluster.address).is_on_this_machine()
-    paths = SharedPaths(tuple(map(Path, cluster.shared)), all_here=all_here)
-
-    def parse(arguments: Sequence[str]) -> None:
-        check_command(root, arguments)
-        settled(root, arguments, paths)
-
-    return parse
 
 
 @schedule_app.command("settle", hidden=True)
@@ -214,30 +173,6 @@ def schedule_settle(
         told = settled(context.find_root().command, command, paths)
     # Not by what prints results, which takes seconds to import.
     typer.echo(json.dumps(asdict(told)))
-
-
-def check_command(root: Any, arguments: Sequence[str]) -> None:
-    """Raise ConfigError unless these arguments are a command below `root` and options of its own.
-
-    Nothing is run: what the command itself finds wrong with its values is found when it runs.
-    """
-    words, command, path = list(arguments), root, "cisray"
-    while (children := getattr(command, "commands", None)) is not None:
-        word = words.pop(0) if words else ""
-        if word not in children:
-            raise ConfigError(
-                f"{path} has no command {word!r}.{near_matches(word, children)} There are: "
-                f"{', '.join(children)}."
-            )
-        command, path = children[word], f"{path} {word}"
-    given = shlex.join(["cisray", *arguments])
-    try:
-        with redirect_stdout(StringIO()):
-            command.make_context(path, words)
-    except _USAGE_ERROR as error:
-        raise ConfigError(f"{given} cannot be run: {error.format_message()}") from None
-    except typer.Exit:
-        raise ConfigError(f"{given} prints its help and does nothing else.") from None
 
 
 @schedule_app.command("list")
@@ -421,23 +356,3 @@ def _ticking(ledger: Path | None) -> Iterator["Ticker"]:
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     with _opened(ledger) as held:
         yield Ticker(held, backends(held.folder / "jobs"), SystemClock(), owner)
-
-
-def backends(folder: Path) -> "Callable[[Schedule], JobBackend]":
-    """Make what tells where the commands of a schedule run; jobs are kept in `folder`.
-
-    Ray is imported for the first schedule of a cluster.
-    """
-    from cisray_jobs.schedule.local_backend import LocalBackend
-
-    local, reached = LocalBackend(folder), dict[str, "Reached"]()
-
-    def backend_of(schedule: "Schedule") -> "JobBackend":
-        if schedule.cluster is None:
-            return local
-        from cisray_jobs.schedule.ray_backend import RayBackend, Reached
-
-        address = schedule.cluster.address
-        return RayBackend(folder, schedule.cluster, reached.setdefault(address, Reached(address)))
-
-    return backend_of

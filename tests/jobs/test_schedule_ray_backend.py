@@ -24,7 +24,7 @@ from cisray_jobs.schedule.backend import Job, Phase, Settled, Status
 from cisray_jobs.schedule.definition import Cluster
 from cisray_jobs.schedule.local_backend import LocalBackend
 from cisray_jobs.schedule.ray_backend import RayBackend, Reached
-from cisray_jobs.schedule_cli import backends
+from cisray_jobs.schedule_places import backends
 
 JOB = "night.0123abcd/20261127T030000Z.1"
 ID = "cisray-night.0123abcd-20261127T030000Z.1"
