@@ -107,6 +107,13 @@ class RayCluster:
         """SIGKILL a node with everything on it, as when the machine is taken away."""
         kill_everything(self.nodes[number].pid)
 
+    def start_again(self) -> None:
+        """Start all nodes anew, at the same ports, when they were killed: nothing is remembered."""
+        for node in self.nodes:
+            node.wait()
+        self.nodes.clear()
+        self.__enter__()
+
     def processes(self) -> set[int]:
         return {pid for node in self.nodes for pid in (node.pid, *descendants(node.pid))}
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cisray.errors import RunConflict, StorageError
+from cisray.errors import RunBusy, StorageError
 from cisray.store.driver_sign import NOBODY, DriverSign
 from cisray.store.files import writing_to
 
@@ -28,7 +28,7 @@ class RunLock:
     """
 
     def __init__(self, path: Path) -> None:
-        """Take the lock. Raises RunConflict, naming the owner, while another process has it."""
+        """Take the lock. Raises RunBusy, naming the owner, while another process has it."""
         with writing_to(path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
@@ -36,7 +36,7 @@ class RunLock:
             except BlockingIOError:
                 owner = _owner(os.pread(descriptor, 4096, 0))
                 os.close(descriptor)
-                raise RunConflict(
+                raise RunBusy(
                     f"{path.parent} is being written by another cisray process ({owner}). Wait for "
                     f"it to end or stop it, or choose another --out."
                 ) from None
