@@ -6,6 +6,7 @@ Knows text; knows nothing of how the results came about.
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from pydantic import JsonValue
@@ -26,7 +27,9 @@ from cisray.store.worker_time import GpuUse, WorkerTime
 from cisray_jobs import output
 from cisray_jobs.run_facts import ListedRun, RunFacts
 from cisray_jobs.units import counted, duration, size
-from cisray_jobs.verify_job import Verified
+
+if TYPE_CHECKING:  # torch would come with it
+    from cisray_jobs.verify_job import Verified
 
 SHOWN_SHARE = 0.005
 LAP_WORDS = {
@@ -208,7 +211,7 @@ def file_progress(*, quiet: bool) -> Iterator[OnFile]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def verified(found: Verified) -> None:
+def verified(found: "Verified") -> None:
     """Print what was read and everything that is wrong with it."""
     read = found.read
     lines = {
