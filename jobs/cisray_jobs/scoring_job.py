@@ -146,6 +146,7 @@ class ScoringJob(JobConfig):
     self_check: SampleSize = "auto"
     shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     address: str | None = None
+    node_cache: str | None = None
     restart: bool = False
     like: RunLocation | None = None
 
@@ -173,6 +174,13 @@ class ScoringJob(JobConfig):
     @classmethod
     def _at_least_one(cls, value: int | str) -> int | str:
         return at_least_one(value)
+
+    @field_validator("node_cache")
+    @classmethod
+    def _absolute(cls, value: str | None) -> str | None:
+        if value is not None and not Path(value).is_absolute():
+            raise ValueError("must be an absolute path, for it is one of each worker's machine")
+        return value
 
     @field_validator("workers")
     @classmethod
@@ -316,6 +324,7 @@ class ScoringJob(JobConfig):
             fasta=self.fasta.absolute(),
             device=self.settled_device(),
             session=session,
+            node_cache=Path(self.node_cache) if self.node_cache else None,
         )
 
     def score_shards(
