@@ -3,7 +3,6 @@
 Knows options and how copies are told; everything else is the cache's business.
 """
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,7 @@ cache_app = typer.Typer(
 )
 
 Folder = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--node-cache", help="The folder that runs were given. [default: CISRAY_NODE_CACHE]"
     ),

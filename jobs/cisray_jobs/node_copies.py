@@ -22,13 +22,13 @@ from cisray_jobs.provenance import digest_of
 VARIABLE = "CISRAY_NODE_CACHE"
 
 
-def wanted_folder(asked: Path | None) -> Path | None:
+def wanted_folder(asked: str | None) -> Path | None:
     """Tell where this machine keeps copies: as asked, or as its environment says; None: nowhere."""
-    named = os.environ.get(VARIABLE)
-    return asked or (Path(named) if named else None)
+    named = asked or os.environ.get(VARIABLE)
+    return Path(named) if named else None
 
 
-def told_folder(asked: Path | None) -> Path:
+def told_folder(asked: str | None) -> Path:
     """As `wanted_folder`, where there must be one. Raises ConfigError."""
     folder = wanted_folder(asked)
     if folder is None:

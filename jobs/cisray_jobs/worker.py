@@ -35,7 +35,7 @@ class Place:
     fasta: Path
     device: str
     session: str
-    node_cache: Path | None = None
+    node_cache: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

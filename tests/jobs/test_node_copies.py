@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-from cisray.errors import ConfigError, FastaError, RunConflict
+from cisray.errors import FastaError, RunConflict
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.model.module import SequenceModule
@@ -119,7 +119,7 @@ def test_a_folder_that_is_asked_for_comes_before_the_machine_s_own(
     assert wanted_folder(None) is None
     monkeypatch.setenv(VARIABLE, "/of/the/machine")
     assert wanted_folder(None) == Path("/of/the/machine")
-    assert wanted_folder(Path("/asked")) == Path("/asked")
+    assert wanted_folder("/asked") == Path("/asked")
 
 
 def test_a_run_with_copies_equals_one_without(
@@ -181,9 +181,7 @@ def mapping_of(pid: int | str, path: Path) -> dict[str, int]:
     return sums
 
 
-def test_processes_of_a_machine_share_the_pages_of_the_weights(
-    inputs, tmp_path: Path
-) -> None:
+def test_processes_of_a_machine_share_the_pages_of_the_weights(inputs, tmp_path: Path) -> None:
     """Each has all of them mapped, none has a page of its own: together they take the file once."""
     copies = NodeCopies(tmp_path / "disk", "now")
     copies.model(inputs.model, load_model(inputs.model).digest)
@@ -206,5 +204,3 @@ def test_processes_of_a_machine_share_the_pages_of_the_weights(
         assert sums["Private_Dirty"] == sums["Anonymous"] == 0  # ... and nothing was copied
         assert sums["Shared_Clean"] >= file_kb * 0.95
     assert sum(sums["Pss"] for sums in found) <= file_kb * 1.1
-
-
