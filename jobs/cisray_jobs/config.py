@@ -63,7 +63,7 @@ def _absolute(value: str) -> str:
     return value
 
 
-# A folder of every machine that has workers, and not of this one: text, which nothing here resolves.
+# A folder of each machine that has workers: text, since nothing here can resolve it.
 MachineFolder = Annotated[str, AfterValidator(_absolute)]
 
 

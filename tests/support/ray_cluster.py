@@ -37,11 +37,17 @@ def free_port() -> int:
 class RayCluster:
     """A head without CPUs, and workers with one each. A context manager.
 
-    `environment` is what a client needs to reach it.
+    `environment` is what a client needs to reach it. Workers may say that they have GPUs. With
+    `imports_ours` its processes import what this one does, in place of what was sent to them;
+    `variables` are for all of them.
     """
 
     workers: int = 0
     head_cpus: int = 0
+    worker_cpus: int = 1
+    worker_gpus: int = 0
+    imports_ours: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -65,11 +71,14 @@ class RayCluster:
 
     def __enter__(self) -> Self:
         self._join(
-            1, "--head", f"--num-cpus={self.head_cpus}", f"--port={self.port}",
+            1, "--head", f"--num-cpus={self.head_cpus}", "--num-gpus=0", f"--port={self.port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
         )  # fmt: skip
         for number in range(self.workers):
-            self._join(2 + number, f"--address=127.0.0.1:{self.port}", "--num-cpus=1")
+            self._join(
+                2 + number, f"--address=127.0.0.1:{self.port}",
+                f"--num-cpus={self.worker_cpus}", f"--num-gpus={self.worker_gpus}",
+            )  # fmt: skip
         return self
 
     def _join(self, nodes: int, *options: str) -> None:
@@ -134,6 +143,10 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
             # `python` and `pip` of a job are the first on the path.
             "PATH": os.pathsep.join(binaries),
+            **(
+                {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if self.imports_ours else {}
+            ),
+            **self.variables,
         }
         # SIGINT is ignored as in what a shell script starts with "&", and in all that comes of it.
         shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]
