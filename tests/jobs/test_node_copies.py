@@ -2,13 +2,14 @@
 
 import json
 import multiprocessing
-import re
+import os
 import shutil
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import pytest
+from measuring import mapped_bytes
 from polars.testing import assert_frame_equal
 
 from cisray.errors import FastaError, RunConflict
@@ -21,6 +22,7 @@ from cisray.store.scan import open_run
 from cisray_jobs.node_copies import VARIABLE, NodeCopies, wanted_folder
 from cisray_jobs.scoring_job import ScoringJob
 
+MEASURES = ("Rss", "Pss", "Private_Dirty", "Anonymous", "Shared_Clean")  # of /proc/PID/smaps
 CHR_A = Interval("chrA", 0, 9_000)
 
 
@@ -168,19 +170,6 @@ def hold(path: Path, told: Connection) -> None:
     told.recv()
 
 
-def mapping_of(pid: int | str, path: Path) -> dict[str, int]:
-    """Add up what /proc says of a process's mappings of one file, in kB."""
-    sums: dict[str, int] = {}
-    is_of_file = False
-    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            is_of_file = line.endswith(str(path))
-        elif is_of_file and line.endswith(" kB"):
-            name, _, value = line.partition(":")
-            sums[name] = sums.get(name, 0) + int(value.removesuffix("kB"))
-    return sums
-
-
 def test_processes_of_a_machine_share_the_pages_of_the_weights(inputs, tmp_path: Path) -> None:
     """Each has all of them mapped, none has a page of its own: together they take the file once."""
     copies = NodeCopies(tmp_path / "disk", "now")
@@ -194,13 +183,16 @@ def test_processes_of_a_machine_share_the_pages_of_the_weights(inputs, tmp_path:
         model = load_model(path)
         total = sum(float(tensor.sum()) for tensor in model.state_dict().values())
         assert ours.recv() == total
-        found = [mapping_of(pid, path) for pid in ("self", other.pid)]
+        found = [
+            {name: mapped_bytes(path, name, pid) for name in MEASURES}
+            for pid in (os.getpid(), other.pid)
+        ]
     finally:
         ours.send("go")
         other.join()
-    file_kb = path.stat().st_size / 1024
+    size = path.stat().st_size
     for sums in found:
-        assert sums["Rss"] >= file_kb * 0.99  # all of it is there ...
+        assert sums["Rss"] >= size * 0.99  # all of it is there ...
         assert sums["Private_Dirty"] == sums["Anonymous"] == 0  # ... and nothing was copied
-        assert sums["Shared_Clean"] >= file_kb * 0.95
-    assert sum(sums["Pss"] for sums in found) <= file_kb * 1.1
+        assert sums["Shared_Clean"] >= size * 0.95
+    assert sum(sums["Pss"] for sums in found) <= size * 1.1
