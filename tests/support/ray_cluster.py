@@ -15,13 +15,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from campaign import descendants, kill_everything
+from campaign import ACTOR_TITLE, descendants, kill_everything
 
 START_S = 120.0
 TRIES = 3  # of a node: one that has not started within 30 s, on a busy machine, gives up by itself
@@ -70,21 +71,27 @@ class RayCluster:
         }
 
     def __enter__(self) -> Self:
-        self._join(
-            1, "--head", f"--num-cpus={self.head_cpus}", "--num-gpus=0", f"--port={self.port}",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
-        )  # fmt: skip
+        self._join(1, self._head)
         for number in range(self.workers):
-            self._join(
-                2 + number, f"--address=127.0.0.1:{self.port}",
-                f"--num-cpus={self.worker_cpus}", f"--num-gpus={self.worker_gpus}",
-            )  # fmt: skip
+            self._join(2 + number, self._worker)
         return self
 
-    def _join(self, nodes: int, *options: str) -> None:
+    def _head(self) -> tuple[str, ...]:
+        # Ports that were free a moment ago: at another try, others.
+        self.port, self.dashboard = free_port(), free_port()
+        return (
+            "--head", f"--num-cpus={self.head_cpus}", "--num-gpus=0", f"--port={self.port}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
+        )  # fmt: skip
+
+    def _worker(self) -> tuple[str, ...]:
+        offers = (f"--num-cpus={self.worker_cpus}", f"--num-gpus={self.worker_gpus}")
+        return (f"--address=127.0.0.1:{self.port}", *offers)
+
+    def _join(self, nodes: int, options: Callable[[], tuple[str, ...]]) -> None:
         """Start one more node, and again if it gives up, until there are so many."""
         for _ in range(TRIES):
-            self._start(*options)
+            self._start(*options())
             if self._wait(nodes):
                 return
             kill_everything(self.nodes.pop().pid)
@@ -115,6 +122,15 @@ class RayCluster:
     def kill_node(self, number: int) -> None:
         """SIGKILL a node with everything on it, as when the machine is taken away."""
         kill_everything(self.nodes[number].pid)
+
+    def actors(self, *numbers: int) -> set[int]:
+        """The scoring workers that live on these nodes."""
+        return {
+            pid
+            for number in numbers
+            for pid, line in descendants(self.nodes[number].pid).items()
+            if line.startswith(ACTOR_TITLE)
+        }
 
     def processes(self) -> set[int]:
         return {pid for node in self.nodes for pid in (node.pid, *descendants(node.pid))}
