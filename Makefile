@@ -58,7 +58,7 @@ check: $(VENV)
 
 # Known flaws of the pinned versions; it needs the network, and a tool that nothing else does.
 audit: .venv-audit/.installed
-	.venv-audit/bin/pip-audit --disable-pip --no-deps --requirement requirements.lock
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
 
 .venv-audit/.installed:
 	$(PYTHON) -m venv .venv-audit

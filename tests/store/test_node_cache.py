@@ -1,5 +1,6 @@
 """Copies on a machine's own disk: made once, whole or not at all, and never believed unread."""
 
+import errno
 import hashlib
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cisray.engine.attempt import fault_of
 from cisray.errors import ConfigError, FastaError, StorageError
 from cisray.store import node_cache
 from cisray.store.node_cache import NodeCache, Original
@@ -121,7 +123,7 @@ def test_a_relative_folder_is_refused() -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match=r"no copy can be kept on this machine: Not a directory"):
+    with pytest.raises(StorageError, match=r"no copy can be kept on .*: Not a directory"):
         NodeCache.below(tmp_path / "file" / "disk")
 
 
@@ -138,6 +140,33 @@ def test_room_is_looked_for_before_anything_is_copied(
     monkeypatch.setattr(node_cache, "SPARE_BYTES", 9)
     with cache.copy_of(original, "s") as copy:
         assert copy.exists()
+
+
+def test_a_disk_that_fills_up_is_this_machine_s_trouble_alone(
+    cache: NodeCache, original: Original, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker elsewhere may go on: the engine must not take it for the disk of the run."""
+
+    def full(source: Path, copy: Path) -> None:
+        copy.write_bytes(BYTES[:10])
+        raise OSError(errno.ENOSPC, "No space left on device", str(copy))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    told = r"No space left on device \(/"
+    with pytest.raises(StorageError, match=told) as caught, cache.copy_of(original, "s"):
+        raise AssertionError
+    assert fault_of(caught.value).stops is None
+    assert [path.suffix for path in cache.folder.iterdir()] == [".lock"]
+
+
+def test_an_original_that_is_gone_is_named(
+    cache: NodeCache, original: Original, tmp_path: Path
+) -> None:
+    gone = original.files[0]
+    gone.unlink()
+    told = rf"No such file or directory \({gone}\)"
+    with pytest.raises(StorageError, match=told), cache.copy_of(original, "s"):
+        raise AssertionError
 
 
 def test_an_original_of_another_digest_leaves_nothing(

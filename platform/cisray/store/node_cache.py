@@ -16,6 +16,7 @@ import fcntl
 import json
 import logging
 import os
+import platform
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -284,8 +285,8 @@ class _Slot:
         if needed + SPARE_BYTES > free:
             raise StorageError(
                 f"a copy of {main} needs {needed:,} bytes, {SPARE_BYTES:,} are to stay free, and "
-                f"{self.folder} has {free:,} free. Make room on this machine (cisray cache clear), "
-                "name another --node-cache, or leave it out."
+                f"{self.folder} on {platform.node()} has {free:,} free. Make room there (cisray "
+                "cache clear), name another --node-cache, or leave it out."
             )
 
 
@@ -295,10 +296,11 @@ def _keeping(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # From None: a full disk of one machine, found in the chain, would end the whole run.
         raise StorageError(
-            f"no copy can be kept on this machine: {error.strerror or error} "
+            f"no copy can be kept on {platform.node()}: {error.strerror or error} "
             f"({error.filename or path}). Mend that, name another --node-cache, or leave it out."
-        ) from error
+        ) from None
 
 
 def _refuse_shared(own: Path) -> None:
