@@ -82,6 +82,8 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/full_size_tile.py
 	.venv-bench/bin/python benchmarks/input_output_share.py
 	.venv-bench/bin/python benchmarks/fast_engine.py
+	.venv-bench/bin/python benchmarks/pool_scaling.py
+	.venv-bench/bin/python benchmarks/node_reads.py
 	.venv-bench/bin/python benchmarks/effect_accuracy.py --keep
 
 # Freeze what the current environment holds, after its tests pass. --all: torch needs setuptools.

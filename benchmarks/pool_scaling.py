@@ -97,7 +97,6 @@ def measured(run: Path, workers: int) -> Measured:
     assert len(by_worker) == workers, f"{len(by_worker)} of {workers} workers did anything"
     begin = max(mine[0].at for mine in by_worker.values())
     end = min(mine[-1].at for mine in by_worker.values())
-    inside = [shard for shard in shards if begin < shard.at <= end]
     later = [shard for mine in by_worker.values() for shard in mine[1:]]
     spent = sum(mine[-1].at - mine[0].at for mine in by_worker.values())
     model = sum(shard.device_s for shard in later) / spent
@@ -105,13 +104,19 @@ def measured(run: Path, workers: int) -> Measured:
     first = shards[0]
     return Measured(
         workers=workers,
-        shards_per_s=len(inside) / (end - begin),
+        shards_per_s=sum(_rate(mine, begin, end) for mine in by_worker.values()),
         shard_s=spent / len(later),
         model=model,
         writing=writing,
         pool=1 - model - writing,
         start_s=first.at - first.device_s - first.write_s - began(run),
     )
+
+
+def _rate(mine: list[Done], begin: float, end: float) -> float:
+    """Tell how many shards a second one worker did while all were at work."""
+    inside = [shard.at for shard in mine if begin <= shard.at <= end]
+    return (len(inside) - 1) / (inside[-1] - inside[0])
 
 
 def score(folder: Path, name: str, *, workers: int, tiles: int, shards: int) -> Path:

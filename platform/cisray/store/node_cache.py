@@ -259,8 +259,11 @@ class _Slot:
         told = self._record()
         if not told:
             return None
-        seen = self.checked if self.checked.exists() else self.entry
-        when = datetime.fromtimestamp(seen.stat().st_mtime, UTC)
+        try:
+            seen = self.checked if self.checked.exists() else self.entry
+            when = datetime.fromtimestamp(seen.stat().st_mtime, UTC)
+        except FileNotFoundError:
+            return None  # somebody else clears
         return NodeCopy(
             kind=told["kind"],
             digest=told["digest"],
