@@ -124,7 +124,7 @@ def start_worker(task: ShardTask, policy: PoolPolicy, run_name: str) -> Worker:
 
     Ray's own restarts and retries are off: they pin a call to its actor, and a run hangs when the
     actor's node does not come back (docs/decisions/0004). Workers on CPUs are spread over the
-    machines that are there, those on GPUs go where Ray packs them (docs/decisions/0034).
+    machines that are there, those on GPUs are left to Ray's default (docs/decisions/0034).
     """
     name = f"cisray-{run_name}-{next(_serial)}"
     options: dict[str, Any] = {
