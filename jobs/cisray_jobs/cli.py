@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that `cisray --help` answers a
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ import typer
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
 from cisray_jobs.cache_cli import cache_app
-from cisray_jobs.console import log_to_stderr
+from cisray_jobs.console import choose_log_format, is_json, log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.evaluate_all_cli import evaluate_all, evaluate_page
 from cisray_jobs.evaluate_calibration_cli import calibrate, calibration
@@ -44,6 +45,8 @@ _KEEP_WHAT_IS_DONE = {
     ("evaluate", "all"),
 }
 MAX_SEED = 2**63 - 1
+
+log = logging.getLogger("cisray.cli")
 
 app = typer.Typer(
     help="Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out.",
@@ -128,7 +131,7 @@ def run(arguments: Sequence[str]) -> int:
 def _complain(message: str) -> None:
     from cisray_jobs import output
 
-    output.error(message)
+    log.error("%s", message) if is_json() else output.error(message)
 
 
 def _print_version(asked: bool) -> None:
@@ -145,8 +148,17 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(
+            envvar="CISRAY_LOG_FORMAT",
+            help="How progress, warnings and errors are written to stderr: json is one object a "
+            "line, with the run, the worker and the shard.",
+        ),
+    ] = "text",
 ) -> None:
     """Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out."""
+    choose_log_format(log_format)
 
 
 @app.command()

@@ -83,6 +83,30 @@ NodeCache = Annotated[
     ),
 ]
 
+# Of jobs of a cluster that stands.
+ServerAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="The cluster's job server. [default: RAY_API_SERVER_ADDRESS, or "
+        "http://127.0.0.1:8265, where `ray dashboard CLUSTER.yaml` leads]"
+    ),
+]
+SharedFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shared",
+        metavar="FOLDER",
+        help="A folder that all machines of the cluster have at this path; repeat to add. "
+        "CISRAY_CLUSTER_PATHS names more.",
+    ),
+]
+JobVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env", metavar="NAME=VALUE", help="A variable for the job, no secret; repeat to add."
+    ),
+]
+
 Stats = Annotated[
     str | None,
     typer.Option(

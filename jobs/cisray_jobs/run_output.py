@@ -6,6 +6,7 @@ Knows text; knows nothing of how the results came about.
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from pydantic import JsonValue
@@ -22,11 +23,25 @@ from cisray.store.compare import Compared, RunDifference
 from cisray.store.differences import GroupDifference
 from cisray.store.encode import max_relative_error
 from cisray.store.verify import OnFile
+from cisray.store.worker_time import GpuUse, WorkerTime
 from cisray_jobs import output
 from cisray_jobs.run_facts import ListedRun, RunFacts
 from cisray_jobs.units import counted, duration, size
-from cisray_jobs.verify_job import Verified
 
+if TYPE_CHECKING:  # torch would come with it
+    from cisray_jobs.verify_job import Verified
+
+SHOWN_SHARE = 0.005
+LAP_WORDS = {
+    "model": "in the model",
+    "input": "waiting for input",
+    "check": "in the self-check",
+    "write": "encoding and writing",
+    "idle": "waiting for a shard",
+    "open": "opening",
+    "failed": "in attempts that failed",
+    "other": "elsewhere",
+}
 _SHOWN_FAILURES = 10
 _SETTINGS_LEFT_OUT = {"statistics", "entries", "scored", "rows", "rejected", "rejects_sha256"}
 
@@ -95,6 +110,7 @@ def _times(facts: RunFacts) -> dict[str, str]:
         "time": f"{wall} in {counted(count, 'session')}{missing}",
         "work": f"devices busy for {device}, writing for {writing}",
     }
+    lines |= _workers(facts.workers)
     if facts.rows_per_second is not None:
         lines["speed"] = f"{facts.rows_per_second:,.1f} rows a second"
     if facts.cost is not None and facts.cost_per_million_rows is not None:
@@ -103,6 +119,36 @@ def _times(facts: RunFacts) -> dict[str, str]:
             f"{facts.cost_per_hour:g} an hour"
         )
     return lines
+
+
+def _workers(told: WorkerTime | None) -> dict[str, str]:
+    """Tell where workers' time went, as far as that was measured."""
+    if told is None:
+        return {}
+    total = sum(told.seconds.values())
+    shares = {name: told.share(name) or 0.0 for name in LAP_WORDS}
+    parts = [
+        f"{share:.0%} {LAP_WORDS[name]}"
+        for name, share in shares.items()
+        if share >= SHOWN_SHARE or name == "input"
+    ]
+    lines = {
+        "workers": f"{duration(total)} of {counted(told.shards, 'shard')}: {', '.join(parts)}",
+        "beside": f"{duration(told.away_s)} until they had started, and after their last shard",
+        "GPU": _gpu(told.gpu),
+    }
+    for host in told.hosts if len(told.hosts) > 1 else ():
+        rate = host.rows_per_second
+        speed = "" if rate is None else f", {rate:,.1f} rows a second each"
+        gpu = "" if host.gpu is None else f", GPU {_gpu(host.gpu)}"
+        lines[f"on {host.host}"] = f"{counted(host.workers, 'worker')}{speed}{gpu}"
+    return lines
+
+
+def _gpu(use: GpuUse | None) -> str:
+    if use is None:
+        return "not measured"
+    return f"{use.mean:.0f}% busy while computing, at most {use.max:.0f}%"
 
 
 def _mantissa(bits: int) -> str:
@@ -165,7 +211,7 @@ def file_progress(*, quiet: bool) -> Iterator[OnFile]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def verified(found: Verified) -> None:
+def verified(found: "Verified") -> None:
     """Print what was read and everything that is wrong with it."""
     read = found.read
     lines = {

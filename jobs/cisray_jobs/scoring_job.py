@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
-from cisray.engine.task import Executor, ShardTask
+from cisray.engine.task import Executor, RunLabel, ShardTask
 from cisray.errors import RunNotFound, StorageError
 from cisray.inference.choose import (
     Method,
@@ -329,7 +329,8 @@ class ScoringJob(JobConfig):
         display: Display,
     ) -> None:
         """Do the pending shards; put those that fail on record, and raise ShardsFailed for them."""
-        outcome = run_shards(executor, task, pending, display=display)
+        label = RunLabel(sink.manifest.run_id, sink.manifest.job)
+        outcome = run_shards(executor, task, pending, label=label, display=display)
         for failure in outcome.failed:
             try:
                 sink.record_failure(failure.shard, failure.reason, failure.attempts)

@@ -21,6 +21,8 @@ from cisray_jobs.config import JobConfig
 Names = tuple[str, ...]
 Count = Annotated[int, Field(ge=1)]
 
+# In the folder of a run: what it was told, and what comes of it.
+SETTINGS, MODEL_FILE = "settings.json", "model.safetensors"
 # Where and on what a run is done, and what is kept of it: no weight depends on these.
 NOT_IDENTITY = frozenset(
     {

@@ -6,16 +6,19 @@ Knows models, genomes and runs as a worker's machine sees them; knows nothing of
 import os
 import platform
 import resource
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from pydantic import JsonValue
 
+from cisray.engine.task import GPU_FACT
 from cisray.genome.reference import Genome
 from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
+from cisray.inference.utilisation import Sampler
 from cisray.model.module import SequenceModule
+from cisray.stopwatch import measured
 from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
 from cisray_jobs.node_copies import NodeCopies, wanted_folder
@@ -79,6 +82,26 @@ def shard_times(place: Place, device_s: float) -> dict[str, JsonValue]:
     `session` is that of the driver; the keys are those that `cisray.store.summary` adds up.
     """
     return {"session": place.session, "computed": now(), "device_s": round(device_s, 3)}
+
+
+def work_facts(sampler: Sampler) -> dict[str, JsonValue]:
+    """Tell where the worker's time went until now, and how busy its GPU was, where it is known.
+
+    `laps` are seconds since the last shard that was finished here, by `cisray.stopwatch.LAPS`; what
+    writing takes is told by the receipt itself.
+    """
+    seconds: dict[str, JsonValue] = {name: round(spent, 4) for name, spent in measured().items()}
+    found = sampler.found
+    return {
+        **({"laps": seconds} if seconds else {}),
+        **({} if found is None else {"gpu": asdict(found)}),
+    }
+
+
+def gpu_told(sampler: Sampler) -> dict[str, object]:
+    """Tell how busy the GPU was to the engine, which exports it; nothing where it is not known."""
+    found = sampler.found
+    return {} if found is None else {GPU_FACT: found.mean}
 
 
 def peak_rss_bytes() -> int:

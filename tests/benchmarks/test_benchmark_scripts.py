@@ -77,6 +77,12 @@ def test_query_run_asks_all_engines_for_the_same() -> None:
     assert 1 < float(stored[1]) < 2.5
 
 
+def test_observing_measures_every_part() -> None:
+    rows = table_of("observing.py", "--shards", "50")
+    assert len(rows) == 7
+    assert all(float(row[1]) > 0 for row in rows[2:])
+
+
 def numbers(row: list[str]) -> list[float]:
     return [float(cell.removesuffix("%")) for cell in row[1:]]
 

@@ -77,8 +77,6 @@ class RayCluster:
         return self
 
     def _head(self) -> tuple[str, ...]:
-        # Ports that were free a moment ago: at another try, others.
-        self.port, self.dashboard = free_port(), free_port()
         return (
             "--head", f"--num-cpus={self.head_cpus}", "--num-gpus=0", f"--port={self.port}",
             "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
@@ -95,6 +93,8 @@ class RayCluster:
             if self._wait(nodes):
                 return
             kill_everything(self.nodes.pop().pid)
+            if nodes == 1:  # somebody may have taken the ports since they were free
+                self.port, self.dashboard = free_port(), free_port()
         logs = "\n".join(path.read_text() for path in self.folder.glob("node*.log"))
         self.__exit__(None, None, None)
         raise AssertionError(f"no cluster of {nodes} nodes:\n{logs}")
@@ -131,6 +131,13 @@ class RayCluster:
             for pid, line in descendants(self.nodes[number].pid).items()
             if line.startswith(ACTOR_TITLE)
         }
+
+    def start_again(self) -> None:
+        """Start all nodes anew, at the same ports, when they were killed: nothing is remembered."""
+        for node in self.nodes:
+            node.wait()
+        self.nodes.clear()
+        self.__enter__()
 
     def processes(self) -> set[int]:
         return {pid for node in self.nodes for pid in (node.pid, *descendants(node.pid))}
