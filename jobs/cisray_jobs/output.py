@@ -308,7 +308,7 @@ def summarised(done: "Summarised") -> None:
     )
 
 
-def copies(found: Sequence[NodeCopy]) -> None:
+def copies(found: "Sequence[NodeCopy]") -> None:
     """Print what a machine keeps, a line each, and how much that is."""
     for copy in found:
         typer.echo(
@@ -319,7 +319,7 @@ def copies(found: Sequence[NodeCopy]) -> None:
     typer.echo(f"{len(found)} {'copy' if len(found) == 1 else 'copies'}, {total}")
 
 
-def cleared(done: Cleared) -> None:
+def cleared(done: "Cleared") -> None:
     """Print what was removed, and what could not be."""
     typer.echo("Removed:")
     copies(done.removed)
