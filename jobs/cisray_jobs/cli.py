@@ -17,6 +17,7 @@ import typer
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
+from cisray_jobs.cache_cli import cache_app
 from cisray_jobs.console import choose_log_format, is_json, log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.evaluate_all_cli import evaluate_all, evaluate_page
@@ -64,6 +65,7 @@ app.add_typer(schedule_app, name="schedule")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(cache_app, name="cache")
 app.command("train")(train)
 app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
 evaluate_app.command("mpra-variants")(mpra_variants)

@@ -73,6 +73,15 @@ ShardTimeout = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
 ]
+# Text, and no place: it is a folder of each machine that has workers, none that they share.
+NodeCache = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder on the disk of each worker's machine: model and FASTA are copied there once, "
+        "found by their digests, and read from there. Without it the CISRAY_NODE_CACHE of those "
+        "machines counts, if it is set."
+    ),
+]
 
 # Of jobs of a cluster that stands.
 ServerAddress = Annotated[
@@ -228,6 +237,7 @@ class OfEffects:
     rows_per_shard: RowsPerShard = None
     shard_timeout: ShardTimeout = None
     address: Address = None
+    node_cache: NodeCache = None
     config: Config = None
     plan: Plan = False
     restart: Restart = False

@@ -20,6 +20,7 @@ from cisray_schemas import REJECTS
 if TYPE_CHECKING:  # torch would come with them, for the sake of a line of text
     from cisray.scoring.planned import SiteCount
     from cisray.store.compact import Compacted, CompactionPlan
+    from cisray.store.node_cache import Cleared, NodeCopy
     from cisray.store.summarise import Summarised
     from cisray_jobs.effect_job import ScoredEffects
     from cisray_jobs.export import Exported
@@ -305,3 +306,23 @@ def summarised(done: "Summarised") -> None:
             "read it": f'cisray.open_run("{done.path}").summary()',
         },
     )
+
+
+def copies(found: "Sequence[NodeCopy]") -> None:
+    """Print what a machine keeps, a line each, and how much that is."""
+    for copy in found:
+        typer.echo(
+            f"{copy.kind:<6} {copy.digest[:12]}  {size(copy.bytes):>9}  read in full "
+            f"{copy.checked}  {copy.source}"
+        )
+    total = size(sum(copy.bytes for copy in found))
+    typer.echo(f"{len(found)} {'copy' if len(found) == 1 else 'copies'}, {total}")
+
+
+def cleared(done: "Cleared") -> None:
+    """Print what was removed, and what could not be."""
+    typer.echo("Removed:")
+    copies(done.removed)
+    if done.kept:
+        typer.echo("In use right now, and kept:")
+        copies(done.kept)

@@ -124,7 +124,8 @@ def start_worker(assignment: Assignment, policy: PoolPolicy, run_name: str) -> W
     """Ask Ray for one more actor, which may stay pending until there is room, and open the task.
 
     Ray's own restarts and retries are off: they pin a call to its actor, and a run hangs when the
-    actor's node does not come back (docs/decisions/0004).
+    actor's node does not come back (docs/decisions/0004). Workers on CPUs are spread over the
+    machines that are there, those on GPUs are left to Ray's default (docs/decisions/0034).
     """
     name = f"cisray-{run_name}-{next(_serial)}"
     options: dict[str, Any] = {
@@ -132,6 +133,7 @@ def start_worker(assignment: Assignment, policy: PoolPolicy, run_name: str) -> W
         "num_cpus": policy.num_cpus,
         "num_gpus": policy.num_gpus,
         "resources": dict(policy.resources),
+        "scheduling_strategy": "DEFAULT" if policy.num_gpus else "SPREAD",
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": 1,
