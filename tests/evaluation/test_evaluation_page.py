@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from cisray.evaluation.metrics import Estimate, Metric, metrics_table
-from cisray.evaluation.page import document
-from cisray.evaluation.page.document import Cell, Column, DataTable, Page, Section, render
 from cisray.evaluation.page.evaluated import Shown, overview_of, rows_told, section_of
 from cisray.evaluation.page.interval_plot import IntervalPlot, Point, draw
+from cisray.page import document
+from cisray.page.document import Cell, Column, DataTable, Page, Section, render
 
 NASTY = "<script>alert('x')</script> & \"quoted\" $1$"
 VOID = {"meta", "link", "img", "input", "br"}
