@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from cisray.errors import ConfigError
+from cisray.locus import format_locus
 from cisray.page.charts import Axis, Curve, Figure, Gene, Panel, curves, track_view
 from cisray.page.document import Cell, Chart, Column, DataTable, Section
-from cisray.store.export.saturation import locus_text
 from cisray.store.scan import Run
 from cisray.store.selection import resolve_region
 from cisray.store.tile_plan import as_tiles
@@ -40,7 +40,7 @@ class View:
     @property
     def name(self) -> str:
         """Where it is, 1-based, and why."""
-        place = locus_text(self.chrom, self.start + 1, self.end)
+        place = format_locus(self.chrom, self.start, self.end)
         return f"{place} ({self.reason})" if self.reason else place
 
 
@@ -180,7 +180,7 @@ def _spread_section(run: Run, shown: ShownTracks, found: dict[str, TrackFacts]) 
     table = pl.DataFrame(shown.tracks.table)
     columns = (
         Column("track"),
-        Column("description", wide=True),
+        Column("description"),
         Column("bins", numeric=True),
         Column("mean", numeric=True),
         Column("deviation", numeric=True),
@@ -196,7 +196,7 @@ def _spread_section(run: Run, shown: ShownTracks, found: dict[str, TrackFacts]) 
         place = ""
         if facts.peak is not None:
             chrom, start = facts.peak
-            place = locus_text(chrom, start + 1, start + run.manifest.bin_bp)
+            place = format_locus(chrom, start, start + run.manifest.bin_bp)
         rows.append(
             [
                 Cell(row["column"], row["column"], meaning=row["identifier"]),

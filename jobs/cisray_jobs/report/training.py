@@ -95,7 +95,7 @@ def _best(checks: Sequence[Record]) -> Record | None:
 
 
 def _loss(steps: Sequence[Record], checks: Sequence[Record]) -> Section:
-    lines, told = _lines(steps, "loss", lambda head: f"{head}, training")
+    lines, told = _lines(steps, "loss", lambda head: f"{head}, training", faint=True)
     more, _ = _lines(checks, "loss", lambda head: f"{head}, validation", marked=True)
     figure = curves([*lines, *more], Axis("step"), Axis("Poisson loss"))
     caption = f"Loss of training batches and of validation examples. {told}"
@@ -145,7 +145,12 @@ def _others(steps: Sequence[Record]) -> Section:
 
 
 def _lines(
-    records: Sequence[Record], name: str, called: Callable[[str], str], *, marked: bool = False
+    records: Sequence[Record],
+    name: str,
+    called: Callable[[str], str],
+    *,
+    marked: bool = False,
+    faint: bool = False,
 ) -> tuple[list[Curve], str]:
     """Draw a number of every record by head, or means of neighbours where there are too many."""
     lines, most = [], 1
@@ -156,7 +161,7 @@ def _lines(
         parts = [mine[first : first + each] for first in range(0, len(mine), each)]
         x = [float(part[-1]["step"]) for part in parts]
         y = [sum(float(one[name]) for one in part) / len(part) for part in parts]
-        lines.append(Curve(called(head), x, y, marked=marked))
+        lines.append(Curve(called(head), x, y, marked=marked, faint=faint))
     told = f"A point is the mean of {most:,} records." if most > 1 else "Every record is a point."
     return lines, told
 

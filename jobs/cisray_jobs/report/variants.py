@@ -150,14 +150,15 @@ def _along(run: Run, best: Strongest) -> Chart:
     """Draw the strongest variants of each track along the genome."""
     places = _places(run)
     ticks = [(at + width / 2, chrom) for chrom, (at, width) in places.items()]
-    axis = Axis("chromosome", ticks=ticks)
+    walls = [float(at) for at, _ in places.values()][1:]
+    axis = Axis("chromosome", ticks=ticks, walls=walls)
     ranked = best.ranked()
     figures: dict[tuple[str, ...], Figure] = {}
     for name, label in best.labels.items():
         mine = ranked.filter(pl.col(f"rank_{name}") <= best.top).sort(f"rank_{name}")
         groups = [
-            _group(mine.filter(pl.col(name) >= 0), name, "raises", places),
             _group(mine.filter(pl.col(name) < 0), name, "lowers", places),
+            _group(mine.filter(pl.col(name) >= 0), name, "raises", places),
         ]
         figures[(label,)] = points(groups, axis, Axis(f"{best.stat} of {label}"))
     caption = (
@@ -195,7 +196,7 @@ def _spread_chart(best: Strongest) -> Chart:
     figures: dict[tuple[str, ...], Figure] = {}
     for name, label in best.labels.items():
         lines = []
-        for direction, negative in (("raises", False), ("lowers", True)):
+        for direction, negative in (("lowers", True), ("raises", False)):
             x, y = best.spreads[name].at_least(negative=negative)
             lines.append(Curve(direction, x, y))
         x_axis = Axis(f"size of {best.stat} of {label}", log=True)

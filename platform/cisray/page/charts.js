@@ -3,10 +3,35 @@
 {
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const touched = matchMedia("(pointer: coarse)").matches;
+  const isPrinted = () => "printed" in document.documentElement.dataset;
   const spell = (number) => number.toLocaleString("en");
 
+  // Bodies of genes are lines, and the start of each an arrowhead with the name, on whichever side
+  // it stays in the figure.
+  const genesOf = ({ axis, letter_bp, every }, low, high) => {
+    const grey = "#767676";
+    const shared = { type: "scatter", yaxis: axis, hoverinfo: "skip" };
+    const bodies = { ...shared, mode: "lines", line: { width: 5, color: grey } };
+    bodies.x = every.flatMap(({ start, end }) => [start + 1, end, null]);
+    bodies.y = every.flatMap(({ row }) => [-row, -row, null]);
+    const side = ({ start, end, strand, letters }) => {
+      const wide = letters * letter_bp;
+      const isLeft = strand === "-" ? end - wide > low : start + wide > high;
+      return isLeft ? "middle left" : "middle right";
+    };
+    const starts = { ...shared, mode: "markers+text" };
+    starts.x = every.map(({ start, end, strand }) => (strand === "-" ? end : start + 1));
+    starts.y = every.map(({ row }) => -row);
+    starts.text = every.map(({ name, strand }) => ` ${name} ${strand} `);
+    starts.textposition = every.map(side);
+    const shapes = { "+": "triangle-right", "-": "triangle-left" };
+    const symbol = every.map(({ strand }) => shapes[strand] ?? "circle");
+    starts.marker = { symbol, size: 11, color: grey };
+    return [bodies, starts];
+  };
+
   // Bins are drawn from their first base to their last; places are 1-based.
-  const withBins = ({ data, bins }) => {
+  const withBins = ({ data, bins, genes }) => {
     const x = [];
     const text = [];
     for (let bin = 0; bin < bins.count; bin += 1) {
@@ -16,11 +41,10 @@
       const told = `${bins.chrom}:${spell(first)}-${spell(last)}`;
       text.push(told, told);
     }
-    return data.map((trace) => {
-      if (!trace.values) return trace;
-      const { values, ...rest } = trace;
+    const drawn = data.map(({ values, ...rest }) => {
       return { ...rest, x, text, y: values.flatMap((value) => [value, value]) };
     });
+    return genes ? [...drawn, ...genesOf(genes, x[0], x.at(-1))] : drawn;
   };
 
   // A letter fills the box between zero and its height, upside down below zero.
@@ -58,7 +82,8 @@
     tops.hovertemplate = "%{text}: importance %{y}<extra></extra>";
     const customdata = heat.z.map(() => names.map((name) => `${name}>`));
     const letters = Object.keys(bases.outlines).map((base) => lettersOf(base, bases));
-    return [...letters, tops, { ...heat, customdata }, dots];
+    const colorscale = bases.scales[dark.matches && !isPrinted() ? "dark" : "light"];
+    return [...letters, tops, { ...heat, customdata, colorscale }, dots];
   };
 
   const completed = (figure) => {
@@ -66,9 +91,19 @@
     return figure.bases ? withBases(figure) : figure.data;
   };
 
+  // An axis along bases ends with them.
+  const bounded = ({ layout, bins, bases }) => {
+    const ends = bins
+      ? [bins.start + 1, bins.start + bins.count * bins.bp]
+      : bases && [bases.first - 0.5, bases.first + bases.reference.length - 0.5];
+    if (!ends) return layout;
+    const [minallowed, maxallowed] = ends;
+    return { ...layout, xaxis: { ...layout.xaxis, range: ends, minallowed, maxallowed } };
+  };
+
   const inked = (layout) => {
     const style = getComputedStyle(document.documentElement);
-    const [ink, paper, line] = ["--ink", "--paper", "--line"].map((name) =>
+    const [ink, paper, line, faint] = ["--ink", "--paper", "--line", "--faint"].map((name) =>
       style.getPropertyValue(name).trim(),
     );
     const themed = {
@@ -76,6 +111,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, sans-serif", size: 12, color: ink },
+      modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: ink },
       hoverlabel: { bgcolor: paper, bordercolor: ink, font: { color: ink }, namelength: 40 },
       dragmode: touched ? false : (layout.dragmode ?? "zoom"),
     };
@@ -90,7 +126,7 @@
     responsive: true,
     displaylogo: false,
     displayModeBar: touched ? false : "hover",
-    modeBarButtonsToRemove: ["toImage", "select2d", "lasso2d"],
+    modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   };
 
   const moves = [
@@ -122,7 +158,7 @@
       place.setAttribute("aria-label", [caption, ...wanted].join(" "));
       place.style.minHeight = `${figure.layout.height}px`;
       // Plotly writes into what it is given.
-      const layout = structuredClone(inked(figure.layout));
+      const layout = structuredClone(inked(bounded(figure)));
       return Plotly.react(place, structuredClone(completed(figure)), layout, config);
     };
     for (const choice of choices) choice.addEventListener("change", draw);
@@ -158,6 +194,12 @@
   const again = () => charts.filter((chart) => chart.isDrawn()).forEach((chart) => chart.draw());
   dark.addEventListener("change", again);
   // On paper everything is drawn, in ink.
-  addEventListener("beforeprint", () => charts.forEach((chart) => chart.draw()));
-  addEventListener("afterprint", again);
+  addEventListener("beforeprint", () => {
+    document.documentElement.dataset.printed = "";
+    charts.forEach((chart) => chart.draw());
+  });
+  addEventListener("afterprint", () => {
+    delete document.documentElement.dataset.printed;
+    again();
+  });
 }

@@ -16,7 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from cisray.page.colours import BASES, DIVERGING, series_colour, series_dash
+from cisray.page.colours import (
+    BASES,
+    DIVERGING,
+    DIVERGING_IN_THE_DARK,
+    series_colour,
+    series_dash,
+)
 from cisray.page.letters import outline
 
 Figure = Mapping[str, JsonValue]
@@ -24,28 +30,37 @@ Floats = NDArray[np.float32] | NDArray[np.float64]
 _HEIGHT = 360
 _PANEL = 84  # of a track, in pixels
 _GENE_ROW = 24
+_LETTERS = 45  # that have room across a figure on a phone
 _TOP, _BOTTOM = 34, 56
 _SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "cross")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curve:
-    """A line of a figure: places and heights of one length; `told` are words of each point."""
+    """A line of a figure: places and heights of one length; `told` are words of each point.
+
+    `marked` lines show their points, `faint` ones step back behind the others.
+    """
 
     name: str
     x: Sequence[float]
     y: Sequence[float | None]
     told: Sequence[str] = ()
     marked: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A caption of an axis, and whether it is logarithmic; `ticks` name places of their own."""
+    """A caption of an axis, and whether it is logarithmic; `ticks` name places of their own.
+
+    `walls` are lines across the figure, such as between chromosomes.
+    """
 
     title: str
     log: bool = False
     ticks: Sequence[tuple[float, str]] = ()
+    walls: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +132,15 @@ def points(groups: Sequence[Curve], x: Axis, y: Axis) -> Figure:
         }
         for number, group in enumerate(groups)
     ]
-    return _figure(data, {"xaxis": _axis(x), "yaxis": _axis(y), "showlegend": len(groups) > 1})
+    walls: list[JsonValue] = [
+        {
+            "type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1, "yref": "paper",
+            "line": {"color": "#767676", "width": 0.5, "dash": "dot"},
+        }
+        for place in x.walls
+    ]  # fmt: skip
+    layout: dict[str, JsonValue] = {"xaxis": _axis(x), "yaxis": _axis(y), "shapes": walls}
+    return _figure(data, {**layout, "showlegend": len(groups) > 1})
 
 
 def track_view(
@@ -127,11 +150,11 @@ def track_view(
 
     Every bin is drawn from its first base to its last, over 1-based positions.
     """
-    length = len(panels[0].values_N)
-    first, last = start + 1, start + length * bin_bp
-    rows = _gene_rows(genes, (last - first) / 40)
-    gene_px = (1 + max(rows, default=0)) * _GENE_ROW if genes else 0
-    inner = gene_px + _PANEL * len(panels)
+    count_bins = len(panels[0].values_N)
+    region_bp = count_bins * bin_bp
+    rows = _gene_rows(genes, _letter_bp(region_bp))
+    below = (1 + max(rows)) * _GENE_ROW if rows else 0
+    inner = below + _PANEL * len(panels)
     layout: dict[str, JsonValue] = {
         "height": inner + _TOP + _BOTTOM,
         "margin": {"l": 52, "r": 12, "t": _TOP, "b": _BOTTOM},
@@ -140,9 +163,6 @@ def track_view(
         "showlegend": False,
         "dragmode": "pan",
         "xaxis": {
-            "range": [first, last],
-            "minallowed": first,
-            "maxallowed": last,
             "tickformat": ",d",
             "nticks": 5,
             "title": {"text": plain(f"{chrom}, position (1-based)")},
@@ -150,41 +170,45 @@ def track_view(
             "anchor": "free",
             "position": 0,
         },
+        "annotations": [
+            _panel_title(panel.title, (inner - number * _PANEL - 22) / inner)
+            for number, panel in enumerate(panels)
+        ],
     }
-    data: list[JsonValue] = []
-    notes: list[JsonValue] = []
-    top = float(inner)
-    for number, panel in enumerate(panels):
-        axis = "y" if number == 0 else f"y{number + 1}"
-        high, low = (top - 24) / inner, (top - _PANEL + 4) / inner
-        layout[f"yaxis{axis[1:]}"] = {"domain": [low, high], "nticks": 3, "fixedrange": True}
-        notes.append(_panel_title(panel.title, (top - 22) / inner))
-        colour = series_colour(number)
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": plain(panel.title),
-                "values": numbers(panel.values_N),
-                "yaxis": axis,
-                "line": {"color": colour, "width": 1},
-                "fill": "tozeroy",
-                "hovertemplate": "%{y}",
-            }
-        )
-        top -= _PANEL
+    for number in range(len(panels)):
+        top = inner - number * _PANEL
+        domain: JsonValue = [(top - _PANEL + 4) / inner, (top - 24) / inner]
+        layout[f"yaxis{_number(number)}"] = {"domain": domain, "nticks": 3, "fixedrange": True}
+    told: dict[str, JsonValue] = {}
     if genes:
-        axis = f"y{len(panels) + 1}"
-        layout[f"yaxis{axis[1:]}"] = {
-            "domain": [0, max(top - 2, 1) / inner],
+        layout[f"yaxis{_number(len(panels))}"] = {
+            "domain": [0, (below - 2) / inner],
             "range": [-0.7 - max(rows), 0.7],
             "visible": False,
             "fixedrange": True,
         }
-        data += _genes(genes, rows, axis)
-    layout["annotations"] = notes
-    bins: JsonValue = {"chrom": chrom, "start": start, "bp": bin_bp, "count": length}
-    return {"data": data, "layout": layout, "bins": bins}
+        told["genes"] = _genes(genes, rows, f"y{_number(len(panels))}", region_bp)
+    bins: JsonValue = {"chrom": plain(chrom), "start": start, "bp": bin_bp, "count": count_bins}
+    data: list[JsonValue] = [_panel(panel, number) for number, panel in enumerate(panels)]
+    return {"data": data, "layout": layout, "bins": bins, **told}
+
+
+def _number(place: int) -> str:
+    """Number axes as Plotly does, of which the first has none."""
+    return "" if place == 0 else f"{place + 1}"
+
+
+def _panel(panel: Panel, number: int) -> JsonValue:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": plain(panel.title),
+        "values": numbers(panel.values_N),
+        "yaxis": f"y{_number(number)}",
+        "line": {"color": series_colour(number), "width": 1},
+        "fill": "tozeroy",
+        "hovertemplate": "%{y}",
+    }
 
 
 def base_view(bases: Bases) -> Figure:
@@ -192,10 +216,9 @@ def base_view(bases: Bases) -> Figure:
 
     The scale of colours is symmetric about zero; a dot is the reference base.
     """
-    last = bases.first + len(bases.reference) - 1
     known = bases.effects_LA[~np.isnan(bases.effects_LA)]
     largest = float(np.abs(known).max(initial=0)) or 1.0
-    colours: list[JsonValue] = [list(step) for step in DIVERGING]
+    unit = f" ({bases.unit})" if bases.unit else ""
     heat: dict[str, JsonValue] = {
         "type": "heatmap",
         "x0": bases.first,
@@ -204,8 +227,6 @@ def base_view(bases: Bases) -> Figure:
         "z": [numbers(row) for row in bases.effects_LA.T],
         "zmin": -largest,
         "zmax": largest,
-        "colorscale": colours,
-        "xgap": 0,
         "ygap": 1,
         "hoverongaps": False,
         "hovertemplate": f"%{{customdata}}%{{y}}: {plain(bases.stat)} %{{z}}<extra></extra>",
@@ -218,7 +239,7 @@ def base_view(bases: Bases) -> Figure:
             "yanchor": "top",
             "nticks": 5,
             "exponentformat": "power",
-            "title": {"text": plain(f"{bases.stat} {bases.unit}".strip()), "side": "bottom"},
+            "title": {"text": plain(f"{bases.stat}{unit}"), "side": "bottom"},
         },
     }
     layout: dict[str, JsonValue] = {
@@ -228,9 +249,6 @@ def base_view(bases: Bases) -> Figure:
         "showlegend": False,
         "dragmode": "pan",
         "xaxis": {
-            "range": [bases.first - 0.5, last + 0.5],
-            "minallowed": bases.first - 0.5,
-            "maxallowed": last + 0.5,
             "tickformat": ",d",
             "nticks": 5,
             "showgrid": False,
@@ -252,14 +270,19 @@ def base_view(bases: Bases) -> Figure:
         },
     }
     told: JsonValue = {
-        "chrom": bases.chrom,
+        "chrom": plain(bases.chrom),
         "first": bases.first,
         "reference": bases.reference,
         "heights": numbers(bases.importance_L),
         "outlines": {base: outline(base) for base in BASES},
         "colours": dict(BASES),
+        "scales": {"light": _steps(DIVERGING), "dark": _steps(DIVERGING_IN_THE_DARK)},
     }
     return {"data": [heat], "layout": layout, "bases": told}
+
+
+def _steps(scale: Sequence[tuple[float, str]]) -> JsonValue:
+    return [list(step) for step in scale]
 
 
 def _figure(data: Iterable[JsonValue], layout: Mapping[str, JsonValue]) -> Figure:
@@ -284,7 +307,12 @@ def _curve(line: Curve, number: int) -> dict[str, JsonValue]:
         "name": plain(line.name),
         "x": list(line.x),
         "y": list(line.y),
-        "line": {"color": series_colour(number), "dash": series_dash(number), "width": 2},
+        "line": {
+            "color": series_colour(number),
+            "dash": series_dash(number),
+            "width": 1 if line.faint else 2.5,
+        },
+        "opacity": 0.6 if line.faint else 1,
         "marker": {"symbol": _SYMBOLS[number % len(_SYMBOLS)], "size": 6},
         **told,
     }
@@ -299,6 +327,8 @@ def _axis(axis: Axis) -> JsonValue:
         told |= {"exponentformat": "power", "dtick": None, "nticks": 6}
     if axis.ticks:
         told |= {
+            "showgrid": False,
+            "zeroline": False,
             "tickvals": [place for place, _ in axis.ticks],
             "ticktext": [plain(name) for _, name in axis.ticks],
         }
@@ -319,35 +349,25 @@ def _panel_title(title: str, height: float) -> JsonValue:
     }
 
 
-def _genes(genes: Sequence[Gene], rows: Sequence[int], axis: str) -> list[JsonValue]:
-    """Draw bodies as lines, and the start of each as an arrowhead with the name."""
-    x: list[JsonValue] = []
-    y: list[JsonValue] = []
-    for gene, row in zip(genes, rows, strict=True):
-        x += [gene.start + 1, gene.end, None]
-        y += [-row, -row, None]
-    shapes = {"+": "triangle-right", "-": "triangle-left"}
-    bodies: JsonValue = {
-        "type": "scatter", "mode": "lines", "x": x, "y": y, "yaxis": axis,
-        "line": {"width": 5, "color": "#767676"}, "hoverinfo": "skip", "connectgaps": False,
-    }  # fmt: skip
-    starts: JsonValue = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": [gene.end if gene.strand == "-" else gene.start + 1 for gene in genes],
-        "y": [-row for row in rows],
-        "text": [plain(f" {gene.name} {gene.strand}") for gene in genes],
-        "textposition": ["middle left" if g.strand == "-" else "middle right" for g in genes],
-        "marker": {
-            "symbol": [shapes.get(gene.strand, "circle") for gene in genes],
-            "size": 11,
-            "color": "#767676",
-        },
-        "yaxis": axis,
-        "hoverinfo": "skip",
-        "cliponaxis": True,
-    }
-    return [bodies, starts]
+def _genes(genes: Sequence[Gene], rows: Sequence[int], axis: str, region_bp: int) -> JsonValue:
+    """Tell which genes are drawn, in which row, and how many bases a letter of a name is wide."""
+    told: list[JsonValue] = [
+        {
+            "name": plain(gene.name),
+            "start": gene.start,
+            "end": gene.end,
+            "strand": gene.strand,
+            "row": row,
+            "letters": len(gene.name) + 3,
+        }
+        for gene, row in zip(genes, rows, strict=True)
+    ]
+    return {"axis": axis, "letter_bp": _letter_bp(region_bp), "every": told}
+
+
+def _letter_bp(region_bp: int) -> float:
+    """Say how many bases a letter is wide on a phone, where all of a region is seen."""
+    return region_bp / _LETTERS
 
 
 def _gene_rows(genes: Sequence[Gene], letter_bp: float) -> list[int]:

@@ -14,6 +14,14 @@ DIVERGING = (
     (0.75, "#f2a444"),
     (1.0, "#9c3d00"),
 )
+# In the dark it is the middle that is dark, so that what is near zero steps back.
+DIVERGING_IN_THE_DARK = (
+    (0.0, "#9ad4ff"),
+    (0.25, "#3f86bd"),
+    (0.5, "#2b2d30"),
+    (0.75, "#c0761c"),
+    (1.0, "#ffcf8a"),
+)
 # Of letters of DNA: told apart by their shapes first.
 BASES = {"A": "#009E73", "C": "#0072B2", "G": "#E69F00", "T": "#D55E00"}
 
