@@ -4,6 +4,7 @@ Knows where a browser may lie, how it is made a phone or dark, and what it compl
 page.
 """
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP, PHONE = (1200, 900), (390, 844)
@@ -91,6 +93,32 @@ class Browser:
         ]
         return [url for url in asked if not url.startswith(("data:", "blob:"))]
 
+    def point(self, across: float, down: float, what: str = ".drawn") -> None:
+        """Move the mouse over the first of `what`, to a place within it in pixels."""
+        self.run(f"document.querySelector('{what}').scrollIntoView({{block: 'center'}})")
+        x, y = self.run(
+            f"const box = document.querySelector('{what}').getBoundingClientRect();"
+            "return [box.x, box.y]"
+        )
+        for nearer in (6, 3, 0):  # Plotly wants the mouse to move
+            place = {"type": "mouseMoved", "x": x + across - nearer, "y": y + down}
+            self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", place)
+
+    def touch(self, across: float, down: float, what: str = ".drawn") -> None:
+        """Tap on the first of `what`, at a place within it in pixels."""
+        self.run(f"document.querySelector('{what}').scrollIntoView({{block: 'center'}})")
+        x, y = self.run(
+            f"const box = document.querySelector('{what}').getBoundingClientRect();"
+            "return [box.x, box.y]"
+        )
+        for kind, fingers in (("touchStart", [{"x": x + across, "y": y + down}]), ("touchEnd", [])):
+            told = {"type": kind, "touchPoints": fingers}
+            self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", told)
+
+    def until(self, script: str, *, seconds: float = 5) -> Any:
+        """Run a script until it returns something, and give that."""
+        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.run(script))
+
     def draw_all(self) -> None:
         """Scroll through the page, so that every figure is drawn, and wait for them."""
         self.run(
@@ -115,6 +143,4 @@ class Browser:
             clip = {"x": 0, "y": 0, "width": width, "height": height or full, "scale": 1}
             part = {"captureBeyondViewport": True, "clip": clip}
         taken = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"format": "png", **part})
-        import base64
-
         path.write_bytes(base64.b64decode(taken["data"]))

@@ -62,7 +62,8 @@ def origin(facts: RunFacts) -> Section:
         Section(title="Where the time went", anchor="times", tables=[_sessions(facts)],
                 facts=list(times_told(facts).items())),
         Section(title="Made from", anchor="made-from", facts=list(made_from(facts).items())),
-        Section(title="Command", anchor="command", facts=list(_options(facts)), folded=True),
+        Section(title="Command", anchor="command", facts=list(_options(facts)), folded=True,
+                lead=["Every option as it stood; `cisray runs rerun` gives the command again."]),
     ]  # fmt: skip
     if facts.failures:
         parts.insert(0, Section(title="Failures", anchor="failures", tables=[_failures(facts)]))

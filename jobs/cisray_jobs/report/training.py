@@ -19,6 +19,7 @@ from cisray_jobs.train_records import METRICS, read_records
 
 SETTINGS, MODEL = "settings.json", "model.safetensors"
 MOST_POINTS = 1_000  # of a curve
+MEANS = 40  # of the training loss
 Record = Mapping[str, Any]
 _CURVES = (
     ("learning_rate", "Learning rate", "learning rate"),
@@ -96,10 +97,21 @@ def _best(checks: Sequence[Record]) -> Record | None:
 
 def _loss(steps: Sequence[Record], checks: Sequence[Record]) -> Section:
     lines, told = _lines(steps, "loss", lambda head: f"{head}, training", faint=True)
+    means = _means(steps)
     more, _ = _lines(checks, "loss", lambda head: f"{head}, validation", marked=True)
-    figure = curves([*lines, *more], Axis("step"), Axis("Poisson loss"))
-    caption = f"Loss of training batches and of validation examples. {told}"
+    figure = curves([*lines, *means, *more], Axis("step"), Axis("Poisson loss"))
+    caption = f"Loss of training batches, their means, and of validation examples. {told}"
     return Section(title="Loss", anchor="loss", charts=[Chart(caption, {(): figure})])
+
+
+def _means(steps: Sequence[Record]) -> list[Curve]:
+    """Draw means of neighbouring batches by head: of one batch the loss says little."""
+    lines = []
+    for head in dict.fromkeys(str(record["head"]) for record in steps):
+        mine = [record for record in steps if record["head"] == head]
+        x, y, each = _averaged(mine, "loss", MEANS)
+        lines.append(Curve(f"{head}, mean of {each:,} batches", x, y))
+    return lines
 
 
 def _validation(checks: Sequence[Record]) -> Section:
@@ -156,14 +168,21 @@ def _lines(
     lines, most = [], 1
     for head in dict.fromkeys(str(record["head"]) for record in records):
         mine = [r for r in records if r["head"] == head and r.get(name) is not None]
-        each = max(1, -(-len(mine) // MOST_POINTS))
+        x, y, each = _averaged(mine, name, MOST_POINTS)
         most = max(most, each)
-        parts = [mine[first : first + each] for first in range(0, len(mine), each)]
-        x = [float(part[-1]["step"]) for part in parts]
-        y = [sum(float(one[name]) for one in part) / len(part) for part in parts]
         lines.append(Curve(called(head), x, y, marked=marked, faint=faint))
     told = f"A point is the mean of {most:,} records." if most > 1 else "Every record is a point."
     return lines, told
+
+
+def _averaged(
+    records: Sequence[Record], name: str, points: int
+) -> tuple[list[float], list[float], int]:
+    """Average a number over as many neighbours as leave `points`; each mean is at its last step."""
+    each = max(1, -(-len(records) // points))
+    parts = [records[first : first + each] for first in range(0, len(records), each)]
+    x = [float(part[-1]["step"]) for part in parts]
+    return x, [sum(float(one[name]) for one in part) / len(part) for part in parts], each
 
 
 def _spell(value: JsonValue) -> str:

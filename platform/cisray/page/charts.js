@@ -44,6 +44,10 @@
     const drawn = data.map(({ values, ...rest }) => {
       return { ...rest, x, text, y: values.flatMap((value) => [value, value]) };
     });
+    // A line that is not seen says which bin the others are of.
+    const places = { type: "scatter", mode: "lines", x, text, y: x.map(() => 0), opacity: 0 };
+    places.hovertemplate = "bin %{text}<extra></extra>";
+    drawn.unshift(places);
     return genes ? [...drawn, ...genesOf(genes, x[0], x.at(-1))] : drawn;
   };
 

@@ -166,7 +166,7 @@ def track_view(
             "tickformat": ",d",
             "nticks": 5,
             "title": {"text": plain(f"{chrom}, position (1-based)")},
-            "unifiedhovertitle": {"text": "%{text}"},
+            "hoverformat": ",d",
             "anchor": "free",
             "position": 0,
         },
