@@ -20,6 +20,7 @@ from cisray.store.files import make_folder
 from cisray.store.lock import RunLock
 from cisray.training.loop import SCORE
 from cisray.version import __version__
+from cisray_jobs import marks
 from cisray_jobs.devices import settle_device
 from cisray_jobs.provenance import digest_of
 from cisray_jobs.train_model import build_model, export_model, read_start
@@ -28,7 +29,7 @@ from cisray_jobs.train_records import draw_curve, read_records, summary_writer
 from cisray_jobs.train_settings import TrainModel, fingerprint
 from cisray_jobs.train_task import TrainTask, wanted_of
 
-SETTINGS = "settings.json"
+SETTINGS = marks.TRAIN_SETTINGS
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def test_the_check_sees_a_word_that_plotly_does_not_know() -> None:
         as_plotly_takes_it(figure)
 
 
-@given(st.lists(st.floats(width=32, allow_infinity=False), max_size=20))
+@given(st.lists(st.floats(width=32, allow_infinity=False), max_size=6))
 def test_values_come_back_as_the_same_float32(values: list[float]) -> None:
     given_values = np.array(values, np.float32)
     told = json.loads(json.dumps(numbers(given_values)))

@@ -1,7 +1,8 @@
 """How the values of a column are spread: counts that are exact, of any number of rows.
 
-Knows arrays; knows nothing of runs. Values are counted between eighths of powers of ten, by size
-and sign, so that one pass in pieces gives how many are at least as large as each of these.
+Knows arrays; knows nothing of runs. The upper twelve bits of a float32 are its sign, its exponent
+and the eighth of an octave that it is in. Counting these makes one pass in pieces tell how many
+values are at least as large as each eighth, exactly.
 """
 
 import math
@@ -9,7 +10,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-EDGES = np.concatenate([10.0 ** (np.arange(8) / 8 + power) for power in range(-10, 9)])
+_BELOW_BITS = 20
+_BUCKETS = 1 << (31 - _BELOW_BITS)  # of one sign
+_FIRST = 8  # below it are zero and what is subnormal
 
 
 class Spread:
@@ -23,21 +26,20 @@ class Spread:
         self.high = -math.inf
         self._mean = 0.0
         self._squares = 0.0
-        self._above = np.zeros(len(EDGES) + 1, np.int64)
-        self._below = np.zeros(len(EDGES) + 1, np.int64)
+        self._above = np.zeros(_BUCKETS, np.int64)
+        self._below = np.zeros(_BUCKETS, np.int64)
 
     def add(self, values_N: NDArray[np.float32]) -> None:
         """Count further values; NaN is a missing one."""
-        known = values_N[~np.isnan(values_N)].astype(np.float64)
+        known = values_N[~np.isnan(values_N)]
         self.missing += len(values_N) - len(known)
         if not len(known):
             return
-        self._add_moments(known)
-        self.low, self.high = min(self.low, known.min()), max(self.high, known.max())
-        places = np.searchsorted(EDGES, np.abs(known), side="right")
-        size = len(EDGES) + 1
-        self._above += np.bincount(places[known > 0], minlength=size)
-        self._below += np.bincount(places[known < 0], minlength=size)
+        self._add_moments(known.astype(np.float64))
+        self.low, self.high = min(self.low, float(known.min())), max(self.high, float(known.max()))
+        counts = np.bincount(known.view(np.uint32) >> _BELOW_BITS, minlength=2 * _BUCKETS)
+        self._above += counts[:_BUCKETS]
+        self._below += counts[_BUCKETS:]
 
     @property
     def mean(self) -> float | None:
@@ -55,13 +57,14 @@ class Spread:
         From the last size that all of them have to the last that any has.
         """
         counts = self._below if negative else self._above
-        reached = np.cumsum(counts[:0:-1])[::-1]
+        reached = np.cumsum(counts[: _FIRST - 1 : -1])[::-1]
         some = np.flatnonzero(reached)
         if not len(some):
             return [], []
-        whole = np.flatnonzero(reached == counts.sum())
-        part = slice(whole[-1] if len(whole) else 0, some[-1] + 1)
-        return EDGES[part].tolist(), reached[part].tolist()
+        whole = np.flatnonzero(reached == reached[0])
+        part = slice(whole[-1], some[-1] + 1)
+        edges = (np.arange(_FIRST, _BUCKETS, dtype=np.uint32) << _BELOW_BITS).view(np.float32)
+        return edges[part].astype(np.float64).tolist(), reached[part].tolist()
 
     def _add_moments(self, known: NDArray[np.float64]) -> None:
         """Merge the moments of two parts (Chan, Golub and LeVeque 1983)."""

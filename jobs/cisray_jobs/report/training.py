@@ -13,11 +13,12 @@ from pydantic import JsonValue
 from cisray.errors import StorageError
 from cisray.page.charts import Axis, Curve, curves
 from cisray.page.document import Chart, Column, DataTable, Page, Section
+from cisray_jobs import marks
 from cisray_jobs.report.cells import number, whole, words
 from cisray_jobs.run_words import flat
-from cisray_jobs.train_records import METRICS, read_records
+from cisray_jobs.train_records import read_records
 
-SETTINGS, MODEL = "settings.json", "model.safetensors"
+MODEL = "model.safetensors"
 MOST_POINTS = 1_000  # of a curve
 MEANS = 40  # of the training loss
 Record = Mapping[str, Any]
@@ -26,11 +27,6 @@ _CURVES = (
     ("grad_norm", "Size of the gradient", "gradient norm before clipping"),
     ("examples_per_s", "Speed", "examples a second"),
 )
-
-
-def is_training(folder: Path) -> bool:
-    """Tell whether a folder is that of a training run."""
-    return (folder / METRICS).is_file() and (folder / SETTINGS).is_file()
 
 
 def training_page(folder: Path) -> Page:
@@ -80,7 +76,7 @@ def training_page(folder: Path) -> Page:
 
 
 def _settings(folder: Path) -> dict[str, JsonValue]:
-    path = folder / SETTINGS
+    path = folder / marks.TRAIN_SETTINGS
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

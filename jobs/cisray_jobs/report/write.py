@@ -1,9 +1,11 @@
 """The job `cisray runs report`: one HTML file of any run, for people.
 
 Knows which kinds of run there are and where a file is written; what is shown of each kind is the
-business of the modules beside it.
+business of the modules beside it. Those of training runs and evaluations are imported when such a
+folder is given: they bring torch and scikit-learn, which a report of scores does without.
 """
 
+from importlib import import_module
 from pathlib import Path
 
 from cisray.errors import ConfigError
@@ -11,15 +13,13 @@ from cisray.page.document import Page, Section, render
 from cisray.store.export.staging import refuse_existing, staged
 from cisray.store.place import checked_place, run_root
 from cisray.store.scan import Run, open_run
-from cisray_jobs.evaluation_output import RECORD
-from cisray_jobs.evaluation_page import OUTCOMES, page_of
+from cisray_jobs import marks
 from cisray_jobs.report.about import opening, origin, overview, warning_of
 from cisray_jobs.report.genes import read_genes
 from cisray_jobs.report.genome import genome_sections
 from cisray_jobs.report.options import ReportOptions
 from cisray_jobs.report.rows import rows_told
 from cisray_jobs.report.saturation import saturation_sections
-from cisray_jobs.report.training import is_training, training_page
 from cisray_jobs.report.variants import variant_sections
 from cisray_jobs.run_facts import describe_run
 from cisray_schemas import SATURATION_SCORES
@@ -60,13 +60,18 @@ def write_report(
 
 def report_page(run: Path | str, options: ReportOptions) -> Page:
     """Lay out the report of a run, of whichever kind it is."""
-    if isinstance(run, Path) and is_training(run):
+    if isinstance(run, Path) and _is_training(run):
         options.refuse(_OF_SCORES, "a training run")
-        return training_page(run)
+        return _imported("cisray_jobs.report.training", "training_page", run)
     if isinstance(run, Path) and _is_evaluated(run):
         options.refuse(_OF_SCORES, "evaluations")
-        return page_of(run)
+        return _imported("cisray_jobs.evaluation_page", "page_of", run)
     return _scored_page(open_run(run, allow_unsealed=True, since=options.since), options)
+
+
+def _imported(module: str, function: str, folder: Path) -> Page:
+    page: Page = getattr(import_module(module), function)(folder)
+    return page
 
 
 def _scored_page(run: Run, options: ReportOptions) -> Page:
@@ -107,11 +112,16 @@ def _sections(run: Run, options: ReportOptions) -> list[Section]:
     return variant_sections(run, options)
 
 
+def _is_training(folder: Path) -> bool:
+    """Tell whether a folder is that of a training run."""
+    return all((folder / name).is_file() for name in (marks.TRAINED, marks.TRAIN_SETTINGS))
+
+
 def _is_evaluated(folder: Path) -> bool:
     """Tell whether a folder is of evaluations: of one, or of several side by side."""
-    if (folder / RECORD).is_file() or (folder / OUTCOMES).is_file():
+    if any((folder / name).is_file() for name in (marks.EVALUATION, marks.EVALUATIONS)):
         return True
-    return not (folder / "run.json").exists() and any(folder.glob(f"*/{RECORD}"))
+    return not (folder / marks.RUN).exists() and any(folder.glob(f"*/{marks.EVALUATION}"))
 
 
 def _beside(run: Path | str) -> Path:
