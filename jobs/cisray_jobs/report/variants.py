@@ -21,7 +21,7 @@ from cisray_jobs.units import counted
 
 FIRST_STATISTIC = "SAD"
 EXAMPLES = 3  # of each reason for a reject
-_BESIDES = ("site", "id")
+_BESIDES = ("site", "site_name", "id")
 _KEYS = ("variant", *_BESIDES, "chrom", "pos", "ref", "alt")
 _SHOWN_BASES = 12
 
