@@ -18,6 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP, PHONE = (1200, 900), (390, 844)
+PATIENCE_S = 15
 WHERE_IT_RUNS = (
     "--headless=new",
     "--no-sandbox",  # of a container, where there may be no other user
@@ -93,31 +94,37 @@ class Browser:
         ]
         return [url for url in asked if not url.startswith(("data:", "blob:"))]
 
-    def point(self, across: float, down: float, what: str = ".drawn") -> None:
-        """Move the mouse over the first of `what`, to a place within it in pixels."""
-        self.run(f"document.querySelector('{what}').scrollIntoView({{block: 'center'}})")
-        x, y = self.run(
-            f"const box = document.querySelector('{what}').getBoundingClientRect();"
-            "return [box.x, box.y]"
-        )
-        for nearer in (6, 3, 0):  # Plotly wants the mouse to move
-            place = {"type": "mouseMoved", "x": x + across - nearer, "y": y + down}
+    def hover(self, across: float, down: float, *, touched: bool = False) -> str:
+        """Point at the first figure, so many pixels within it, and give what it says there.
+
+        A figure that is busy misses the mouse: it is moved until there is an answer.
+        """
+        self.run("document.querySelector('.drawn').scrollIntoView({block: 'center'})")
+
+        def answer(_: object) -> str:
+            left, top = self.run(
+                "const box = document.querySelector('.drawn').getBoundingClientRect();"
+                "return [box.x, box.y]"
+            )
+            act = self._touch if touched else self._point
+            act(left + across, top + down)
+            told = self.run(
+                "return [...document.querySelectorAll('.hoverlayer text')]"
+                ".map((one) => one.textContent).join(' ')"
+            )
+            return str(told)
+
+        return WebDriverWait(self.driver, PATIENCE_S, 0.2).until(answer)
+
+    def _point(self, x: float, y: float) -> None:
+        for nearer in (3, 0):  # Plotly wants the mouse to move
+            place = {"type": "mouseMoved", "x": x - nearer, "y": y}
             self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", place)
 
-    def touch(self, across: float, down: float, what: str = ".drawn") -> None:
-        """Tap on the first of `what`, at a place within it in pixels."""
-        self.run(f"document.querySelector('{what}').scrollIntoView({{block: 'center'}})")
-        x, y = self.run(
-            f"const box = document.querySelector('{what}').getBoundingClientRect();"
-            "return [box.x, box.y]"
-        )
-        for kind, fingers in (("touchStart", [{"x": x + across, "y": y + down}]), ("touchEnd", [])):
+    def _touch(self, x: float, y: float) -> None:
+        for kind, fingers in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
             told = {"type": kind, "touchPoints": fingers}
             self.driver.execute_cdp_cmd("Input.dispatchTouchEvent", told)
-
-    def until(self, script: str, *, seconds: float = 5) -> Any:
-        """Run a script until it returns something, and give that."""
-        return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: self.run(script))
 
     def draw_all(self) -> None:
         """Scroll through the page, so that every figure is drawn, and wait for them."""

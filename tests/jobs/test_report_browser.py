@@ -15,10 +15,6 @@ from cisray_jobs.report.options import ReportOptions
 from cisray_jobs.report.write import write_report
 
 KINDS = ("genome", "variants", "saturation", "training", "evaluation")
-HOVERED = (
-    "return [...document.querySelectorAll('.hoverlayer text')].map((one) => one.textContent)"
-    ".join(' ')"
-)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +77,7 @@ def test_tracks_say_their_values_and_move(chromium, pages, runs) -> None:
     chromium.look()
     chromium.open(pages["genome"])
     chromium.draw_all()
-    chromium.point(400, 100)
-    told = chromium.until(HOVERED)
+    told = chromium.hover(400, 100)
     place = told.partition("bin ")[2].split()[0]
     (row,) = runs.open("genome").scan(region=place).collect().iter_rows(named=True)
     for column in ("t0000", "t0004"):
@@ -94,6 +89,12 @@ def test_tracks_say_their_values_and_move(chromium, pages, runs) -> None:
         "return [...document.querySelectorAll('.textpoint text')].map((one) => one.textContent)"
     )
     assert [name.split()[0] for name in genes] == ["FIRST", "<b>SECOND</b>"]
+    bodies, starts = chromium.run(
+        "return document.querySelector('.drawn').data.slice(-2).map((one) => one.x)"
+    )
+    # As the GTF has them, 1-based; the second one starts with its last base.
+    assert bodies == [801, 1_200, None, 1_101, 1_500, None]
+    assert starts == [801, 1_500]
     seen = "return document.querySelector('.drawn').layout.xaxis.range"
     assert chromium.run(seen) == [1_001, 1_400]
     _press(chromium, "Zoom in")
@@ -113,8 +114,7 @@ def test_a_phone_is_touched(chromium, pages) -> None:
     chromium.look(browser.PHONE)
     chromium.open(pages["genome"])
     chromium.draw_all()
-    chromium.touch(200, 100)
-    assert "bin chr1:" in chromium.until(HOVERED)
+    assert "bin chr1:" in chromium.hover(200, 100, touched=True)
     # Fingers scroll the page, they do not drag the figure.
     assert chromium.run("return document.querySelector('.drawn').layout.dragmode") is False
 
@@ -125,8 +125,7 @@ def test_substitutions_say_their_scores(chromium, pages, runs) -> None:
     chromium.draw_all()
     _choose(chromium, "Track", 2)
     _choose(chromium, "Statistic", 1)
-    chromium.point(300, 250)
-    told = chromium.until(HOVERED)
+    told = chromium.hover(300, 250)
     # As in "chr1:1,008 G>C: SADR -0.0123", with a mathematical minus.
     place, change, stat, value = told.replace("\N{MINUS SIGN}", "-").split()
     ref, alt = change.rstrip(":").split(">")
@@ -170,9 +169,11 @@ def test_variants_are_sorted_and_filtered(chromium, pages, runs) -> None:
 
 def _choose(chromium: browser.Browser, name: str, place: int) -> None:
     """Choose an option of the first figure by its place, as a person does."""
-    chromium.run(
+    chromium.driver.execute_async_script(
         "const choice = [...document.querySelectorAll('.choices label')]"
         ".find((one) => one.textContent.trim().startsWith(arguments[0])).querySelector('select');"
+        "const drawn = choice.closest('figure').querySelector('.drawn');"
+        "drawn.once('plotly_afterplot', () => arguments[2]());"
         "choice.selectedIndex = arguments[1]; choice.dispatchEvent(new Event('change'));",
         name,
         place,
