@@ -306,6 +306,11 @@ def test_a_page_has_bounds(runs, tmp_path, cisray, monkeypatch) -> None:
     monkeypatch.setattr("cisray_jobs.report.options.MOST_SHOWN_VALUES", 100)
     answer = cisray("runs", "report", runs.path("genome"), "--out", tmp_path / "r.html")
     answer.assert_one_paragraph("up to 100", "choose fewer with --region and --tracks")
+    # Of a region that was asked for, before the run is read.
+    monkeypatch.setattr("cisray_jobs.report.genome.pieces", None)
+    asked = ("runs", "report", runs.path("genome"), "--out", tmp_path / "r.html")
+    cisray(*asked, "--region", "chr1").assert_one_paragraph("up to 100")
+    cisray(*asked, "--region", "chr1:900,001-900,100").assert_one_paragraph("begins beyond")
     assert MOST_SHOWN_VALUES <= 500_000
 
 

@@ -4,7 +4,7 @@ Knows bins and the parts of a page. Values are read once for distributions and t
 and again of the regions that are shown.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,9 @@ def genome_sections(
 ) -> list[Section]:
     """Lay out the tracks of regions, and the distribution of each track."""
     shown = choose_tracks(run, options.tracks)
+    # What is asked for is refused, if it must be, before all of the run is read.
+    asked = _asked(run, options.region)
+    _refuse_too_many(run, shown, asked)
     found = {column: TrackFacts(Spread()) for column in shown.tracks.columns}
     for frame in pieces(run, shown.query):
         for column, facts in found.items():
@@ -75,31 +78,33 @@ def genome_sections(
     if not any(facts.spread.count for facts in found.values()):
         lead = ["There are no bins to show: the run has none, or none yet."]
         return [Section(title="Tracks along the genome", anchor="tracks", lead=lead), spread]
-    views = _views(run, shown, options.region, found)
+    views = asked or _strongest(run, shown, found)
+    _refuse_too_many(run, shown, views)
     return [_track_section(run, shown, views, genes), spread]
 
 
-def _views(
-    run: Run, shown: ShownTracks, wanted: Sequence[str], found: dict[str, TrackFacts]
-) -> list[View]:
-    """Choose the regions: those asked for, or around the strongest bin of every track."""
-    bin_bp = run.manifest.bin_bp
-    ends = _ends(run)
-    if wanted:
-        views = []
-        for text in wanted:
-            chrom, start, end = resolve_region(text, run.chromosomes, run.path)
-            last = ends[chrom] if end is None else end
-            if start >= ends[chrom]:
-                raise ConfigError(
-                    f"--region {text} begins beyond the last bin of {chrom}, which ends with base "
-                    f"{ends[chrom]:,}."
-                )
-            cut = f"{last:,} is beyond the last bin" if last > ends[chrom] else ""
-            low, high = start // bin_bp * bin_bp, -(-min(last, ends[chrom]) // bin_bp) * bin_bp
-            views.append(View(chrom, low, high, cut))
-        return list(dict.fromkeys(views))
+def _asked(run: Run, wanted: Sequence[str]) -> list[View]:
+    """Widen the regions that are asked for to whole bins, and end them with the last bin."""
+    bin_bp, ends = run.manifest.bin_bp, _ends(run)
     views = []
+    for text in wanted:
+        chrom, start, end = resolve_region(text, run.chromosomes, run.path)
+        last = ends[chrom] if end is None else end
+        if start >= ends[chrom]:
+            raise ConfigError(
+                f"--region {text} begins beyond the last bin of {chrom}, which ends with base "
+                f"{ends[chrom]:,}."
+            )
+        cut = f"{last:,} is beyond the last bin" if last > ends[chrom] else ""
+        low, high = start // bin_bp * bin_bp, -(-min(last, ends[chrom]) // bin_bp) * bin_bp
+        views.append(View(chrom, low, high, cut))
+    return list(dict.fromkeys(views))
+
+
+def _strongest(run: Run, shown: ShownTracks, found: Mapping[str, TrackFacts]) -> list[View]:
+    """Set a region around the strongest bin of every track, unless one has it already."""
+    bin_bp, ends = run.manifest.bin_bp, _ends(run)
+    views: list[View] = []
     for column, facts in found.items():
         if facts.peak is None:
             continue
@@ -110,6 +115,15 @@ def _views(
         low, high = max(0, start - reach), min(start + bin_bp + reach, ends[chrom])
         views.append(View(chrom, low, high, f"strongest bin of {shown.labels[column]}"))
     return views
+
+
+def _bins_of(run: Run, views: Sequence[View]) -> int:
+    return sum((view.end - view.start) // run.manifest.bin_bp for view in views)
+
+
+def _refuse_too_many(run: Run, shown: ShownTracks, views: Sequence[View]) -> None:
+    bins, tracks = _bins_of(run, views), len(shown.tracks)
+    refuse_too_many(bins * tracks, f"{bins:,} bins of {counted(tracks, 'track')}")
 
 
 def _ends(run: Run) -> dict[str, int]:
@@ -123,8 +137,7 @@ def _track_section(
     run: Run, shown: ShownTracks, views: Sequence[View], genes: Sequence[PlacedGene] | None
 ) -> Section:
     bin_bp = run.manifest.bin_bp
-    bins = sum((view.end - view.start) // bin_bp for view in views)
-    refuse_too_many(bins * len(shown.tracks), f"{bins:,} bins of {len(shown.tracks)} tracks")
+    bins = _bins_of(run, views)
     figures: dict[tuple[str, ...], Figure] = {}
     missing = 0
     for view in views:
