@@ -127,13 +127,15 @@ def test_substitutions_say_their_scores(chromium, pages, runs) -> None:
     _choose(chromium, "Statistic", 1)
     told = chromium.hover(300, 250)
     # As in "chr1:1,008 G>C: SADR -0.0123", with a mathematical minus.
-    place, change, stat, value = told.replace("\N{MINUS SIGN}", "-").split()
+    first, _, second = told.replace("\N{MINUS SIGN}", "-").partition("SAD ")
+    place, change, stat, value = first.split()
     ref, alt = change.rstrip(":").split(">")
-    chosen = runs.open("saturation").scan("t0002", stats="SADR").filter(
+    chosen = runs.open("saturation").scan("t0002").filter(
         pl.col("pos") == int(place.rpartition(":")[2].replace(",", "")), ref=ref, alt=alt
     )  # fmt: skip
     assert stat == "SADR"
     assert float(value) == pytest.approx(chosen.collect()["SADR_t0002"].item(), rel=1e-5)
+    assert float(second) == pytest.approx(chosen.collect()["SAD_t0002"].item(), rel=1e-6)
     letters = chromium.run(
         "return document.querySelector('.drawn').data.filter((one) => one.fill === 'toself')"
         ".map((one) => [one.name, one.x.length])"

@@ -71,7 +71,14 @@
     return { type: "scatter", mode: "lines", name: base, x, y, ...fill, hoverinfo: "skip" };
   };
 
-  const withBases = ({ data, bases }) => {
+  // What other figures of the same region and track say of a substitution, a line for each.
+  const besides = (row, place, others) =>
+    others
+      .filter(({ data }) => data[0].z[row][place] !== null)
+      .map(({ data, bases }) => `<br>${bases.stat} ${data[0].z[row][place]}`)
+      .join("");
+
+  const withBases = ({ data, bases }, others) => {
     const { chrom, first, reference, heights } = bases;
     const places = Array.from(reference, (_, place) => first + place);
     const names = places.map((at, place) => `${chrom}:${spell(at)} ${reference[place]}`);
@@ -86,13 +93,14 @@
     tops.hovertemplate = "%{text}: importance %{y}<extra></extra>";
     const customdata = heat.z.map(() => names.map((name) => `${name}>`));
     const letters = Object.keys(bases.outlines).map((base) => lettersOf(base, bases));
+    const text = heat.z.map((line, row) => line.map((_, place) => besides(row, place, others)));
     const colorscale = bases.scales[dark.matches && !isPrinted() ? "dark" : "light"];
-    return [...letters, tops, { ...heat, customdata, colorscale }, dots];
+    return [...letters, tops, { ...heat, customdata, text, colorscale }, dots];
   };
 
-  const completed = (figure) => {
+  const completed = (figure, others) => {
     if (figure.bins) return withBins(figure);
-    return figure.bases ? withBases(figure) : figure.data;
+    return figure.bases ? withBases(figure, others) : figure.data;
   };
 
   // An axis along bases ends with them.
@@ -158,12 +166,17 @@
     const draw = () => {
       const wanted = choices.map((choice) => choice.value);
       const [, figure] = figures.find(([key]) => key.every((part, at) => part === wanted[at]));
+      // Those that differ in the last choice alone, such as the statistic.
+      const others = figures
+        .filter(([, other]) => other !== figure)
+        .filter(([key]) => key.slice(0, -1).every((part, at) => part === wanted[at]))
+        .map(([, other]) => other);
       isDrawn = true;
       place.setAttribute("aria-label", [caption, ...wanted].join(" "));
       place.style.minHeight = `${figure.layout.height}px`;
       // Plotly writes into what it is given.
       const layout = structuredClone(inked(bounded(figure)));
-      return Plotly.react(place, structuredClone(completed(figure)), layout, config);
+      return Plotly.react(place, structuredClone(completed(figure, others)), layout, config);
     };
     for (const choice of choices) choice.addEventListener("change", draw);
     if ("pans" in box.dataset) {

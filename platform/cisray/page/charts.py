@@ -219,6 +219,7 @@ def base_view(bases: Bases) -> Figure:
     known = bases.effects_LA[~np.isnan(bases.effects_LA)]
     largest = float(np.abs(known).max(initial=0)) or 1.0
     unit = f" ({bases.unit})" if bases.unit else ""
+    stat = plain(bases.stat)
     heat: dict[str, JsonValue] = {
         "type": "heatmap",
         "x0": bases.first,
@@ -229,7 +230,7 @@ def base_view(bases: Bases) -> Figure:
         "zmax": largest,
         "ygap": 1,
         "hoverongaps": False,
-        "hovertemplate": f"%{{customdata}}%{{y}}: {plain(bases.stat)} %{{z}}<extra></extra>",
+        "hovertemplate": f"%{{customdata}}%{{y}}: {stat} %{{z}}%{{text}}<extra></extra>",
         "yaxis": "y2",
         "colorbar": {
             "orientation": "h",
@@ -271,6 +272,7 @@ def base_view(bases: Bases) -> Figure:
     }
     told: JsonValue = {
         "chrom": plain(bases.chrom),
+        "stat": plain(bases.stat),
         "first": bases.first,
         "reference": bases.reference,
         "heights": numbers(bases.importance_L),
