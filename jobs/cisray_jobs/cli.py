@@ -27,6 +27,7 @@ from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
 from cisray_jobs.evaluate_expression_cli import expression
 from cisray_jobs.evaluate_linkage_cli import finemap, sldp
 from cisray_jobs.options import Holds, Json, Quiet
+from cisray_jobs.report_cli import runs_report
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.schedule_cli import schedule_app
 from cisray_jobs.score_cli import score_app
@@ -68,6 +69,7 @@ app.add_typer(jobs_app, name="jobs")
 app.add_typer(cache_app, name="cache")
 app.command("train")(train)
 app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+runs_app.command("report")(runs_report)
 evaluate_app.command("mpra-variants")(mpra_variants)
 evaluate_app.command("mpra")(mpra)
 evaluate_app.command("enhancers")(enhancers)

@@ -18,8 +18,9 @@ from matplotlib import pyplot as plt
 
 from cisray.errors import MissingExtra, StorageError
 from cisray.training.session import Record
+from cisray_jobs import marks
 
-METRICS, CURVE, BOARD = "metrics.jsonl", "curve.png", "tensorboard"
+METRICS, CURVE, BOARD = marks.TRAINED, "curve.png", "tensorboard"
 _NAMES = ("kind", "step", "head")
 
 log = logging.getLogger(__name__)
