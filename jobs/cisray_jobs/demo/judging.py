@@ -20,7 +20,7 @@ def evaluate(demo: Demo, model: Path) -> None:
     config.write_text(yaml.safe_dump(evaluations(demo, model), sort_keys=False))
     options = {"config": config, "out": out}
     demo.tell(11, "Causal variants, directions and enhancers", "evaluate all", options)
-    found = evaluate_all(config, out, workers="0", display=demo.display)
+    found = evaluate_all(config, out, workers=demo.workers, display=demo.display)
     for one in found.evaluations:
         demo.say(f"   {one.name}: {one.state}" + (f": {one.problem}" if one.problem else ""))
     if found.failure is not None:
