@@ -182,7 +182,7 @@ def demo(
 
     Example: cisray demo --out demo-run
     """
-    from cisray_jobs.demo import run_demo
+    from cisray_jobs.demo.run import run_demo
 
     log_to_stderr(verbose=False)
     run_demo(out, workers=workers, say=typer.echo, seed=seed, quick=quick, quiet=quiet)
