@@ -1,0 +1,62 @@
+"""How the documents become a site: Sphinx with MyST and furo. `make docs` builds it.
+
+Pages are Markdown that reads the same on a code host. The navigation is made of the lists of links
+in `index.md` and in the other pages that list pages, so that it stands in one place.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / name) for name in ("platform", "jobs", "schemas")]
+
+from cisray.version import __version__  # noqa: E402 - the path is set above
+
+project = "cisray"
+author = "The cisray authors"
+version = release = __version__
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"cisray {release}"
+html_show_copyright = False
+html_show_sourcelink = False
+html_copy_source = False
+
+myst_heading_anchors = 4  # as code hosts make them
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+# `name` in a docstring is code, as in Markdown.
+default_role = "literal"
+
+# Pages whose lists of links are the navigation.
+LISTS = {"index", "decisions/README", "reference/cli/README"}
+_ENTRY = re.compile(r"^- \[[^]]*\]\(([^)#:]+)\.md\)", re.MULTILINE)
+_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+
+
+def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Append a hidden table of contents for each section's list of links."""
+    if docname in LISTS:
+        source[0] += "\n".join(tables_of_contents(source[0]))
+
+
+def tables_of_contents(text: str) -> list[str]:
+    """Write a toctree for each section of a page, of the pages that its list leads to."""
+    pieces = _SECTION.split("## \n" + text)
+    tables = []
+    for title, section in zip(pieces[1::2], pieces[2::2], strict=True):
+        if entries := _ENTRY.findall(section):
+            caption = f":caption: {title}\n" if title else ""
+            listed = "\n".join(entries)
+            tables.append(f"\n```{{toctree}}\n:hidden:\n{caption}\n{listed}\n```\n")
+    return tables
+
+
+def setup(app: Sphinx) -> None:
+    """Let Sphinx call `add_navigation` for every page that it reads."""
+    app.connect("source-read", add_navigation)
