@@ -7,13 +7,15 @@ in `index.md` and in the other pages that list pages, so that it stands in one p
 import re
 import sys
 from pathlib import Path
-
-from sphinx.application import Sphinx
+from typing import TYPE_CHECKING
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / name) for name in ("platform", "jobs", "schemas")]
 
 from cisray.version import __version__  # noqa: E402 - the path is set above
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "cisray"
 author = "The cisray authors"
@@ -39,7 +41,7 @@ _ENTRY = re.compile(r"^- \[[^]]*\]\(([^)#:]+)\.md\)", re.MULTILINE)
 _SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
 
 
-def add_navigation(app: Sphinx, docname: str, source: list[str]) -> None:
+def add_navigation(app: "Sphinx", docname: str, source: list[str]) -> None:
     """Append a hidden table of contents for each section's list of links."""
     if docname in LISTS:
         source[0] += "\n".join(tables_of_contents(source[0]))
@@ -57,6 +59,6 @@ def tables_of_contents(text: str) -> list[str]:
     return tables
 
 
-def setup(app: Sphinx) -> None:
+def setup(app: "Sphinx") -> None:
     """Let Sphinx call `add_navigation` for every page that it reads."""
     app.connect("source-read", add_navigation)

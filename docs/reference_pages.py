@@ -137,9 +137,9 @@ def tables_page() -> str:
     """Write the page of all tables."""
     lines = [MADE, "# Tables", ""]
     lines += [
-        "What every Parquet and Arrow file of cisray holds. A table has a name and a version, which",
-        "the metadata of each file tell; a change of a column is a new version. Where files lie is",
-        "said by [storage](../storage.md) for runs, [datasets](../datasets.md), the",
+        "What every Parquet and Arrow file of cisray holds. A table has a name and a version,",
+        "which each file tells in its metadata; a changed column is a new version. Where they lie",
+        "is said by [storage](../storage.md) for runs, [datasets](../datasets.md), the",
         "[made-up genome](../synthetic.md) and [evaluations](../evaluation.md). In Python:",
         "`cisray_schemas.TABLES`.",
         "",
