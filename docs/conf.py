@@ -38,7 +38,7 @@ default_role = "literal"
 # Pages whose lists of links are the navigation.
 LISTS = {"index", "decisions/README", "reference/cli/README"}
 _ENTRY = re.compile(r"^- \[[^]]*\]\(([^)#:]+)\.md\)", re.MULTILINE)
-_SECTION = re.compile(r"^## (.+)$", re.MULTILINE)
+_SECTION = re.compile(r"^## (.*)$", re.MULTILINE)
 
 
 def add_navigation(app: "Sphinx", docname: str, source: list[str]) -> None:
@@ -59,6 +59,14 @@ def tables_of_contents(text: str) -> list[str]:
     return tables
 
 
+def keep_stars(
+    app: "Sphinx", what: str, name: str, thing: object, options: object, lines: list[str]
+) -> None:
+    """Let a star in the text of a docstring be a star; code stands between backticks."""
+    lines[:] = [line if "`" in line else line.replace("*", r"\*") for line in lines]
+
+
 def setup(app: "Sphinx") -> None:
-    """Let Sphinx call `add_navigation` for every page that it reads."""
+    """Let Sphinx call what is above for pages and docstrings that it reads."""
     app.connect("source-read", add_navigation)
+    app.connect("autodoc-process-docstring", keep_stars)
