@@ -32,7 +32,7 @@ process SCORE {
     """
     cisray score variants --model '${model}' --fasta '${fasta}' --vcf '${vcf}' \\
         --out '${runs}/${name}' --tracks '${params.tracks}' --stats SAD,SADR \\
-        --workers 1 --threads ${task.cpus} --quiet
+        --workers 0 --threads ${task.cpus} --quiet
     cisray runs export '${runs}/${name}' --format vcf --out '${name}.scores.vcf.gz' \\
         --stats SAD --fasta '${fasta}' --overwrite
     """

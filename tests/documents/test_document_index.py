@@ -4,7 +4,7 @@ The site's navigation is made of these lists (docs/conf.py).
 """
 
 import conf
-from documents import DOCS, links, pages
+from documents import DOCS, pages
 
 
 def listed(name: str) -> list[str]:
@@ -20,11 +20,6 @@ def test_every_page_is_listed_once() -> None:
     assert set(found) == {
         str(page.relative_to(DOCS).with_suffix("")) for page in pages() if page.is_relative_to(DOCS)
     }
-
-
-def test_the_readme_leads_to_the_index() -> None:
-    targets = {target for _, target in links(DOCS.parent / "README.md")}
-    assert "docs/index.md" in targets
 
 
 def test_sections_become_navigation() -> None:

@@ -26,7 +26,7 @@ TRACKS = (
 LENGTHS = {"chr20": 9_000, "chr21": 14_000}
 # What pages say of the human genome, and what it is in this one.
 STAND_INS = {
-    "chr20:44,355,520-44,355,804": "chr20:5,001-5,040",
+    "chr20:44,355,520-44,355,804": "chr20:5,001-5,010",
     "chr21:25,000,000-25,100,000": "chr21:5,000-6,000",
 }
 Entry = tuple[str, int, str, str]
@@ -50,7 +50,7 @@ def write_world(folder: Path) -> Path:
     write_bgzip_like(folder / "cohort.vcf.gz", [*entries, ("chr21", 4_000, "N", "A")])
     write_vcf(folder / "clinvar_1.vcf", as_records(entries[:6]))
     write_vcf(folder / "clinvar_2.vcf", as_records(entries[:8]))
-    (folder / "promoters.bed").write_text("chr20\t5000\t5020\tfirst\nchr21\t6000\t6020\tsecond\n")
+    (folder / "promoters.bed").write_text("chr20\t5000\t5008\tfirst\nchr21\t6000\t6008\tsecond\n")
     write_wrong_files(folder, texts, entries)
     return folder
 
