@@ -13,16 +13,27 @@ from effect_jobs import HEADER, write_genome, write_vcf
 
 from cisray.model.checkpoints.checkpoint import Checkpoint
 from cisray.model.checkpoints.native import save_native
+from cisray.model.enformer.config import EnformerConfig
 from cisray.model.enformer.initialise import initialise
 from cisray.model.enformer.network import Enformer
 from cisray.tracks import TrackSet
-from cisray_jobs.models import SIZES
 
 TRACKS = (
     "DNASE:K562", "DNASE:liver male adult (31 years)", "ATAC:brain", "CHIP:CTCF:K562",
     "CHIP:H3K27ac:liver", "CAGE:chronic myelogenous leukemia cell line:K562",
     "CAGE:liver, adult, pool1", "CAGE:brain, adult",
 )  # fmt: skip
+# 32 tokens of 128 bp, the middle 8 predicted: windows of 4,096 bp, targets of 1,024 bp.
+SMALL = EnformerConfig(
+    channels=24,
+    num_transformer_layers=1,
+    num_heads=2,
+    key_size=8,
+    channels_divisible_by=4,
+    input_bp=4_096,
+    target_bins=8,
+    heads={"human": len(TRACKS), "mouse": 4},
+)
 LENGTHS = {"chr20": 9_000, "chr21": 14_000}
 # What pages say of the human genome, and what it is in this one.
 STAND_INS = {
@@ -81,12 +92,12 @@ def write_tracks_table(path: Path) -> None:
 
 def write_named_model(path: Path, table: Path) -> None:
     """Write a tiny random model whose tracks have names."""
-    model = initialise(Enformer(SIZES["tiny"]), 1, randomise_all=True)
+    model = initialise(Enformer(SMALL), 1, randomise_all=True)
     tracks = {
         "human": TrackSet.read_table(table, "human", expect=len(TRACKS)),
         "mouse": TrackSet.unnamed("mouse", 4),
     }
-    checkpoint = Checkpoint.build(SIZES["tiny"], model.state_dict(), tracks=tracks, provenance={})
+    checkpoint = Checkpoint.build(SMALL, model.state_dict(), tracks=tracks, provenance={})
     save_native(path, checkpoint)
 
 
