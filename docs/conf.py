@@ -30,8 +30,7 @@ html_copy_source = False
 
 myst_heading_anchors = 4  # as code hosts make them
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
+autodoc_typehints = "signature"
 # `name` in a docstring is code, as in Markdown.
 default_role = "literal"
 

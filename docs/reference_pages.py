@@ -83,13 +83,19 @@ def row(parameter: Any, hints: Any) -> str:
     is_option = parameter.opts[0].startswith("-")
     names = [*parameter.opts, *parameter.secondary_opts] if is_option else [parameter.name.upper()]
     annotation = hints[parameter.name].annotation
-    notes = plain(getattr(parameter, "help", None) or "")
+    notes = plain(help_of(annotation))
     if parameter.required:
         notes = f"*Required.* {notes}".rstrip()
     elif "default:" not in notes and parameter.default not in (None, False, True, ()):
         notes = f"{notes} [default: {plain(str(parameter.default))}]".strip()
     spelled = ", ".join(f"`{name}`" for name in names)
     return f"| {spelled} | {takes(annotation)} | {notes} |"
+
+
+def help_of(annotation: Any) -> str:
+    """Find a parameter's help; not every version of typer gives that of arguments."""
+    notes = (getattr(note, "help", None) for note in getattr(annotation, "__metadata__", ()))
+    return next((note for note in notes if note), "")
 
 
 def takes(annotation: Any) -> str:
@@ -124,13 +130,16 @@ def first_line(command: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Escape what Markdown would read as a sign.
+    """Escape what Markdown would read as a sign; code between backticks stays code.
 
-    >>> plain("'CAGE:*K562*' | <DEL>")
-    "'CAGE:\\\\*K562\\\\*' \\\\| &lt;DEL&gt;"
+    >>> plain("'CAGE:*K562*' | <DEL> `a*b`")
+    "'CAGE:\\\\*K562\\\\*' \\\\| &lt;DEL&gt; `a*b`"
     """
-    escaped = re.sub(r"([*|\\\[\]_`])", r"\\\1", text)
-    return escaped.replace("<", "&lt;").replace(">", "&gt;")
+    parts = text.split("`")
+    for place in range(0, len(parts), 2):
+        escaped = re.sub(r"([*|\\\[\]_])", r"\\\1", parts[place])
+        parts[place] = escaped.replace("<", "&lt;").replace(">", "&gt;")
+    return "`".join(parts)
 
 
 def tables_page() -> str:

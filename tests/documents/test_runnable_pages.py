@@ -14,8 +14,9 @@ from documents import DOCS, Block, blocks, commands, pages
 from effect_jobs import command
 
 RUN = "run"
-# They train a model.
-SLOW = {"how-to/fine-tune.md"}
+# They train a model, or lead gradients back.
+SLOW = {"how-to/fine-tune.md", "how-to/saturation.md"}
+NEEDS_TRACKS = "how-to/fine-tune.md"
 # In the folder that the demo makes, and of a chromosome that is longer than the quick demo's.
 TUTORIAL = "tutorial.md"
 QUICK_DEMO = ("chr5:117,065-117,314", "chr5:17,065-17,104")
@@ -64,13 +65,14 @@ def run_shell(block: Block, text: str) -> None:
 @pytest.mark.parametrize("name", cases())
 def test_the_page_runs(name: str, world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(world)
-    if name in SLOW:
+    if name == NEEDS_TRACKS:
         size = ("--chromosomes", 3, "--chromosome-bp", 60_000, "--individuals", 20)
         assert command("dataset", "synthetic", "--out", "my", *size) == 0
     assert run_page(DOCS / name) > 0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert command("demo", "--quick", "--workers", 0, "--quiet") == 0
