@@ -22,6 +22,7 @@ author = "The cisray authors"
 version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
+highlight_language = "none"  # of blocks that name no language
 html_theme = "furo"
 html_title = f"cisray {release}"
 html_show_copyright = False
