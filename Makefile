@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Extra arguments of pip install, such as an index with CUDA builds of torch.
 PIP_ARGS ?=
 
-.PHONY: demo test test-slow test-oldest check bench format lock docs reference clean deploy/dist
+.PHONY: demo test test-slow test-oldest check audit bench format lock docs reference clean deploy/dist
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cisray needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -53,6 +53,17 @@ check: $(VENV)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pip check
+	$(BIN)/python -m pytest -q tests/architecture/test_dependencies.py
+
+# Known flaws of the pinned versions; it needs the network, and a tool that nothing else does.
+audit: .venv-audit/.installed
+	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
+
+.venv-audit/.installed:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet $(PIP_ARGS) "pip-audit>=2.9"
+	touch $@
 
 format: $(VENV)
 	$(BIN)/ruff check --fix .
@@ -71,11 +82,13 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/full_size_tile.py
 	.venv-bench/bin/python benchmarks/input_output_share.py
 	.venv-bench/bin/python benchmarks/fast_engine.py
+	.venv-bench/bin/python benchmarks/pool_scaling.py
+	.venv-bench/bin/python benchmarks/node_reads.py
 	.venv-bench/bin/python benchmarks/effect_accuracy.py --keep
 
-# Freeze what the current environment holds, after its tests pass.
+# Freeze what the current environment holds, after its tests pass. --all: torch needs setuptools.
 lock: $(VENV)
-	$(BIN)/python -m pip freeze --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude wheel --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
 
 # The documents as a site; a warning is an error. Then open docs/_build/html/index.html.
 docs: $(VENV)
@@ -92,4 +105,4 @@ deploy/dist: $(VENV)
 	cp requirements.lock $@/
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest demo-run dist deploy/dist build docs/_build
+	rm -rf $(VENV) .venv-bench .venv-oldest .venv-audit demo-run dist deploy/dist build docs/_build

@@ -90,6 +90,23 @@ def load_average() -> float:
     return round(os.getloadavg()[0], 2)
 
 
+def mapped_bytes(place: Path, measure: str, pid: int | None = None) -> int:
+    """Add up one measure of /proc/PID/smaps, as Rss, over the mappings of a file or of a folder's.
+
+    Of this process without a `pid`.
+    """
+    total, is_there = 0, False
+    for line in Path(f"/proc/{pid or 'self'}/smaps").read_text().splitlines():
+        name, _, told = line.partition(":")
+        if "-" in name.partition(" ")[0]:
+            slash = line.find("/")
+            path = Path(line[slash:])
+            is_there = slash > 0 and (path == place or place in path.parents)
+        elif is_there and name == measure:
+            total += int(told.split()[0]) * 1024
+    return total
+
+
 def _cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     if info.exists():

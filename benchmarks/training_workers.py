@@ -16,7 +16,7 @@ from measuring import load_average, machine_facts, publish, table
 from training_input import write
 
 from cisray.genome.windows import WindowSpec
-from cisray_jobs.demo import ARCHITECTURE, INPUT_BP, TARGET_BINS
+from cisray_jobs.demo.setting import ARCHITECTURE, INPUT_BP, TARGET_BINS
 from cisray_jobs.train import train_model
 from cisray_jobs.train_settings import TrainModel
 

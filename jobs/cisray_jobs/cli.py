@@ -5,6 +5,7 @@ Heavy imports wait until a command needs them, so that `cisray --help` answers a
 Exit codes: 0 done, 1 failed, 2 bad input or usage, 130 interrupted.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -16,7 +17,8 @@ import typer
 
 from cisray.errors import CisrayError, ConfigError
 from cisray.version import __version__
-from cisray_jobs.console import log_to_stderr
+from cisray_jobs.cache_cli import cache_app
+from cisray_jobs.console import choose_log_format, is_json, log_to_stderr
 from cisray_jobs.dataset_cli import dataset_app
 from cisray_jobs.evaluate_all_cli import evaluate_all, evaluate_page
 from cisray_jobs.evaluate_calibration_cli import calibrate, calibration
@@ -25,6 +27,7 @@ from cisray_jobs.evaluate_elements_cli import enhancers, mpra, mpra_variants
 from cisray_jobs.evaluate_expression_cli import expression
 from cisray_jobs.evaluate_linkage_cli import finemap, sldp
 from cisray_jobs.options import Holds, Json, Quiet
+from cisray_jobs.report_cli import runs_report
 from cisray_jobs.runs_cli import runs_app
 from cisray_jobs.schedule_cli import schedule_app
 from cisray_jobs.score_cli import score_app
@@ -44,6 +47,8 @@ _KEEP_WHAT_IS_DONE = {
 }
 MAX_SEED = 2**63 - 1
 
+log = logging.getLogger("cisray.cli")
+
 app = typer.Typer(
     help="Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out.",
     no_args_is_help=True,
@@ -61,8 +66,10 @@ app.add_typer(schedule_app, name="schedule")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(jobs_app, name="jobs")
+app.add_typer(cache_app, name="cache")
 app.command("train")(train)
 app.command("submit", context_settings={"allow_interspersed_args": False})(submit)
+runs_app.command("report")(runs_report)
 evaluate_app.command("mpra-variants")(mpra_variants)
 evaluate_app.command("mpra")(mpra)
 evaluate_app.command("enhancers")(enhancers)
@@ -126,7 +133,7 @@ def run(arguments: Sequence[str]) -> int:
 def _complain(message: str) -> None:
     from cisray_jobs import output
 
-    output.error(message)
+    log.error("%s", message) if is_json() else output.error(message)
 
 
 def _print_version(asked: bool) -> None:
@@ -143,8 +150,17 @@ def _root(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    log_format: Annotated[
+        Literal["text", "json"],
+        typer.Option(
+            envvar="CISRAY_LOG_FORMAT",
+            help="How progress, warnings and errors are written to stderr: json is one object a "
+            "line, with the run, the worker and the shard.",
+        ),
+    ] = "text",
 ) -> None:
     """Genome-wide scoring with sequence-to-function models: FASTA in, Parquet out."""
+    choose_log_format(log_format)
 
 
 @app.command()
@@ -166,7 +182,7 @@ def demo(
 
     Example: cisray demo --out demo-run
     """
-    from cisray_jobs.demo import run_demo
+    from cisray_jobs.demo.run import run_demo
 
     log_to_stderr(verbose=False)
     run_demo(out, workers=workers, say=typer.echo, seed=seed, quick=quick, quiet=quiet)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -54,6 +55,16 @@ def _whole_or_auto(value: object) -> object:
 WorkerCount = Annotated[
     Annotated[int, Field(ge=0)] | Literal["auto"], BeforeValidator(_whole_or_auto)
 ]
+
+
+def _absolute(value: str) -> str:
+    if not Path(value).is_absolute():
+        raise ValueError("must be an absolute path, for it is one of each worker's machine")
+    return value
+
+
+# A folder of each machine that has workers: text, since nothing here can resolve it.
+MachineFolder = Annotated[str, AfterValidator(_absolute)]
 
 
 class JobConfig(BaseModel):

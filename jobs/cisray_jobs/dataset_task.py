@@ -14,6 +14,7 @@ from cisray.dataset.writer import Example, ShardWriter
 from cisray.errors import RunConflict
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
+from cisray.stopwatch import lap
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,8 @@ class BuildTask:
             shard = writer.shards[number]
             inputs = places[shard.head][shard.split][shard.first : shard.end]
             examples = made_examples(coverage[shard.head], inputs, writer.margin_bp)
-            told = writer.write(number, examples)
+            with lap("write"):  # what is read on the way counts as input
+                told = writer.write(number, examples)
             return {"rows": told.examples, "bytes": told.bytes}
 
         return write
@@ -64,10 +66,13 @@ class BuildTask:
 
 def made_examples(coverage: Coverage, inputs: list[Interval], margin_bp: int) -> Iterator[Example]:
     """Make the examples of input windows; bases off the chromosome are unknown."""
-    targets_BNT = coverage.targets_BNT(inputs)
+    with lap("input"):
+        targets_BNT = coverage.targets_BNT(inputs)
     for interval, target_NT in zip(inputs, targets_BNT, strict=True):
         wide = Interval(interval.chrom, interval.start - margin_bp, interval.end + margin_bp)
-        yield Example(interval, coverage.genome.fetch_padded(wide), target_NT)
+        with lap("input"):
+            codes_S = coverage.genome.fetch_padded(wide)
+        yield Example(interval, codes_S, target_NT)
 
 
 def _places(bed: Path) -> dict[str, list[Interval]]:

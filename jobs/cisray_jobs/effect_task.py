@@ -20,6 +20,7 @@ from cisray.inference.effects import PlainEffects
 from cisray.model.module import SequenceModule
 from cisray.scoring.effect_check import EffectCheck
 from cisray.scoring.variants import VariantScorer
+from cisray.stopwatch import lap
 from cisray_jobs.row_check import RowCheck, RowSample
 from cisray_jobs.row_task import RowTask, Values, scored_rows
 from cisray_jobs.worker import Bench
@@ -81,7 +82,8 @@ class EffectScoring:
 
     def score(self, shard: int, keys: pa.Table) -> Values:
         """Score rows, in their order; the places of sampled ones are those in `keys`."""
-        rows = scored_rows(keys, self.bins)
+        with lap("input"):
+            rows = scored_rows(keys, self.bins)
         self.check.begin()
         values = self.scorer.score(rows, watch=partial(self.check.watch, shard, rows)).values
         self.scorer.predictor.release()

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cisray.evaluation.eqtl import CONTROLS, KINDS, Repeats, TaskResult, control_labels
 from cisray.evaluation.forest import CrossValidated, Kind, cross_validate, too_few
 from cisray.evaluation.scored_rows import ScoredRows, TaskRows
+from cisray.stopwatch import lap
 
 _ABOUT, _ROWS = "about.json", "rows.npz"
 _CONTROL = "control"
@@ -44,10 +45,13 @@ class ForestTask:
             rows = tasks[number]
             found: Arrays = {}
             for source, (every_VT, words) in enumerate(zip(values, assays, strict=True)):
-                values_VT = np.ascontiguousarray(every_VT[rows.allele_V])
-                for name, one in self._repeat(values_VT, rows, repeat):
-                    found |= _arrays(f"{name}_{source}", one, words)
-            _write(self.folder / unit_name(shard), found)
+                with lap("input"):
+                    values_VT = np.ascontiguousarray(every_VT[rows.allele_V])
+                with lap("model"):
+                    for name, one in self._repeat(values_VT, rows, repeat):
+                        found |= _arrays(f"{name}_{source}", one, words)
+            with lap("write"):
+                _write(self.folder / unit_name(shard), found)
             return {"rows": len(rows.labels_V)}
 
         return work

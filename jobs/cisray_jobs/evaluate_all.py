@@ -90,7 +90,7 @@ def _done(one: Planned, display: Display) -> Outcome:
     try:
         one.how.evaluate(one.job, display)
     except CisrayError as error:
-        return _failed(one, str(error), bad_input=isinstance(error, InputError))
+        return _failed(one, str(error), bad_input=error.exit_code == InputError.exit_code)
     except Exception as error:
         log.exception("%s failed in a way that nobody foresaw", one.name)
         return _failed(one, f"{type(error).__name__}: {error}", bad_input=False)

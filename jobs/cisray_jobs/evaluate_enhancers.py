@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import Field, JsonValue, model_validator
 
 from cisray.engine.progress import Display
+from cisray.engine.task import RunLabel
 from cisray.errors import ConfigError
 from cisray.evaluation.enhancer_figure import draw_enhancers
 from cisray.evaluation.enhancers import (
@@ -176,7 +177,8 @@ class EvaluateEnhancers(JobConfig):
         )
         if pending:
             with open_executor(resources, shards=len(pending), address=self.address) as executor:
-                outcome = run_shards(executor, task, pending, display=display)
+                label = RunLabel(self.out.name, "evaluate-enhancers")
+                outcome = run_shards(executor, task, pending, label=label, display=display)
             if outcome.failed:
                 raise shards_failed(outcome, work)
         return task.results()

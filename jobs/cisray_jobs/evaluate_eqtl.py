@@ -20,7 +20,7 @@ from pydantic import Field, JsonValue, field_validator
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display
-from cisray.engine.task import PoolPolicy
+from cisray.engine.task import PoolPolicy, RunLabel
 from cisray.evaluation import eqtl
 from cisray.evaluation.eqtl_labels import Labels
 from cisray.evaluation.eqtl_rows import (
@@ -158,7 +158,8 @@ class EvaluateEqtl(JudgesEqtls):
         pending = task.pending(tasks)
         if pending:
             with executor_for(self._policy(len(pending)), address=self.address) as executor:
-                outcome = run_shards(executor, task, pending, display=display)
+                label = RunLabel(self.out.name, "evaluate-eqtl")
+                outcome = run_shards(executor, task, pending, label=label, display=display)
             if outcome.failed:
                 raise shards_failed(outcome, work)
         return list(task.results(tasks, len(scored.sources)))

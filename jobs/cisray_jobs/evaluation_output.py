@@ -21,10 +21,11 @@ from cisray.evaluation.metrics import Metric, metrics_table
 from cisray.store.export.staging import staged_folder
 from cisray.store.folder import StoredFile
 from cisray.store.scan import Run
+from cisray_jobs import marks
 from cisray_jobs.provenance import file_facts, library_versions, now
 from cisray_schemas import METRICS, Table
 
-RECORD = "evaluation.json"
+RECORD = marks.EVALUATION
 METRICS_FILE = "metrics.parquet"
 FORMAT = "cisray.evaluation/1"
 _LIBRARIES = ("scikit-learn", "scipy")

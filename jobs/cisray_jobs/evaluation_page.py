@@ -12,13 +12,14 @@ from typing import Any
 import polars as pl
 
 from cisray.errors import ConfigError, RunConflict
-from cisray.evaluation.page.document import Page, Section, render
 from cisray.evaluation.page.evaluated import Shown, overview_of, section_of
+from cisray.page.document import Page, Section, render
 from cisray.store.files import publish
+from cisray_jobs import marks
 from cisray_jobs.evaluation_output import METRICS_FILE, RECORD, read_metrics, read_record
 from cisray_schemas import METRICS
 
-OUTCOMES = "evaluations.json"
+OUTCOMES = marks.EVALUATIONS
 PAGE = "index.html"
 
 

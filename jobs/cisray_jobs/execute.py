@@ -12,8 +12,9 @@ import torch
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display, ProgressReporter
-from cisray.engine.task import Executor, PoolPolicy, RunSummary, ShardTask
+from cisray.engine.task import Executor, PoolPolicy, RunLabel, RunSummary, ShardTask
 from cisray.errors import ShardsFailed
+from cisray.logs import everywhere
 from cisray.store.place import RunPlace
 from cisray_jobs.plan import Resources
 from cisray_jobs.units import counted
@@ -53,12 +54,21 @@ def open_executor(
 
 
 def run_shards(
-    executor: Executor, task: ShardTask, shards: Sequence[int], *, display: Display = Display.AUTO
+    executor: Executor,
+    task: ShardTask,
+    shards: Sequence[int],
+    *,
+    label: RunLabel,
+    display: Display = Display.AUTO,
 ) -> RunSummary:
-    """Do the shards and show progress."""
-    with ProgressReporter(display=display) as reporter:
+    """Do the shards and show progress; `label` is in what is logged and exported meanwhile."""
+    with everywhere(run=label.run), ProgressReporter(display=display) as reporter:
         return executor.run(
-            task, shards, on_done=reporter.on_done, on_progress=reporter.on_progress
+            task,
+            shards,
+            label=label,
+            on_done=reporter.on_done,
+            on_progress=reporter.on_progress,
         )
 
 

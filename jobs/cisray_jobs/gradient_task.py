@@ -18,6 +18,7 @@ from cisray.inference.choose import gradient_predictor
 from cisray.inference.effect_batch import settle_gradient_batch
 from cisray.scoring.first_order import PREFIX, GradientScorer, gradients_per_track, largest
 from cisray.scoring.gradient_check import GradientCheck
+from cisray.stopwatch import lap
 from cisray_jobs.checks import FACT
 from cisray_jobs.effect_task import EffectScoring, Twin
 from cisray_jobs.row_task import RowTask, Values, scored_rows
@@ -74,7 +75,8 @@ class GradientScoring:
 
         With exact ones, a region must lie in one shard.
         """
-        rows = scored_rows(keys, self.task.bins)
+        with lap("input"):
+            rows = scored_rows(keys, self.task.bins)
         self.check.begin()
         values = self.scorer.score(rows, watch=partial(self.check.watch, shard, rows))
         if self.exact is None or self.task.exact is None:

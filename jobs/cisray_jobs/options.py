@@ -73,6 +73,39 @@ ShardTimeout = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster: local, auto, host:port or ray://host:port.")
 ]
+# Text, and no place: it is a folder of each machine that has workers, none that they share.
+NodeCache = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder on the disk of each worker's machine: model and FASTA are copied there once, "
+        "found by their digests, and read from there. Without it the CISRAY_NODE_CACHE of those "
+        "machines counts, if it is set."
+    ),
+]
+
+# Of jobs of a cluster that stands.
+ServerAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="The cluster's job server. [default: RAY_API_SERVER_ADDRESS, or "
+        "http://127.0.0.1:8265, where `ray dashboard CLUSTER.yaml` leads]"
+    ),
+]
+SharedFolders = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shared",
+        metavar="FOLDER",
+        help="A folder that all machines of the cluster have at this path; repeat to add. "
+        "CISRAY_CLUSTER_PATHS names more.",
+    ),
+]
+JobVariables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--env", metavar="NAME=VALUE", help="A variable for the job, no secret; repeat to add."
+    ),
+]
 
 Stats = Annotated[
     str | None,
@@ -204,6 +237,7 @@ class OfEffects:
     rows_per_shard: RowsPerShard = None
     shard_timeout: ShardTimeout = None
     address: Address = None
+    node_cache: NodeCache = None
     config: Config = None
     plan: Plan = False
     restart: Restart = False

@@ -9,23 +9,26 @@ import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import typer
 
-from cisray.scoring.planned import SiteCount
-from cisray.store.compact import Compacted, CompactionPlan
 from cisray.store.layout import table_file
-from cisray.store.summarise import Summarised
-from cisray_jobs.effect_job import ScoredEffects
-from cisray_jobs.export import Exported
-from cisray_jobs.gradient_costs import GradientPlan
-from cisray_jobs.models import ModelInfo
-from cisray_jobs.plan import Resources
-from cisray_jobs.prepared_effects import EffectPlan
-from cisray_jobs.score_genome import RunPlan, ScoredGenome
 from cisray_jobs.units import counted, duration, size
 from cisray_schemas import REJECTS
+
+if TYPE_CHECKING:  # torch would come with them, for the sake of a line of text
+    from cisray.scoring.planned import SiteCount
+    from cisray.store.compact import Compacted, CompactionPlan
+    from cisray.store.node_cache import Cleared, NodeCopy
+    from cisray.store.summarise import Summarised
+    from cisray_jobs.effect_job import ScoredEffects
+    from cisray_jobs.export import Exported
+    from cisray_jobs.gradient_costs import GradientPlan
+    from cisray_jobs.models import ModelInfo
+    from cisray_jobs.plan import Resources
+    from cisray_jobs.prepared_effects import EffectPlan
+    from cisray_jobs.score_genome import RunPlan, ScoredGenome
 
 WIDTH = 100
 SHOWN_FILES = 6
@@ -62,7 +65,7 @@ def facts(title: str, lines: Mapping[str, str]) -> None:
         typer.echo(f"  {name:<{width}}  {value}")
 
 
-def model(info: ModelInfo) -> None:
+def model(info: "ModelInfo") -> None:
     """Print what is known about a model."""
     g = info.geometry
     lines = {
@@ -80,7 +83,7 @@ def model(info: ModelInfo) -> None:
     facts(info.path, lines)
 
 
-def plan(told: RunPlan) -> None:
+def plan(told: "RunPlan") -> None:
     """Print what a run will do and what it will cost."""
     facts(
         f"Plan of {told.job} into {told.out}",
@@ -103,7 +106,7 @@ def plan(told: RunPlan) -> None:
     )
 
 
-def effect_plan(told: EffectPlan) -> None:
+def effect_plan(told: "EffectPlan") -> None:
     """Print what a run over variants will do and what it will cost."""
     members = "" if told.members == 1 else f", each read {told.members} ways"
     facts(
@@ -129,7 +132,7 @@ def effect_plan(told: EffectPlan) -> None:
     )
 
 
-def _disk(told: RunPlan | EffectPlan) -> str:
+def _disk(told: "RunPlan | EffectPlan") -> str:
     """Tell how much will be written, how far values are rounded, and how much room there is."""
     free = "" if told.free_bytes is None else f", {size(told.free_bytes)} free"
     error = told.max_relative_error
@@ -138,7 +141,7 @@ def _disk(told: RunPlan | EffectPlan) -> str:
     return f"about {size(told.estimated_bytes)} at {bits}{free}"
 
 
-def _gradients(told: GradientPlan | None) -> dict[str, str]:
+def _gradients(told: "GradientPlan | None") -> dict[str, str]:
     """Tell how many gradients there are of each window, and which rows are exact as well."""
     if told is None:
         return {}
@@ -146,7 +149,7 @@ def _gradients(told: GradientPlan | None) -> dict[str, str]:
     return {"gradients": f"{told.per_window:,} of each window{exact}"}
 
 
-def entries(told: EffectPlan | ScoredEffects) -> dict[str, str]:
+def entries(told: "EffectPlan | ScoredEffects") -> dict[str, str]:
     """Count what became, or will become, of the entries of the input; linked ones have scores."""
     linked = "" if told.linked is None else f"{told.linked:,} linked, "
     counts = f"{told.entries:,}: {told.scored:,} scored, {linked}{rejects(told.rejected)}"
@@ -178,12 +181,12 @@ def rejects_warning(entries: int, scored: int) -> dict[str, str]:
     return {"WARNING": f"{few} of the {entries:,} entries {'are' if scored > 1 else 'is'} scored"}
 
 
-def sites(counts: SiteCount | None) -> dict[str, str]:
+def sites(counts: "SiteCount | None") -> dict[str, str]:
     """Tell of sites, where there are such, how many have rows."""
     return {} if counts is None else {"sites": f"{counts.given:,}, {counts.scored:,} with rows"}
 
 
-def _spread(resources: Resources, teraflop: float, unit: str) -> dict[str, str]:
+def _spread(resources: "Resources", teraflop: float, unit: str) -> dict[str, str]:
     """Tell how the work is spread; `unit` is what comes in batches."""
     r = resources
     where = counted(r.workers, "worker") if r.workers else "this process"
@@ -195,7 +198,7 @@ def _spread(resources: Resources, teraflop: float, unit: str) -> dict[str, str]:
     }
 
 
-def effects(summary: ScoredEffects) -> None:
+def effects(summary: "ScoredEffects") -> None:
     """Print what a sealed run over variants consists of, and how to read it."""
     check = summary.self_check
     facts(
@@ -214,7 +217,7 @@ def effects(summary: ScoredEffects) -> None:
     )
 
 
-def _rejects_place(summary: ScoredEffects) -> dict[str, str]:
+def _rejects_place(summary: "ScoredEffects") -> dict[str, str]:
     """Tell where the rejects are listed, if there are any."""
     if not summary.rejected:
         return {}
@@ -222,7 +225,7 @@ def _rejects_place(summary: ScoredEffects) -> dict[str, str]:
     return {"rejects": f'{file}, cisray.open_run("{summary.path}").rejects'}
 
 
-def run(summary: ScoredGenome) -> None:
+def run(summary: "ScoredGenome") -> None:
     """Print what a sealed run consists of, and how to read it."""
     check = summary.self_check
     facts(
@@ -240,7 +243,7 @@ def run(summary: ScoredGenome) -> None:
     )
 
 
-def exported(written: Exported) -> None:
+def exported(written: "Exported") -> None:
     """Print which files were written from a run."""
     shown = [Path(file).name for file in written.files[:SHOWN_FILES]]
     more = len(written.files) - len(shown)
@@ -256,7 +259,7 @@ def exported(written: Exported) -> None:
     )
 
 
-def compaction_plan(told: CompactionPlan) -> None:
+def compaction_plan(told: "CompactionPlan") -> None:
     """Print what a compaction will do, or that there is nothing to do."""
     if not (told.shards or told.leftovers):
         typer.echo(f"Nothing to compact in {told.path}: {_files(told.files, told.bytes)}.")
@@ -271,7 +274,7 @@ def compaction_plan(told: CompactionPlan) -> None:
     facts(f"Plan of compacting {told.path}", lines)
 
 
-def compacted(done: Compacted) -> None:
+def compacted(done: "Compacted") -> None:
     """Print what a compaction has done, or that there was nothing to do."""
     if not (done.shards or done.removed):
         typer.echo(f"Nothing to compact in {done.path}: {_files(done.files, done.bytes)}.")
@@ -290,7 +293,7 @@ def _files(count: int, bytes_: int) -> str:
     return f"{counted(count, 'file')} of {size(bytes_)}"
 
 
-def summarised(done: Summarised) -> None:
+def summarised(done: "Summarised") -> None:
     """Print what was summarised, and how to read it."""
     groups = [f"{name} ({counted(tracks, 'track')})" for name, tracks in done.groups.items()]
     facts(
@@ -303,3 +306,23 @@ def summarised(done: Summarised) -> None:
             "read it": f'cisray.open_run("{done.path}").summary()',
         },
     )
+
+
+def copies(found: "Sequence[NodeCopy]") -> None:
+    """Print what a machine keeps, a line each, and how much that is."""
+    for copy in found:
+        typer.echo(
+            f"{copy.kind:<6} {copy.digest[:12]}  {size(copy.bytes):>9}  read in full "
+            f"{copy.checked}  {copy.source}"
+        )
+    total = size(sum(copy.bytes for copy in found))
+    typer.echo(f"{len(found)} {'copy' if len(found) == 1 else 'copies'}, {total}")
+
+
+def cleared(done: "Cleared") -> None:
+    """Print what was removed, and what could not be."""
+    typer.echo("Removed:")
+    copies(done.removed)
+    if done.kept:
+        typer.echo("In use right now, and kept:")
+        copies(done.kept)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from cisray.genome.interval import Interval
 from cisray.scoring.enhancer_scores import PairOptions
+from cisray.stopwatch import lap
 from cisray.store.files import publish_written
 from cisray_jobs.score_pairs import ModelPlace, Starts, open_scorer, score_gene
 from cisray_schemas import PAIR_SCORES
@@ -43,13 +44,15 @@ class PairTask:
         scorer = open_scorer(self.place, self.options)
 
         def work(shard: int) -> dict[str, object]:
-            rows = score_gene(pairs.filter(unit=shard), starts, scorer)
-            table = pa.Table.from_pylist(rows, schema=PAIR_SCORES.schema)
-            publish_written(
-                lambda stream: pq.write_table(table, stream),
-                self.folder / unit_name(shard),
-                staging=self.folder,
-            )
+            with lap("model"):
+                rows = score_gene(pairs.filter(unit=shard), starts, scorer)
+            with lap("write"):
+                table = pa.Table.from_pylist(rows, schema=PAIR_SCORES.schema)
+                publish_written(
+                    lambda stream: pq.write_table(table, stream),
+                    self.folder / unit_name(shard),
+                    staging=self.folder,
+                )
             return {"rows": len(rows)}
 
         return work

@@ -33,7 +33,7 @@ _JOBS: dict[str, ScoringJobType] = {
     "score-variants": ScoreVariants,
     "score-saturation": Saturate,
 }
-_OF_THE_TRY = {"out", "restart", "like"}
+_OF_THE_TRY = {"out", "restart", "like", "node_cache"}
 _OVERRIDES = ("model", "fasta", "vcf", "at", "bed", "workers", "device")
 
 log = logging.getLogger(__name__)

@@ -25,6 +25,7 @@ from cisray.inference.selfcheck import (
 )
 from cisray.scoring.effect_check import EffectCheck
 from cisray.scoring.variants import EffectArrays, ScoredRow
+from cisray.stopwatch import lap
 from cisray.store.keyed_plan import KeyedPlan
 from cisray.tracks import TrackSet
 from cisray_jobs.checks import fact
@@ -119,8 +120,9 @@ class RowCheck:
         Raises SelfCheckFailed beyond the tolerance, and for values that are not finite.
         """
         held, self._held = self._held, []
-        for row, seen in held:
-            self._check(shard, rows, row, seen)
+        with lap("check"):
+            for row, seen in held:
+                self._check(shard, rows, row, seen)
 
     def _check(self, shard: int, rows: Sequence[ScoredRow], row: int, seen: EffectArrays) -> None:
         deviation = self.check.check(rows[row], seen)

@@ -21,15 +21,24 @@ from cisray.genome.variant import Variant
 from cisray.inference.batching import Choice
 from cisray.inference.choose import Method
 from cisray.inference.precision import Precision
+from cisray.inference.utilisation import Sampler
 from cisray.scoring.variant_sites import bins_of
 from cisray.scoring.variants import EffectOptions, ScoredRow
+from cisray.stopwatch import lap
 from cisray.store.keyed_plan import as_keyed
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray_jobs.checks import on_record
 from cisray_jobs.row_check import RowSample
-from cisray_jobs.worker import Bench, Place, peak_rss_bytes, shard_times
+from cisray_jobs.worker import (
+    Bench,
+    Place,
+    gpu_told,
+    peak_rss_bytes,
+    shard_times,
+    work_facts,
+)
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +84,13 @@ class RowTask(ABC):
         sink, plan = bench.sink, as_keyed(bench.sink.plan)
         scoring = self.scoring(bench)
         log.info("batch size: %d (%s)", scoring.batch.batch_size, scoring.batch.reason)
-        here = bench.facts(scoring.batch)
+        here, sampler = bench.facts(scoring.batch), Sampler.of(bench.device)
 
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
-            keys = plan.keys(shard)
-            with on_record(sink, shard):
+            with lap("input"):
+                keys = plan.keys(shard)
+            with sampler, lap("model"), on_record(sink, shard):
                 values = scoring.score(shard, keys)
             score_s = time.monotonic() - begun
             facts = {
@@ -89,10 +99,12 @@ class RowTask(ABC):
                 **shard_times(self.place, score_s),
                 "score_s": round(score_s, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
+                **work_facts(sampler),
             }
-            pieces = row_pieces(values, keys, sink, plan.spans[shard])
-            receipt = sink.write(shard, pieces, attempt_info=facts)
-            return {"rows": receipt.n_rows, "bytes": receipt.n_bytes}
+            with lap("write"):
+                pieces = row_pieces(values, keys, sink, plan.spans[shard])
+                receipt = sink.write(shard, pieces, attempt_info=facts)
+            return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, **gpu_told(sampler)}
 
         return score
 

@@ -21,6 +21,7 @@ from cisray.store.locate import locate
 from cisray.store.receipt import read_receipts
 from cisray.store.scan import Run, open_run
 from cisray.store.summary import RunTimes
+from cisray.store.worker_time import WorkerTime
 from cisray_jobs.checks import SelfCheckSummary, summarise
 
 State = Literal["sealed", "unfinished", "failed", "damaged"]
@@ -50,6 +51,9 @@ class ListedRun:
 class RunFacts:
     """Everything about one run; rates and costs are None where not all shards tell of their time.
 
+    `input_wait` is the share of their time that workers waited for input, None where no shard tells
+    where it went; `workers` says the rest of it, and stands in `times` as well.
+
     `rows` are owed, `rows_done` stored, `linked` counts those of other runs, by their ids. `tracks`
     are counted by assay, `rejected` by reason.
     """
@@ -76,10 +80,17 @@ class RunFacts:
     created: str
     provenance: Mapping[str, JsonValue]
     times: Mapping[str, JsonValue]
+    input_wait: float | None
     rows_per_second: float | None
     cost_per_hour: float | None
     cost: float | None
     cost_per_million_rows: float | None
+
+    @property
+    def workers(self) -> WorkerTime | None:
+        """Tell where workers' time went; None where no shard tells."""
+        told = self.times["workers"]
+        return None if told is None else WorkerTime.model_validate(told)
 
     @property
     def files(self) -> int:
@@ -191,6 +202,7 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
         created=manifest.created,
         provenance=manifest.provenance,
         times=times.model_dump(mode="json"),
+        input_wait=None if times.workers is None else times.workers.share("input"),
         rows_per_second=times.rows_per_second,
         cost_per_hour=cost_per_hour,
         cost=None if price is None else price * times.rows / 1e6,

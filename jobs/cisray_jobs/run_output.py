@@ -4,11 +4,11 @@ Knows text; knows nothing of how the results came about.
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
-from pydantic import JsonValue
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,15 +20,16 @@ from rich.progress import (
 
 from cisray.store.compare import Compared, RunDifference
 from cisray.store.differences import GroupDifference
-from cisray.store.encode import max_relative_error
 from cisray.store.verify import OnFile
 from cisray_jobs import output
 from cisray_jobs.run_facts import ListedRun, RunFacts
-from cisray_jobs.units import counted, duration, size
-from cisray_jobs.verify_job import Verified
+from cisray_jobs.run_words import made_from, number_of, times_told
+from cisray_jobs.units import counted, size
+
+if TYPE_CHECKING:  # torch would come with it
+    from cisray_jobs.verify_job import Verified
 
 _SHOWN_FAILURES = 10
-_SETTINGS_LEFT_OUT = {"statistics", "entries", "scored", "rows", "rejected", "rejects_sha256"}
 
 
 def runs(listed: Sequence[ListedRun], folder: str) -> None:
@@ -63,14 +64,14 @@ def run(facts: RunFacts) -> None:
         "state": f"{facts.state}: {facts.done:,} of {counted(facts.shards, 'shard')} done",
         "rows": f"{facts.rows_done:,} of {facts.rows:,}",
         **{f"linked to {run_id}": f"{rows:,} rows" for run_id, rows in facts.linked.items()},
-        "files": f"{counted(facts.files, 'file')}, {size(_number(facts.times, 'bytes'))}",
+        "files": f"{counted(facts.files, 'file')}, {size(number_of(facts.times, 'bytes'))}",
         "tracks": f"{sum(facts.tracks.values()):,} of head {facts.head}: "
         + ", ".join(f"{assay} {count:,}" for assay, count in facts.tracks.items()),
         **({} if facts.statistics is None else {"statistics": ", ".join(facts.statistics)}),
         **({} if facts.rejected is None else {"rejects": output.rejects(facts.rejected)}),
         "self-check": f"{facts.self_check.checked:,} checked: {facts.self_check.note}",
-        **_times(facts),
-        **_made_from(facts),
+        **times_told(facts),
+        **made_from(facts),
     }
     output.facts(facts.path, lines)
     for failure in facts.failures[:_SHOWN_FAILURES]:
@@ -80,71 +81,6 @@ def run(facts: RunFacts) -> None:
     more = len(facts.failures) - _SHOWN_FAILURES
     if more > 0:
         typer.echo(f"  and {counted(more, 'shard')} more failed")
-
-
-def _times(facts: RunFacts) -> dict[str, str]:
-    """Tell times, rate and price, as far as the shards tell of theirs."""
-    sessions = facts.times["sessions"]
-    count = len(sessions) if isinstance(sessions, list) else 0
-    untimed = _number(facts.times, "untimed")
-    missing = f", without those of {counted(int(untimed), 'shard')}" if untimed else ""
-    wall, device, writing = (
-        duration(_number(facts.times, key)) for key in ("wall_s", "device_s", "write_s")
-    )
-    lines = {
-        "time": f"{wall} in {counted(count, 'session')}{missing}",
-        "work": f"devices busy for {device}, writing for {writing}",
-    }
-    if facts.rows_per_second is not None:
-        lines["speed"] = f"{facts.rows_per_second:,.1f} rows a second"
-    if facts.cost is not None and facts.cost_per_million_rows is not None:
-        lines["cost"] = (
-            f"{facts.cost:,.4g} in all, {facts.cost_per_million_rows:,.4g} for a million rows, at "
-            f"{facts.cost_per_hour:g} an hour"
-        )
-    return lines
-
-
-def _mantissa(bits: int) -> str:
-    bound = max_relative_error(bits)
-    return f"{bits} bits: " + (f"values within {bound:.2g} of themselves" if bound else "exact")
-
-
-def _made_from(facts: RunFacts) -> dict[str, str]:
-    identity, provenance = facts.identity, facts.provenance
-    config = identity["config"]
-    settings = config if isinstance(config, dict) else {}
-    lines = {
-        "model": str(identity["model_sha256"]),
-        "genome": f"{identity['genome_sha256']} {facts.genome}".rstrip(),
-        **{f"file {name}": path for name, path in _paths(provenance)},
-        "settings": "; ".join(
-            f"{name} {_flat(value)}"
-            for name, value in settings.items()
-            if name not in _SETTINGS_LEFT_OUT and value not in (None, [])
-        ),
-        "mantissa": _mantissa(int(str(identity["mantissa_bits"]))),
-        "created": facts.created,
-    }
-    host, versions = provenance.get("host"), provenance.get("versions")
-    if isinstance(host, dict):
-        memory = host.get("memory_bytes")
-        shown = f", {size(memory)}" if isinstance(memory, int) else ""
-        lines["begun on"] = f"{host.get('name')}: {host.get('cores')} cores of {host.get('cpu')}"
-        lines["begun on"] += f"{shown}{f', {gpus} GPUs' if (gpus := host.get('gpus')) else ''}"
-    if facts.times["hosts"]:
-        hosts, devices = (_flat(facts.times[key]) for key in ("hosts", "devices"))
-        lines["scored on"] = f"{hosts}: {devices}"
-    if isinstance(versions, dict):
-        lines["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items())
-    return lines
-
-
-def _paths(provenance: Mapping[str, JsonValue]) -> Iterable[tuple[str, str]]:
-    files = provenance.get("files")
-    for name, told in files.items() if isinstance(files, dict) else ():
-        if isinstance(told, dict):
-            yield name, str(told.get("path"))
 
 
 @contextmanager
@@ -165,7 +101,7 @@ def file_progress(*, quiet: bool) -> Iterator[OnFile]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def verified(found: Verified) -> None:
+def verified(found: "Verified") -> None:
     """Print what was read and everything that is wrong with it."""
     read = found.read
     lines = {
@@ -271,12 +207,3 @@ def _paragraph(text: str) -> str:
 
 def _value(value: float | None) -> str:
     return "no value" if value is None else f"{value:.6g}"
-
-
-def _number(told: Mapping[str, JsonValue], key: str) -> float:
-    value = told[key]
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _flat(value: JsonValue) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

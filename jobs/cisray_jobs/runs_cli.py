@@ -78,6 +78,40 @@ def runs_show(
     output.as_json(facts) if as_json else run_output.run(facts)
 
 
+@runs_app.command("watch")
+def runs_watch(
+    run: Annotated[
+        str, typer.Argument(help="Run directory or URL, or folder of a training run."), Holds.PLACE
+    ],
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each look as a line of JSON.")] = (
+        False
+    ),
+) -> None:
+    """Follow a run, from any machine that sees it, until it is sealed; exit code 1 if it ends else.
+
+    Tells how far it is, its speed, what failed, and whether nothing has been finished for long. It
+    ends when the run is sealed, or when its driver has ended without that, or has died.
+
+    Example: cisray runs watch s3://bucket/runs/chr21
+    """
+    from cisray_jobs import watching
+    from cisray_jobs.watch_run import Glance
+
+    looking = watching.watch_for(run)
+    if as_json:
+        last = watching.follow(
+            looking, lambda seen: typer.echo(watching.as_line(seen)), every_s=every
+        )
+    else:
+        last = watching.follow_on_screen(looking, every_s=every)
+        for failure in last.failures if isinstance(last, Glance) else ():
+            typer.echo(f"  shard {failure.shard} failed ({failure.attempts}): {failure.reason}")
+        typer.echo(watching.ending(last))
+    if last.state != "sealed":
+        raise typer.Exit(1)
+
+
 @runs_app.command("verify")
 def runs_verify(
     run: Annotated[str, typer.Argument(help="Run directory or URL."), Holds.PLACE],

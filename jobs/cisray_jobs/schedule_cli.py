@@ -4,28 +4,26 @@ Knows options and exit codes; what is done is the business of `cisray_jobs.sched
 wait until a command needs them.
 """
 
+import json
 import os
-import shlex
 import socket
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from io import StringIO
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import uuid4
 
 import typer
 
-from cisray.errors import ConfigError, near_matches
 from cisray_jobs.console import log_to_stderr
-from cisray_jobs.options import Json, Quiet, Verbose
+from cisray_jobs.options import JobVariables, Json, Quiet, ServerAddress, SharedFolders, Verbose
+from cisray_jobs.schedule_places import backends, parser_for, settled_cluster
 
 if TYPE_CHECKING:
     from cisray_jobs.schedule.ledger import Ledger
     from cisray_jobs.schedule.tick import Event, Ticker
-
-# Of typer's own command line library, whichever it is: its releases have another each.
-_USAGE_ERROR: Any = typer.BadParameter.__base__
 
 schedule_app = typer.Typer(
     help="Run commands again and again: at times, and where inputs are new.",
@@ -99,13 +97,24 @@ def schedule_add(
             "a pattern ('incoming/*.vcf.gz') for files that are new."
         ),
     ] = None,
+    cluster: Annotated[
+        bool,
+        typer.Option(
+            "--cluster",
+            help="Fires are jobs of a Ray cluster, as of `cisray submit`, and no processes of this "
+            "machine.",
+        ),
+    ] = False,
+    address: ServerAddress = None,
+    shared: SharedFolders = None,
+    env: JobVariables = None,
     ledger: LedgerFolder = None,
     as_json: Json = False,
 ) -> None:
     """Add a schedule. Its command is parsed now, so that a wrong option is found now.
 
     The command runs in the folder that this one is given in, with the environment of the process
-    that ticks.
+    that ticks. With --cluster what it names must be seen by the cluster, which must answer now.
 
     Example: cisray schedule add nightly --cron '0 3 * * *' -- score variants --out runs/{time} ...
     """
@@ -114,7 +123,10 @@ def schedule_add(
     from cisray_jobs.schedule.clock import SystemClock
     from cisray_jobs.schedule.definition import Schedule
     from cisray_jobs.schedule.facts import list_schedules
+    from cisray_jobs.schedule.tick import inputs_of
 
+    if not cluster and (address or shared or env):
+        raise typer.BadParameter("--address, --shared and --env go with --cluster.")
     now = SystemClock().now()
     schedule = Schedule(
         name=name,
@@ -129,42 +141,38 @@ def schedule_add(
         retries=retries,
         back_off_s=seconds_of(back_off, "--back-off"),
         watch=watch,
+        cluster=settled_cluster(address, shared or [], env or []) if cluster else None,
         created=now,
     )
-    root = context.find_root().command
-
-    def parse(arguments: Sequence[str]) -> None:
-        check_command(root, arguments)
-
-    checked = checked_schedule(schedule, parse)
+    parse = parser_for(context.find_root().command, schedule.cluster)
+    checked = checked_schedule(schedule, parse, inputs_of(_place(ledger)))
     with _opened(ledger) as held:
         held.add(checked)
         (added,) = [one for one in list_schedules(held, now) if one.name == name]
     output.as_json(added) if as_json else schedule_output.schedule(added)
 
 
-def check_command(root: Any, arguments: Sequence[str]) -> None:
-    """Raise ConfigError unless these arguments are a command below `root` and options of its own.
+@schedule_app.command("settle", hidden=True)
+def schedule_settle(
+    context: typer.Context,
+    command: Annotated[list[str], typer.Argument(help="Any cisray command, after --.")],
+    shared: SharedFolders = None,
+    all_here: Annotated[
+        bool, typer.Option("--all-here", help="The cluster is this machine alone.")
+    ] = False,
+) -> None:
+    """Print a command as a cluster gets it, for passes: JSON with its words and its settings.
 
-    Nothing is run: what the command itself finds wrong with its values is found when it runs.
+    Example: cisray schedule settle --shared /data -- score genome --out /data/run ...
     """
-    words, command, path = list(arguments), root, "cisray"
-    while (children := getattr(command, "commands", None)) is not None:
-        word = words.pop(0) if words else ""
-        if word not in children:
-            raise ConfigError(
-                f"{path} has no command {word!r}.{near_matches(word, children)} There are: "
-                f"{', '.join(children)}."
-            )
-        command, path = children[word], f"{path} {word}"
-    given = shlex.join(["cisray", *arguments])
-    try:
-        with redirect_stdout(StringIO()):
-            command.make_context(path, words)
-    except _USAGE_ERROR as error:
-        raise ConfigError(f"{given} cannot be run: {error.format_message()}") from None
-    except typer.Exit:
-        raise ConfigError(f"{given} prints its help and does nothing else.") from None
+    from cisray_jobs.schedule.settling import settled
+    from cisray_jobs.submit.places import SharedPaths
+
+    paths = SharedPaths(tuple(map(Path, shared or ())), all_here=all_here)
+    with redirect_stdout(sys.stderr):  # nothing else may be printed
+        told = settled(context.find_root().command, command, paths)
+    # Not by what prints results, which takes seconds to import.
+    typer.echo(json.dumps(asdict(told)))
 
 
 @schedule_app.command("list")
@@ -197,7 +205,7 @@ def schedule_show(
     from cisray_jobs.schedule.facts import describe_schedule
 
     with _ticking(ledger) as ticker:
-        told = describe_schedule(ticker.ledger, ticker.backend, name, ticker.clock.now(), fires)
+        told = describe_schedule(ticker, name, fires)
     output.as_json(told) if as_json else schedule_output.schedule(told)
 
 
@@ -343,9 +351,8 @@ def _opened(ledger: Path | None) -> Iterator["Ledger"]:
 @contextmanager
 def _ticking(ledger: Path | None) -> Iterator["Ticker"]:
     from cisray_jobs.schedule.clock import SystemClock
-    from cisray_jobs.schedule.local_backend import LocalBackend
     from cisray_jobs.schedule.tick import Ticker
 
     owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
     with _opened(ledger) as held:
-        yield Ticker(held, LocalBackend(held.folder / "jobs"), SystemClock(), owner)
+        yield Ticker(held, backends(held.folder / "jobs"), SystemClock(), owner)

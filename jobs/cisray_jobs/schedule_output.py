@@ -14,6 +14,7 @@ from cisray_jobs.schedule.facts import FireFacts, ScheduleFacts
 from cisray_jobs.units import counted, duration
 
 _SHOWN_CHANGES = 12
+_HERE = "this machine"
 
 
 def schedules(told: Sequence[ScheduleFacts], folder: str) -> None:
@@ -21,12 +22,13 @@ def schedules(told: Sequence[ScheduleFacts], folder: str) -> None:
     if not told:
         typer.echo(f"No schedules in {folder}.")
         return
-    head = ("name", "cron", "timezone", "last", "due", "next")
+    head = ("name", "cron", "timezone", "runs on", "last", "due", "next")
     lines = [
         (
             one.name,
             one.cron,
             one.timezone,
+            one.address or _HERE,
             one.last or "",
             one.last_due or "",
             "paused" if one.paused else one.next[0],
@@ -41,6 +43,8 @@ def schedule(told: ScheduleFacts) -> None:
     lines = {
         "command": told.command,
         "folder": told.folder,
+        "runs on": told.address or _HERE,
+        **({"shared": ", ".join(told.shared)} if told.shared else {}),
         "due": f"{told.cron} in {told.timezone}",
         **({} if told.watch is None else {"watches": told.watch}),
         "overlap": told.overlap,
@@ -66,6 +70,8 @@ def _fire(fire: FireFacts) -> None:
         lines[f"attempt {attempt.attempt}"] = (
             f"{attempt.started} to {attempt.ended or 'now'}{code}: {attempt.log or 'no log'}"
         )
+        if attempt.job is not None:
+            lines[f"job {attempt.attempt}"] = attempt.job
     output.facts(f"fire {fire.due}", lines)
     if fire.report is not None:
         _report(fire.report)

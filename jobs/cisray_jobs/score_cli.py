@@ -68,6 +68,7 @@ def score_genome(
     ] = None,
     shard_timeout: opt.ShardTimeout = None,
     address: opt.Address = None,
+    node_cache: opt.NodeCache = None,
     config: opt.Config = None,
     plan: opt.Plan = False,
     restart: opt.Restart = False,

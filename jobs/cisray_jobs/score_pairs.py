@@ -14,9 +14,9 @@ import polars as pl
 from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.regions import read_features
-from cisray.inference.attention import PlainAttention
 from cisray.inference.choose import effect_predictor, gradient_predictor, has_fast_form
 from cisray.inference.effect_batch import settle_effect_batch
+from cisray.inference.fast.attention import FastAttention
 from cisray.inference.precision import resolve_device
 from cisray.locus import alias_key
 from cisray.model.registry import load_model
@@ -51,7 +51,7 @@ def open_scorer(place: ModelPlace, options: PairOptions) -> PairScorer:
     )
     settle_effect_batch(effects, device, None, limit=options.samples)
     gradients = gradient_predictor(model, tracks, device=device, batch_size=1, method="fast")
-    attention = PlainAttention(model, device=device) if has_fast_form(model) else None
+    attention = FastAttention(model, device=device) if has_fast_form(model) else None
     genome = Genome.open(place.fasta)
     return PairScorer(Readers(effects, gradients, attention), genome, options)
 

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.progress import Display
-from cisray.engine.task import Executor, ShardTask
+from cisray.engine.task import Executor, RunLabel, ShardTask
 from cisray.errors import RunNotFound, StorageError
 from cisray.inference.choose import (
     Method,
@@ -44,7 +44,7 @@ from cisray.store.run import ShardSink
 from cisray.store.scan import open_run
 from cisray.store.seal import RunSummary
 from cisray_jobs.checks import SelfCheckSummary, checked_first, refuse_unchecked, summarise
-from cisray_jobs.config import JobConfig, RunLocation
+from cisray_jobs.config import JobConfig, MachineFolder, RunLocation
 from cisray_jobs.devices import settle_device
 from cisray_jobs.execute import open_executor, run_shards, shards_failed
 from cisray_jobs.plan import Resources, spread
@@ -146,6 +146,7 @@ class ScoringJob(JobConfig):
     self_check: SampleSize = "auto"
     shard_timeout: float | None = Field(None, gt=0, allow_inf_nan=False)
     address: str | None = None
+    node_cache: MachineFolder | None = None
     restart: bool = False
     like: RunLocation | None = None
 
@@ -316,6 +317,7 @@ class ScoringJob(JobConfig):
             fasta=self.fasta.absolute(),
             device=self.settled_device(),
             session=session,
+            node_cache=self.node_cache,
         )
 
     def score_shards(
@@ -327,7 +329,8 @@ class ScoringJob(JobConfig):
         display: Display,
     ) -> None:
         """Do the pending shards; put those that fail on record, and raise ShardsFailed for them."""
-        outcome = run_shards(executor, task, pending, display=display)
+        label = RunLabel(sink.manifest.run_id, sink.manifest.job)
+        outcome = run_shards(executor, task, pending, label=label, display=display)
         for failure in outcome.failed:
             try:
                 sink.record_failure(failure.shard, failure.reason, failure.attempts)

@@ -9,15 +9,8 @@ from typing import Annotated, Literal
 import typer
 
 from cisray_jobs.console import log_to_stderr
-from cisray_jobs.options import Json, Verbose
+from cisray_jobs.options import JobVariables, Json, ServerAddress, SharedFolders, Verbose
 
-ServerAddress = Annotated[
-    str | None,
-    typer.Option(
-        help="The cluster's job server. [default: RAY_API_SERVER_ADDRESS, or "
-        "http://127.0.0.1:8265, where `ray dashboard CLUSTER.yaml` leads]"
-    ),
-]
 JobId = Annotated[str, typer.Argument(metavar="ID", help="Id of a job, as submit printed it.")]
 
 jobs_app = typer.Typer(
@@ -41,20 +34,8 @@ def submit(
     follow: Annotated[
         bool, typer.Option(help="Print what the job prints, and end with its exit code.")
     ] = True,
-    shared: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="A folder that all machines of the cluster have at this path; repeat to add. "
-            "CISRAY_CLUSTER_PATHS names more.",
-        ),
-    ] = None,
-    env: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="A variable for the job, no secret; repeat to add."
-        ),
-    ] = None,
+    shared: SharedFolders = None,
+    env: JobVariables = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --no-follow: print the job as JSON on stdout.")
     ] = False,

@@ -21,14 +21,23 @@ from cisray.inference.choose import Method, tile_predictor
 from cisray.inference.fast.predictor import FastPredictor
 from cisray.inference.precision import Precision
 from cisray.inference.predictor import PlainPredictor
+from cisray.inference.utilisation import Sampler
 from cisray.scoring.tiles import TileScorer, TileScores
+from cisray.stopwatch import lap
 from cisray.store.plan import ShardSpan
 from cisray.store.rows import Piece
 from cisray.store.run import ShardSink
 from cisray.store.tile_plan import as_tiles
 from cisray_jobs.checks import on_record
 from cisray_jobs.tile_check import SelfCheck, TileSample
-from cisray_jobs.worker import Bench, Place, peak_rss_bytes, shard_times
+from cisray_jobs.worker import (
+    Bench,
+    Place,
+    gpu_told,
+    peak_rss_bytes,
+    shard_times,
+    work_facts,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +72,19 @@ class TileTask:
         scorer = TileScorer(predictor, genome)
         plain = PlainPredictor(model, sink.tracks, device=device)
         check = SelfCheck(plain, genome, self.sample)
-        here = bench.facts(batch)
+        here, sampler = bench.facts(batch), Sampler.of(device)
         plan = as_tiles(sink.plan)
 
         def score(shard: int) -> dict[str, object]:
             begun = time.monotonic()
-            windows = planned_windows(plan.tiles(shard), plan.bin_bp)
-            scores = scorer.score(windows)
-            scored = time.monotonic()
-            with on_record(sink, shard):
-                checked = check.check(shard, windows, scores)
+            with sampler:
+                with lap("input"):
+                    windows = planned_windows(plan.tiles(shard), plan.bin_bp)
+                with lap("model"):
+                    scores = scorer.score(windows)
+                scored = time.monotonic()
+                with lap("check"), on_record(sink, shard):
+                    checked = check.check(shard, windows, scores)
             ended = time.monotonic()
             facts = {
                 **here,
@@ -81,10 +93,13 @@ class TileTask:
                 "score_s": round(scored - begun, 3),
                 "check_s": round(ended - scored, 3),
                 "peak_rss_bytes": peak_rss_bytes(),
+                **work_facts(sampler),
             }
-            pieces = block_pieces(scores, sink, plan.spans[shard])
-            receipt = sink.write(shard, pieces, attempt_info=facts)
-            return {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
+            with lap("write"):
+                pieces = block_pieces(scores, sink, plan.spans[shard])
+                receipt = sink.write(shard, pieces, attempt_info=facts)
+            told = {"rows": receipt.n_rows, "bytes": receipt.n_bytes, "tiles": len(windows)}
+            return {**told, **gpu_told(sampler)}
 
         return score
 

@@ -15,6 +15,7 @@ from cisray.dataset.manifest import MANIFEST
 from cisray.engine.checkpoints import best
 from cisray.engine.group import GroupPolicy, run_group
 from cisray.engine.progress import Display
+from cisray.engine.task import RunLabel
 from cisray.errors import RunConflict
 from cisray.store.files import make_folder
 from cisray.store.lock import RunLock
@@ -25,10 +26,8 @@ from cisray_jobs.provenance import digest_of
 from cisray_jobs.train_model import build_model, export_model, read_start
 from cisray_jobs.train_progress import shown_while_training
 from cisray_jobs.train_records import draw_curve, read_records, summary_writer
-from cisray_jobs.train_settings import TrainModel, fingerprint
+from cisray_jobs.train_settings import SETTINGS, TrainModel, fingerprint
 from cisray_jobs.train_task import TrainTask, wanted_of
-
-SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +100,7 @@ def _policy(job: TrainModel) -> GroupPolicy:
         max_failures=job.max_failures,
         keep=job.keep,
         score=SCORE,
+        label=RunLabel(job.out.name, "train"),
     )
 
 

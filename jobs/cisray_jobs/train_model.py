@@ -24,7 +24,7 @@ from cisray.training.batchnorm import inference_form
 from cisray.training.finetune import adapt, freeze, merge_adapters
 from cisray.training.state import read_facts, read_tensors
 from cisray_jobs.models import SIZES
-from cisray_jobs.train_settings import TrainModel
+from cisray_jobs.train_settings import MODEL_FILE, TrainModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def export_model(
     finished = Checkpoint.build(
         model.config, model.state_dict(), tracks=model.tracks, provenance=provenance
     )
-    return save_native(job.out / "model.safetensors", finished, overwrite=True)
+    return save_native(job.out / MODEL_FILE, finished, overwrite=True)
 
 
 def _config(job: TrainModel, wanted: Wanted, start: Checkpoint | None) -> ModelConfig:

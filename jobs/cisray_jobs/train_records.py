@@ -7,6 +7,7 @@ what it had recorded of the steps that come again, so that every step stands the
 import json
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from matplotlib import pyplot as plt
 
 from cisray.errors import MissingExtra, StorageError
 from cisray.training.session import Record
+from cisray_jobs import marks
 
-METRICS, CURVE, BOARD = "metrics.jsonl", "curve.png", "tensorboard"
+METRICS, CURVE, BOARD = marks.TRAINED, "curve.png", "tensorboard"
 _NAMES = ("kind", "step", "head")
 
 log = logging.getLogger(__name__)
@@ -37,8 +39,12 @@ class NoRecords:
 class RunRecords:
     """The records of the first worker, in the folder of the run."""
 
-    def __init__(self, out: Path, *, tensorboard: bool) -> None:
+    def __init__(
+        self, out: Path, *, tensorboard: bool, also: Callable[[Record], None] | None = None
+    ) -> None:
+        """Take the folder; `also` is told every record, too."""
         self._path = out / METRICS
+        self._also = also
         self._board = out / BOARD if tensorboard else None
         self._writer: Any = None
 
@@ -56,6 +62,8 @@ class RunRecords:
         line = json.dumps(record)
         with self._path.open("a") as stream:
             stream.write(line + "\n")
+        if self._also is not None:
+            self._also(record)
         if record["kind"] == "valid":
             log.info("validated: %s", line)
         if self._writer is not None:

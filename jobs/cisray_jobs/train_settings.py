@@ -16,11 +16,14 @@ from cisray.training.augment import Augmentation
 from cisray.training.parallel import Strategy
 from cisray.training.recompute import Recompute
 from cisray.training.session import TrainSettings
+from cisray_jobs import marks
 from cisray_jobs.config import JobConfig
 
 Names = tuple[str, ...]
 Count = Annotated[int, Field(ge=1)]
 
+# In the folder of a run: what it was told, and what comes of it.
+SETTINGS, MODEL_FILE = marks.TRAIN_SETTINGS, "model.safetensors"
 # Where and on what a run is done, and what is kept of it: no weight depends on these.
 NOT_IDENTITY = frozenset(
     {

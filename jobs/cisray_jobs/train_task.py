@@ -39,7 +39,11 @@ class TrainTask:
             strategy=job.strategy,
             recompute=job.recompute,
         )
-        recorder = NoRecords() if session.rank else RunRecords(job.out, tensorboard=job.tensorboard)
+        recorder = (
+            NoRecords()
+            if session.rank
+            else RunRecords(job.out, tensorboard=job.tensorboard, also=session.measured)
+        )
         data = {head: _data(job, dataset, head) for head in wanted.tracks}
         train(training, data, session, recorder)
 

@@ -15,6 +15,7 @@ from cisray.inference.selfcheck import TOLERANCES
 from cisray.scoring.first_order import PREFIX, WindowGradients
 from cisray.scoring.gradient_check import GRADIENT_TOLERANCE, GradientCheck, GradientDeviation
 from cisray.scoring.variants import ScoredRow
+from cisray.stopwatch import lap
 from cisray.tracks import TrackSet
 from cisray_jobs.checks import fact
 from cisray_jobs.row_check import RowSample
@@ -46,7 +47,8 @@ class WindowCheck:
         for values that are not finite.
         """
         for row in sorted(self.sample.rows.get(shard, frozenset()).intersection(members)):
-            deviation = self.check.check(seen, row)
+            with lap("check"):
+                deviation = self.check.check(seen, row)
             if not deviation.is_within:
                 raise SelfCheckFailed(self._complaint(shard, rows[row], deviation))
             self._found.append(deviation)

@@ -6,20 +6,22 @@ Knows models, genomes and runs as a worker's machine sees them; knows nothing of
 import os
 import platform
 import resource
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from pydantic import JsonValue
 
-from cisray.errors import RunConflict
+from cisray.engine.task import GPU_FACT
 from cisray.genome.reference import Genome
 from cisray.inference.batching import Choice
 from cisray.inference.precision import resolve_device
+from cisray.inference.utilisation import Sampler
 from cisray.model.module import SequenceModule
-from cisray.model.registry import load_model
+from cisray.stopwatch import measured
 from cisray.store.place import RunPlace
 from cisray.store.run import ShardSink
+from cisray_jobs.node_copies import NodeCopies, wanted_folder
 from cisray_jobs.provenance import device_name, now
 
 
@@ -27,7 +29,8 @@ from cisray_jobs.provenance import device_name, now
 class Place:
     """Where a worker finds what it needs: the run that has begun, the weights, the genome.
 
-    `session` is when the driver that sent it began.
+    `session` is when the driver that sent it began. `node_cache` is where its machine keeps copies
+    of weights and genome; None leaves that to the machine's environment.
     """
 
     run: RunPlace
@@ -35,6 +38,7 @@ class Place:
     fasta: Path
     device: str
     session: str
+    node_cache: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +59,9 @@ class Bench:
         """
         sink = ShardSink.attach(place.run)
         device = resolve_device(place.device)
-        model = load_model(place.model).to(device)
-        _check_same(place.model, model.digest, sink.manifest.model_sha256)
-        genome = Genome.open(place.fasta)
-        _check_same(place.fasta, genome.sha256, sink.manifest.genome_sha256)
+        near = NodeCopies(wanted_folder(place.node_cache), place.session)
+        model = near.model(place.model, sink.manifest.model_sha256).to(device)
+        genome = near.genome(place.fasta, sink.manifest.genome_sha256)
         return cls(sink, model, genome, device)
 
     def facts(self, batch: Choice) -> dict[str, JsonValue]:
@@ -73,20 +76,32 @@ class Bench:
         }
 
 
-def _check_same(path: Path, found: str, begun_with: str) -> None:
-    if found != begun_with:
-        raise RunConflict(
-            f"{path} on {platform.node()} is not what the run began with: its digest is {found}, "
-            f"the run has {begun_with}. Put the same file there, or use --restart."
-        )
-
-
 def shard_times(place: Place, device_s: float) -> dict[str, JsonValue]:
     """Tell of a shard that was just computed for how long it kept the device, until when.
 
     `session` is that of the driver; the keys are those that `cisray.store.summary` adds up.
     """
     return {"session": place.session, "computed": now(), "device_s": round(device_s, 3)}
+
+
+def work_facts(sampler: Sampler) -> dict[str, JsonValue]:
+    """Tell where the worker's time went until now, and how busy its GPU was, where it is known.
+
+    `laps` are seconds since the last shard that was finished here, by `cisray.stopwatch.LAPS`; what
+    writing takes is told by the receipt itself.
+    """
+    seconds: dict[str, JsonValue] = {name: round(spent, 4) for name, spent in measured().items()}
+    found = sampler.found
+    return {
+        **({"laps": seconds} if seconds else {}),
+        **({} if found is None else {"gpu": asdict(found)}),
+    }
+
+
+def gpu_told(sampler: Sampler) -> dict[str, object]:
+    """Tell how busy the GPU was to the engine, which exports it; nothing where it is not known."""
+    found = sampler.found
+    return {} if found is None else {GPU_FACT: found.mean}
 
 
 def peak_rss_bytes() -> int:

@@ -15,7 +15,7 @@ from cisray.dataset.writer import DatasetWriter, lock
 from cisray.engine.address import EMBEDDED, choose_address
 from cisray.engine.executors import executor_for
 from cisray.engine.progress import Display
-from cisray.engine.task import PoolPolicy, ShardTask
+from cisray.engine.task import PoolPolicy, RunLabel, ShardTask
 from cisray_jobs.config import JobConfig, WorkerCount
 from cisray_jobs.execute import EMBEDDED_CPUS, run_shards, shards_failed
 
@@ -48,7 +48,8 @@ class WritesDataset(JobConfig):
             pending = writer.pending()
             policy = self._policy(len(pending))
             with executor_for(policy, address=self.address) as executor:
-                outcome = run_shards(executor, task, pending, display=display)
+                label = RunLabel(self.out.name, "dataset")
+                outcome = run_shards(executor, task, pending, label=label, display=display)
             if outcome.failed:
                 raise shards_failed(outcome, self.out)
             writer.seal(allow_empty_tracks=self.allow_empty_tracks)

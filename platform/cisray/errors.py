@@ -100,6 +100,15 @@ class RunConflict(InputError):
     """A run directory belongs to another run, or another process is writing to it."""
 
 
+class RunBusy(RunConflict):
+    """Another process is writing to a run directory; when it has ended, the same command goes on.
+
+    No mistake in what was asked for, so that who repeats commands may repeat this one.
+    """
+
+    exit_code = 1
+
+
 class RunNotFound(InputError):
     """A path holds no run, or a run that is not sealed."""
 
@@ -142,6 +151,13 @@ class ClusterRefused(InputError):
 
 class PathNotShared(InputError):
     """A path on this machine is named in what is to run on machines that may not have it."""
+
+
+class ClusterSilent(CisrayError):
+    """A cluster cannot be asked now: nobody knows how its jobs are, and they may well be running.
+
+    It does not answer, does not let us in, or there is no token for it.
+    """
 
 
 class JobExists(InputError):

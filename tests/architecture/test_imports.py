@@ -94,6 +94,10 @@ def test_help_loads_nothing_heavy(root: Path) -> None:
         ("cisray_jobs.export", {"torch", "ray"}),
         ("cisray.scoring.tiles", {"polars", "ray"}),
         ("cisray_jobs.score_genome", {"ray"}),
+        ("cisray_jobs.output", {"torch", "ray", "matplotlib"}),
+        ("cisray_jobs.run_output", {"torch", "ray", "matplotlib"}),
+        ("cisray.page.document", {"torch", "ray", "polars", "matplotlib", "pandas"}),
+        ("cisray_jobs.report.write", {"torch", "ray", "sklearn", "pandas"}),
     ],
 )
 def test_a_layer_loads_only_what_it_needs(root: Path, module: str, without: set[str]) -> None:

@@ -75,3 +75,40 @@ def test_query_run_asks_all_engines_for_the_same() -> None:
     ]  # fmt: skip
     (stored,) = (row for row in rows if row[0].startswith("as stored"))
     assert 1 < float(stored[1]) < 2.5
+
+
+def test_observing_measures_every_part() -> None:
+    rows = table_of("observing.py", "--shards", "50")
+    assert len(rows) == 7
+    assert all(float(row[1]) > 0 for row in rows[2:])
+
+
+def numbers(row: list[str]) -> list[float]:
+    return [float(cell.removesuffix("%")) for cell in row[1:]]
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_two_workers_do_nearly_twice_as_much_and_time_is_the_model_s() -> None:
+    """Bounds are loose; a machine whose two cores have something else to do fails them still."""
+    rows = {row[0]: row for row in table_of("pool_scaling.py", "--quick")}
+    assert rows["workers"][1:] == ["1", "2"]
+    shares = {name: numbers(rows[name]) for name in ("in the model", "writing", "in the pool")}
+    for parts in zip(*shares.values(), strict=True):
+        assert sum(parts) == pytest.approx(100, abs=0.02)
+    assert max(numbers(rows["not in the model"])) <= 10
+    assert numbers(rows["ratio"])[1] >= 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_inputs_are_read_once_for_a_machine_and_not_for_a_worker() -> None:
+    rows = table_of("node_reads.py", "--quick")[2:]
+    assert [row[0].partition(",")[0] for row in rows] == ["where they lie"] * 2 + ["copied"] * 2
+    times = [float(row[2]) for row in rows]
+    assert times == pytest.approx([2, 2, 1, 1], abs=0.01)
+    for *_, read, weights, _ in rows[2:]:
+        # The first reads a genome of 20 MB twice, there and here; the second does neither.
+        first, second = sorted(map(float, read.split()), reverse=True)
+        assert first - second > 2 * 20
+        assert float(weights) < 1.2  # of two workers: they share the pages

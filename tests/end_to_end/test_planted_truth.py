@@ -13,10 +13,12 @@ import polars as pl
 import pytest
 
 from cisray.engine.progress import Display
-from cisray_jobs import demo
 from cisray_jobs.cli import run as cisray
+from cisray_jobs.demo.learning import make_dataset, make_genome, train
+from cisray_jobs.demo.scoring import score_variants
+from cisray_jobs.demo.setting import UNSEEN, WHOLE, Demo
 
-SIZE = replace(demo.WHOLE, chromosome_bp=1_800_000, steps=2_400)
+SIZE = replace(WHOLE, chromosome_bp=1_800_000, steps=2_400)
 SEED = 2
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7_200)]
@@ -31,10 +33,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = os.environ.get("CISRAY_PLANTED")
     out = Path(given) if given else tmp_path_factory.mktemp("planted")
     out.mkdir(parents=True, exist_ok=True)
-    made = demo.Demo(out, SIZE, SEED, "0", lambda _: None, Display.NONE)
-    demo.make_genome(made)
-    demo.make_dataset(made)
-    demo.score_variants(made, demo.train(made))
+    made = Demo(out, SIZE, SEED, "0", lambda _: None, Display.NONE)
+    make_genome(made)
+    make_dataset(made)
+    score_variants(made, train(made))
     return out
 
 
@@ -84,7 +86,7 @@ def test_the_direction_of_fine_mapped_effects(place: Path, tmp_path: Path) -> No
 def test_planted_enhancers_against_decoys_as_far(place: Path, tmp_path: Path) -> None:
     """Pairs of the chromosome that was kept from training; a shuffled element keeps its bases."""
     every = (place / "made-up/truth/enhancers_decoys.tsv").read_text().splitlines()
-    unseen = f"chr{demo.CHROMOSOMES}\t"
+    unseen = f"{UNSEEN}\t"
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("\n".join([every[0], *(x for x in every if x.startswith(unseen))]) + "\n")
     (model,) = (place / "model").glob("*.safetensors")

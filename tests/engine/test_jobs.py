@@ -27,6 +27,7 @@ def details(status: str, code: int | None = None) -> Any:
         driver_exit_code=code,
         message=None,
         metadata=None,
+        error_type=None,
     )
 
 

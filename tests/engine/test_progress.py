@@ -33,6 +33,18 @@ def test_lines_come_now_and_then_but_the_first_and_the_last_always() -> None:
     assert lines[1].startswith("10/10 shards, 77 rows")
 
 
+def test_progress_can_be_records_of_the_log(caplog) -> None:
+    """They come although the log is for warnings else."""
+    stream = io.StringIO()
+    with ProgressReporter(display=Display.LOG, every_s=3600, stream=stream) as reporter:
+        for done in (0, 5, 10):
+            reporter.on_progress(at(done))
+    assert stream.getvalue() == ""
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        ("INFO", "0/10 shards, 2 workers"), ("INFO", "10/10 shards, 1:00 in all, 2 workers"),
+    ]  # fmt: skip
+
+
 def test_the_last_line_is_written_when_a_run_fails() -> None:
     stream = io.StringIO()
     try:

@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from cisray.engine.group import REGISTER, GroupPolicy, GroupSession, run_group
+from cisray.engine.task import RunLabel
 from cisray.engine.train_group import _registered, _told
 from cisray.errors import EngineError, TrainingDiverged
 
@@ -62,3 +63,25 @@ def test_what_diverges_is_not_tried_again(tmp_path: Path, embedded_ray: object) 
         with pytest.raises(TrainingDiverged, match="the loss is nan at step 3"):
             run_group(Diverging(tries), policy, tmp_path / "run")
     assert len(list(tries.iterdir())) in (1, 2)  # Ray need not start a finished run again
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A step, told to whoever collects it, and kept with the names in this worker's log."""
+
+    def run(self, session: GroupSession) -> None:
+        from cisray.logs import known_fields
+
+        step = {"kind": "train", "step": 1, "head": "human", "loss": 0.5, "examples_per_s": 3.0}
+        session.measured(step)
+        session.measured({"kind": "valid", "step": 1, "head": "human", "loss": 0.5})
+        told = json.dumps(known_fields())
+        session.save(1, lambda folder: (folder / "fields").write_text(told) and None, {})
+        session.finish()
+
+
+@pytest.mark.ray
+def test_a_worker_knows_what_its_run_is_called(tmp_path: Path, embedded_ray: object) -> None:
+    policy = GroupPolicy(workers=1, label=RunLabel("liver", "train"))
+    kept = run_group(Measuring(), policy, tmp_path / "run")
+    assert json.loads((kept / "fields").read_text()) == {"run": "liver", "worker": "rank 0"}

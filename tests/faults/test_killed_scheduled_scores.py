@@ -19,7 +19,7 @@ from schedules import Bench, SetClock, minute, states
 from cisray.store.scan import open_run
 from cisray_jobs.schedule.drift import read_report
 from cisray_jobs.schedule.local_backend import LocalBackend
-from cisray_jobs.schedule.tick import PROGRAM, report_of
+from cisray_jobs.schedule.tick import report_of
 
 pytestmark = [pytest.mark.faults]
 
@@ -40,7 +40,7 @@ def until(there: Callable[[], object]) -> None:
 def scheduled(folder: Path, vcf: Path) -> Bench:
     """A schedule that scores a file every minute, if it has changed."""
     ledger = folder / "ledger"
-    bench = Bench(ledger, SetClock(minute(0)), LocalBackend(ledger / "jobs"), PROGRAM)
+    bench = Bench(ledger, SetClock(minute(0)), LocalBackend(ledger / "jobs"))
     given = ("--model", write_model(folder / "m.safetensors"), "--fasta",
              write_genome(folder / "g.fa", genome_with_traps()), *EXACT,
              "--rows-per-shard", 1, "--workers", 0, "--threads", 1, "--quiet")  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reported_runs import Runs, make_runs
 
 from cisray_jobs import cli
 from cisray_jobs.models import init_model
@@ -93,3 +94,9 @@ def cisray(capsys: pytest.CaptureFixture[str]) -> Cli:
         return Answer(code, caught.out, caught.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """A run of every kind that a report can be of."""
+    return make_runs(tmp_path_factory.mktemp("reported"))

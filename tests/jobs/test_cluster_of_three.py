@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,17 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[RayCluster]:
         yield started
 
 
-def wait_for_commits(run: Path, count: int) -> None:
+def records(run: Path, *, after: Collection[Path] = ()) -> list[dict[str, Any]]:
+    """What the records of finished shards say of who did them, but for those that were there."""
+    new = set((run / "_commits").glob("*.json")) - set(after)
+    return [json.loads(path.read_text())["info"] for path in new]
+
+
+def wait_until(found: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + 120
-    while len(list((run / "_commits").glob("*.json"))) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    while not found():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 @pytest.mark.timeout(600)
@@ -40,7 +47,7 @@ def test_left_joined_stopped_and_resumed_while_a_node_is_killed(
 
     The sealed result equals the one that was computed here without Ray.
     """
-    # 2,400,000 bp: 1,171.9 tiles of 2,048 bp, 1,172 shards of 1: seconds, even on fast machines.
+    # 2,400,000 bp: 1,171.9 tiles of 2,048 bp, 1,172 shards of 1.
     fasta = tmp_path / "long.fa"
     fasta.write_text(">chrA\n" + ("ACGTTGCAACGGATTACATC" * 3 + "\n") * 40_000)
     run, embedded = tmp_path / "run", tmp_path / "embedded"
@@ -48,8 +55,51 @@ def test_left_joined_stopped_and_resumed_while_a_node_is_killed(
     command = ("--", *inputs.options(run, *own, "--workers", 2, "--device", "cpu"))
     assert cisray(*inputs.options(embedded, *own)).code == 0
 
+    first = left_joined_and_stopped(cisray, cluster, run, command)
+    # What has a record is finished; a worker may be killed between its file and the record.
+    done = {path: path.stat().st_mtime_ns for path in (run / "_commits").glob("*.json")}
+    assert 2 <= len(done) < 1_172
+    (stopped,) = {info["session"] for info in records(run)}
+
+    again = told(cisray("submit", "--no-follow", "--json", *command))
+    expected = {"joined": False, "attempt": 1, "job_id": f"{first['job_id']}-a1"}
+    assert again == first | expected
+    kill_a_node_at_work(cluster, run, done)
+    answer = cisray("jobs", "logs", again["job_id"], "--follow")
+    assert answer.code == 0, answer
+    assert "18,750" in answer.out  # rows: what the command itself prints at the end
+    assert re.search(r"lost \(\w+, shard \d+\)", answer.out), answer.out
+
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    later = records(run, after=done)
+    assert stopped not in {info["session"] for info in later}
+    assert len({info["pid"] for info in later}) == 2
+    assert len(done) + len(later) == 1_172
+    assert_same_run(run, embedded)
+
+    listed = {job["id"]: job for job in told(cisray("jobs", "list", "--json"))}
+    assert listed[first["job_id"]]["state"] == "stopped"
+    assert listed[again["job_id"]]["state"] == "succeeded"
+    assert listed[again["job_id"]]["command"].startswith("cisray score genome --model=")
+    assert "attempt    1" in cisray("jobs", "status", again["job_id"]).out
+
+
+def left_joined_and_stopped(
+    cisray: Any, cluster: RayCluster, run: Path, command: tuple[object, ...]
+) -> dict[str, Any]:
+    """Follow a run and leave it, join it and stop it; what joining it has told.
+
+    Its workers are frozen meanwhile, so that no machine is too fast for that.
+    """
     follower = start("submit", *command)
-    wait_for_commits(run, 2)
+    wait_until(lambda: len({info["pid"] for info in records(run)}) == 2, "two workers at work")
+    workers = cluster.actors(1, 2)
+    assert workers == {info["pid"] for info in records(run)}
+    assert len(cluster.actors(1)) == len(cluster.actors(2)) == 1
+    assert cluster.actors(0) == set()
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+
     os.kill(follower.pid, signal.SIGINT)
     said, _ = follower.communicate(timeout=60)
     assert follower.returncode == 130, said
@@ -61,24 +111,22 @@ def test_left_joined_stopped_and_resumed_while_a_node_is_killed(
     assert "interrupted. What is finished is kept" in " ".join(
         cisray("jobs", "logs", first["job_id"]).out.split()
     )
-    # What has a record is finished; a worker may be killed between its file and the record.
-    done = {path: path.stat().st_mtime_ns for path in (run / "_commits").glob("*.json")}
-    assert 2 <= len(done) < 1_172
+    wait_until(lambda: not cluster.actors(1, 2), "no worker of the stopped job is left")
+    assert isinstance(first, dict)
+    return first
 
-    again = told(cisray("submit", "--no-follow", "--json", *command))
-    expected = {"joined": False, "attempt": 1, "job_id": f"{first['job_id']}-a1"}
-    assert again == first | expected
-    wait_for_commits(run, len(done) + 3)
+
+def kill_a_node_at_work(cluster: RayCluster, run: Path, done: Collection[Path]) -> None:
+    """Kill the second node when its worker has finished a shard, and holds another."""
+
+    def has_worked() -> bool:
+        doomed = cluster.actors(2)
+        return bool(doomed & {info["pid"] for info in records(run, after=done)})
+
+    wait_until(has_worked, "the worker of the second node is at work")
+    (doomed,) = cluster.actors(2)
+    os.kill(doomed, signal.SIGSTOP)  # before the run ends
     cluster.kill_node(2)
-    answer = cisray("jobs", "logs", again["job_id"], "--follow")
-    assert answer.code == 0, answer
-    assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert_same_run(run, embedded)
-
-    listed = {job["id"]: job for job in told(cisray("jobs", "list", "--json"))}
-    assert listed[again["job_id"]]["state"] == "succeeded"
-    assert listed[again["job_id"]]["command"].startswith("cisray score genome --model=")
-    assert "attempt    1" in cisray("jobs", "status", again["job_id"]).out
 
 
 def told(answer: Any) -> Any:

@@ -212,7 +212,7 @@ def test_an_interrupt_promises_what_is_true(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("cisray_jobs.models.init_model", stop)
-    monkeypatch.setattr("cisray_jobs.demo.make_synthetic", stop)
+    monkeypatch.setattr("cisray_jobs.demo.learning.make_synthetic", stop)
     answer = cisray(*command)
     assert answer.code == 130
     assert "interrupted" in answer.told

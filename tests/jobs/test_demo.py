@@ -19,7 +19,7 @@ def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_
     assert answer.code == 0
     for command in (
         "dataset synthetic", "dataset split", "dataset build", "train", "score genome",
-        "score variants",
+        "score saturation", "score variants", "evaluate all",
     ):  # fmt: skip
         assert f"$ cisray {command} --" in answer.out
     truth = pl.read_parquet(out / "made-up/truth/variants.parquet")
@@ -27,6 +27,7 @@ def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_
     assert scores["id"].to_list() == truth["id"].to_list()
     # 60,000 / 128 = 468.75: so many bins on each of five chromosomes.
     assert open_run(out / "genome-run").scan().select(pl.len()).collect().item() == 5 * 469
+    assert open_run(out / "saturation-run").scan().select(pl.len()).collect().item() == 3 * 256
     assert len(re.findall(r"AUROC 0\.\d{3}", answer.out)) == 2
     assert_expression_is_evaluated(cisray, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
@@ -77,6 +78,8 @@ def expression_by_loops(out: Path) -> float:
 def test_the_demo_finds_causal_variants(cisray, tmp_path: Path) -> None:
     answer = cisray("demo", "--out", tmp_path / "demo")
     assert answer.code == 0
+    hits, share = re.search(r"(\d+) of the 20 largest .* sites, (\d+)%", answer.out).groups()
+    assert int(hits) > 2 * 20 * int(share) / 100
     every, unseen = (float(x) for x in re.findall(r"AUROC (0\.\d{3})", answer.out))
     assert every > 0.9
     assert unseen > 0.9

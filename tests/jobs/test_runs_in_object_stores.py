@@ -19,6 +19,8 @@ def test_a_run_in_a_store_is_listed_shown_compared_and_verified(
     facts = json.loads(cisray("runs", "show", url, "--json").out)
     assert (facts["path"], facts["done"], facts["provenance"]["options"]["out"]) == (url, 3, url)
     assert cisray("runs", "diff", tmp_path / "runs" / "b", url).code == 0
+    assert cisray("runs", "report", url, "--out", tmp_path / "a.html").code == 0
+    assert f"open_run(&#34;{url}&#34;)" in (tmp_path / "a.html").read_text()
     answer = cisray("runs", "verify", url)
     assert (answer.code, answer.err) == (0, "")
     again = ("runs", "rerun", tmp_path / "runs" / "b", "--out", f"{bucket}/c", "--quiet")

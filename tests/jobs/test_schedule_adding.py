@@ -20,7 +20,7 @@ def checked(cron: str, out: str, created: int, folder: Path) -> list[Sequence[st
         name="night", uid="u", cron=cron, timezone="UTC", command=("score", "--out", out),
         folder=str(folder), created=created,
     )  # fmt: skip
-    checked_schedule(schedule, parsed.append)
+    checked_schedule(schedule, parsed.append, folder / "inputs")
     return parsed
 
 

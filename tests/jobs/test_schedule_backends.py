@@ -1,36 +1,108 @@
 """The contract of `JobBackend`, for every backend: a job starts at most once, whoever asks.
 
-Another backend joins by a maker in `MAKERS`. `MemoryBackend`, which other tests use, is held to the
+Another backend joins by a fixture in `PLACES`. Jobs of a cluster run twice: on a job server that is
+a part of the test, and on a cluster of Ray. `MemoryBackend`, which other tests use, is held to the
 same contract as far as nothing really runs there.
 """
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+from job_server import JobServer
+from ray_cluster import RayCluster
 from schedules import MemoryBackend, lines, program, runner_that_dies
 
 from cisray_jobs.schedule.backend import Job, JobBackend, Phase, Status
+from cisray_jobs.schedule.definition import Cluster
 from cisray_jobs.schedule.local_backend import LocalBackend
+from cisray_jobs.schedule.ray_backend import RayBackend, Reached
 from cisray_jobs.schedule.runner import BEGUN, LOCK, lock_of
 
 pytestmark = pytest.mark.usefixtures("importable")
 
-MAKERS: dict[str, Callable[[Path], JobBackend]] = {
-    "local": lambda folder: LocalBackend(folder / "jobs"),
-}
+WAIT_S = 90  # a cluster begins its first job after half a minute
 
 
-@pytest.fixture(params=MAKERS)
-def backend(request: pytest.FixtureRequest, tmp_path: Path) -> JobBackend:
-    return MAKERS[request.param](tmp_path)
+@dataclass(frozen=True)
+class Apart:
+    """A backend whose ids are no other test's: a cluster knows an id for all time."""
+
+    backend: JobBackend
+    prefix: str
+
+    def submit(self, job: Job) -> None:
+        self.backend.submit(replace(job, id=self.prefix + job.id))
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda job_id: getattr(self.backend, name)(self.prefix + job_id)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where jobs run: what makes its backend, anew each time, and the signal that stops a job."""
+
+    make: Callable[[], Any]
+    stop: signal.Signals
+
+
+def at(url: str, folder: Path) -> RayBackend:
+    return RayBackend(folder / "jobs", Cluster(address=url), Reached(url))
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Place:
+    return Place(lambda: LocalBackend(tmp_path / "jobs"), signal.SIGTERM)
+
+
+@pytest.fixture
+def job_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / "session"))
+    with JobServer(tmp_path / "session") as server:
+        yield Place(lambda: at(server.url, tmp_path), signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[RayCluster]:
+    with RayCluster(workers=1) as started:
+        yield started
+
+
+@pytest.fixture
+def cluster(ray_cluster: RayCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    ray_cluster.reach(monkeypatch)
+    prefix = f"{uuid4().hex[:6]}."
+    return Place(lambda: Apart(at(ray_cluster.url, tmp_path), prefix), signal.SIGINT)
+
+
+PLACES = (
+    "local",
+    "job_server",
+    pytest.param("cluster", marks=[pytest.mark.slow, pytest.mark.ray]),
+)
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def backend(place: Place) -> JobBackend:
+    made: JobBackend = place.make()
+    return made
 
 
 def job(folder: Path, name: str = "s.1/T.1", seconds: float = 0, report: bool = False) -> Job:
@@ -41,7 +113,7 @@ def job(folder: Path, name: str = "s.1/T.1", seconds: float = 0, report: bool = 
 
 
 def ended(backend: JobBackend, name: str = "s.1/T.1") -> Status:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while (status := backend.status(name)) is None or status.phase is Phase.RUNNING:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -49,7 +121,7 @@ def ended(backend: JobBackend, name: str = "s.1/T.1") -> Status:
 
 
 def until(there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while not there():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -66,13 +138,13 @@ def test_a_job_runs_and_its_end_is_known(backend: JobBackend, tmp_path: Path) ->
 
 
 def test_asking_again_while_it_runs_and_later_starts_nothing(
-    backend: JobBackend, tmp_path: Path
+    place: Place, backend: JobBackend, tmp_path: Path
 ) -> None:
     for _ in range(3):
         backend.submit(job(tmp_path, seconds=0.3))
     ended(backend)
     backend.submit(job(tmp_path))
-    MAKERS["local"](tmp_path).submit(job(tmp_path))
+    place.make().submit(job(tmp_path))
     assert ended(backend).exit_code == 0
     assert lines(tmp_path / "starts") == ["s.1/T.1"]
 
@@ -91,23 +163,32 @@ def test_exit_codes_and_commands_that_are_not_there(backend: JobBackend, tmp_pat
     report = (*python, "from pathlib import Path; Path('reported').touch()")
     backend.submit(Job("a/1", (*python, "raise SystemExit(3)"), here, report))
     backend.submit(Job("a/2", (str(tmp_path / "none"),), here, report))
-    backend.submit(Job("a/3", (*python, "pass"), str(tmp_path / "gone"), report))
-    backend.submit(Job("a/4", (*python, "pass"), here, (*python, "raise SystemExit(9)")))
-    codes = [ended(backend, f"a/{number}").exit_code for number in (1, 2, 3, 4)]
-    assert codes == [3, 127, 127, 0]
+    backend.submit(Job("a/3", (*python, "pass"), here, (*python, "raise SystemExit(9)")))
+    error = "print('on it'); print('Error: the\\nfile is gone'); raise SystemExit(2)"
+    backend.submit(Job("a/4", (*python, error), here, report))
+    told = [ended(backend, f"a/{number}") for number in (1, 2, 3, 4)]
+    assert [status.exit_code for status in told] == [3, 127, 0, 2]
+    assert [told[number].why for number in (0, 2, 3)] == ["", "", "the file is gone"]
     assert not (tmp_path / "reported").exists()
 
 
+def test_a_local_command_without_its_folder(local: Place, tmp_path: Path) -> None:
+    gone = str(tmp_path / "gone")
+    local.make().submit(Job("a/1", (sys.executable, "-c", "pass"), gone))
+    status = ended(local.make(), "a/1")
+    assert (status.exit_code, gone in status.why) == (127, True)
+
+
 def test_a_stopped_job_ends_and_one_that_has_not_begun_never_does(
-    backend: JobBackend, tmp_path: Path
+    place: Place, backend: JobBackend, tmp_path: Path
 ) -> None:
     backend.submit(job(tmp_path, seconds=60))
     until(lambda: lines(tmp_path / "starts"))
     backend.stop("s.1/T.1")
-    assert ended(backend).exit_code == -signal.SIGTERM
+    assert ended(backend).exit_code == -place.stop
     backend.stop("s.1/T.2")
     backend.submit(job(tmp_path, "s.1/T.2"))
-    assert ended(backend, "s.1/T.2").exit_code == -signal.SIGTERM
+    assert ended(backend, "s.1/T.2").exit_code == -place.stop
     backend.stop("s.1/T.1")
     assert lines(tmp_path / "starts") == ["s.1/T.1"]
     assert lines(tmp_path / "ends") == []
@@ -119,8 +200,23 @@ def test_the_log_has_what_the_job_printed(backend: JobBackend, tmp_path: Path) -
     ended(backend, "a/1")
     log = backend.log("a/1")
     assert log is not None
-    assert sorted(lines(Path(log))) == ["err", "out"]
+    # A cluster says something itself, before.
+    assert sorted(lines(Path(log))[-2:]) == ["err", "out"]
     assert backend.log("a/2") is None
+
+
+def test_what_a_job_prints_can_be_followed_while_it_runs(
+    place: Place, backend: JobBackend, cisray: Any, tmp_path: Path
+) -> None:
+    text = "import time; print('out', flush=True); time.sleep(60)"
+    backend.submit(Job("a/1", (sys.executable, "-c", text), str(tmp_path)))
+    log = backend.log("a/1")
+    assert log is not None
+    if place.stop is signal.SIGTERM:
+        until(lambda: lines(Path(log)) == ["out"])
+    else:
+        until(lambda: cisray(*shlex.split(log)[1:]).out.endswith("out\n"))
+    backend.stop("a/1")
 
 
 def test_a_job_outlives_the_process_that_submitted_it(tmp_path: Path) -> None:

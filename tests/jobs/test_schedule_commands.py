@@ -143,27 +143,48 @@ def test_a_pass_that_prints_no_json_imports_nothing_heavy(tmp_path: Path) -> Non
     assert told.stdout == "0 []\n"
 
 
-def test_the_cron_job_of_kubernetes_is_one_and_passes_never_overlap() -> None:
-    (volume, job) = yaml.safe_load_all((EXAMPLES / "kubernetes.yaml").read_text())
+def cron_job(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Check what both have in common; give the claim and the pod."""
+    (volume, job) = yaml.safe_load_all((EXAMPLES / name).read_text())
     assert (volume["kind"], volume["apiVersion"]) == ("PersistentVolumeClaim", "v1")
     assert (job["kind"], job["apiVersion"]) == ("CronJob", "batch/v1")
     spec = job["spec"]
-    # A pod that ends takes its commands with it: so it waits, alone.
+    # A pod that ends takes its processes with it: so it waits, alone.
     assert spec["concurrencyPolicy"] == "Forbid"
     pod = spec["jobTemplate"]["spec"]["template"]["spec"]
     assert pod["restartPolicy"] == "Never"
     (container,) = pod["containers"]
     assert container["command"] == ["cisray", "schedule", "tick", "--wait"]
-    (mount,) = container["volumeMounts"]
+    mount = container["volumeMounts"][0]
     assert container["env"][0] == {
         "name": "CISRAY_SCHEDULE", "value": f"{mount['mountPath']}/schedule",
     }  # fmt: skip
-    assert pod["volumes"] == [
-        {
-            "name": mount["name"],
-            "persistentVolumeClaim": {"claimName": volume["metadata"]["name"]},
-        }
-    ]
+    assert pod["volumes"][0] == {
+        "name": mount["name"],
+        "persistentVolumeClaim": {"claimName": volume["metadata"]["name"]},
+    }
+    return volume, pod
+
+
+def test_the_cron_job_of_kubernetes_is_one_and_passes_never_overlap() -> None:
+    _, pod = cron_job("kubernetes.yaml")
+    (container,) = pod["containers"]
+    assert (len(container["volumeMounts"]), len(container["env"]), len(pod["volumes"])) == (1, 1, 1)
+
+
+def test_the_cron_job_of_a_cluster_has_its_token_and_its_files() -> None:
+    _, pod = cron_job("kubernetes-cluster.yaml")
+    (container,) = pod["containers"]
+    given = {one["name"]: one for one in container["env"]}
+    assert given["RAY_AUTH_MODE"]["value"] == "token"
+    # The Secret that KubeRay makes has the name of the cluster.
+    assert given["RAY_AUTH_TOKEN"]["valueFrom"] == {
+        "secretKeyRef": {"name": "NAME", "key": "auth_token"}
+    }
+    assert "value" not in given["RAY_AUTH_TOKEN"]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert mounts == {"state": "/state", "shared": "/shared"}
+    assert [one["name"] for one in pod["volumes"]] == list(mounts)
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is missing")

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schedules import BEGIN, Bench, due, minute, states
+from schedules import BEGIN, Bench, MemoryBackend, due, minute, states
 
 from cisray.errors import ConfigError, StorageError
-from cisray_jobs.schedule.definition import Plan, State
+from cisray_jobs.schedule.definition import Cluster, Plan, State
 from cisray_jobs.schedule.ledger import LEASE_S, Fenced, Ledger
 from cisray_jobs.schedule.serve import ending, serve
-from cisray_jobs.schedule.tick import LOSSES, Event
+from cisray_jobs.schedule.tick import LOSSES, Event, Ticker
 
 
 @pytest.fixture
@@ -145,6 +145,77 @@ def test_retries_run_the_same_command_and_wait_twice_as_long_each_time(bench: Be
     assert (fire.state, fire.exit_code, fire.attempt, fire.failures) == ("failed", 4, 3, 3)
     attempts = bench.ledger.attempts("s", fire.time)
     assert [one.exit_code for one in attempts] == [1, 1, 4]
+
+
+def test_what_was_asked_for_wrongly_is_not_asked_for_again(bench: Bench) -> None:
+    """Exit code 2: a mistake in the command, its settings or its files."""
+    bench.add(cron="0 * * * *", retries=5)
+    bench.tick(3600)
+    bench.backend.end(2, "--fasta hg.fa: there is no such file.")
+    assert bench.tick() == ["failed"]
+    (fire,) = bench.fires()
+    assert (fire.exit_code, fire.attempt, fire.failures) == (2, 1, 1)
+    assert fire.note == "exit code 2: --fasta hg.fa: there is no such file."
+    assert bench.tick(3000) == []
+    assert bench.tick(600) == ["due", "running"]  # the next time is another fire
+
+
+@pytest.mark.parametrize("code", [1, 3, 127, 130, -9, -15])
+def test_any_other_end_is_tried_again(bench: Bench, code: int) -> None:
+    bench.add(cron="0 * * * *", retries=1)
+    bench.tick(3600)
+    bench.backend.end(code, "the disk is full")
+    assert bench.tick() == ["ready"]
+    assert bench.fires()[0].note.startswith(f"exit code {code}: the disk is full; once more from")
+
+
+def test_what_cannot_be_asked_is_unknown_and_neither_ended_nor_lost(bench: Bench) -> None:
+    bench.add()
+    bench.tick(60)
+    bench.backend.silent = "no answer"
+    told = bench.ticker.tick()
+    assert [(event.state, event.note) for event in told] == [("running", "unknown: no answer")]
+    bench.backend.silent = "no token"
+    assert bench.tick() == []  # that it is unknown was told; why is written down
+    assert bench.fires()[0].note == "unknown: no token"
+    assert bench.tick(60) == ["skipped"]
+    bench.backend.silent = ""
+    bench.backend.end()
+    assert bench.tick() == ["succeeded"]
+    assert (bench.fires()[0].note, bench.fires()[0].losses) == ("", 0)
+
+
+def test_a_cluster_that_is_away_holds_up_nothing_else(bench: Bench) -> None:
+    away = MemoryBackend()
+    bench.add("a", cluster=Cluster(address="http://127.0.0.1:8265"))
+    bench.add("b")
+    both = Ticker(
+        bench.ledger, lambda one: away if one.cluster else bench.backend, bench.clock, "both"
+    )
+    bench.clock.forward(60)
+    assert states(both.tick()) == ["due", "due", "running", "running"]
+    away.silent = "no answer"
+    bench.backend.end()
+    bench.clock.forward(60)
+    told = [(event.schedule, event.state) for event in both.tick()]
+    assert told == [
+        ("a", "running"), ("b", "succeeded"), ("a", "skipped"), ("b", "due"), ("b", "running"),
+    ]  # fmt: skip
+    assert away.running() == [f"a.0123abcd/{due(1)}.1"]
+
+
+def test_nothing_is_looked_at_for_a_place_that_starts_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A URL would be fetched again with every pass."""
+    bench.add("s", "score", "{input}", watch="http://127.0.0.1:9/x", retries=0, back_off_s=0)
+    bench.backend.silent = "no answer"
+    looks: list[str] = []
+    monkeypatch.setattr("cisray_jobs.schedule.tick.look_at_url", lambda *_: looks.append("look"))
+    assert bench.tick(60) == ["due", "due"]
+    assert bench.tick(1) == ["due"]
+    assert looks == []
+    assert (bench.fires()[0].failures, bench.fires()[0].note) == (0, "no answer")
 
 
 def test_a_lost_job_goes_on_at_once_and_is_no_failure(bench: Bench) -> None:
@@ -394,6 +465,40 @@ def test_a_ledger_of_another_version_and_another_file_are_refused(bench: Bench) 
     (other / "ledger.sqlite").write_text("no database, and long enough to be read as one" * 40)
     with pytest.raises(StorageError, match="cannot be opened"):
         Ledger(other)
+
+
+# As cisray wrote them in version 1.
+_OLD_SCHEDULE = {
+    "name": "old", "uid": "89abcdef", "cron": "* * * * *", "timezone": "UTC",
+    "command": ["score", "variants", "--out", "runs/{time}"], "folder": "/", "overlap": "skip",
+    "catch_up": "once", "max_late_s": 600, "retries": 0, "back_off_s": 60, "watch": None,
+    "created": BEGIN,
+}  # fmt: skip
+_OLD_PLAN = {
+    "arguments": ["score", "variants", "--out", "runs/x"], "output": "/runs/x", "previous": None,
+    "previous_time": None, "input": None, "seen": None, "more": False,
+}  # fmt: skip
+
+
+def test_a_ledger_of_the_first_version_goes_on_in_this_one(bench: Bench) -> None:
+    base = bench.ledger._base
+    base.execute(
+        "INSERT INTO schedules (name, definition, cursor) VALUES ('old', ?, ?)",
+        (json.dumps(_OLD_SCHEDULE), BEGIN),
+    )
+    base.execute(
+        "INSERT INTO fires (schedule, time, cause, state, plan) VALUES ('old', ?, 'cron', "
+        "'ready', ?)",
+        (BEGIN - 30, json.dumps(_OLD_PLAN)),
+    )
+    base.execute("PRAGMA user_version = 1")
+    bench.ledger.close()
+    again = Bench(bench.folder, bench.clock)
+    assert again.ledger._base.execute("PRAGMA user_version").fetchone()[0] == 2
+    assert again.ledger.schedule("old")[0].cluster is None
+    assert again.tick() == ["running"]
+    assert again.backend.end().argv == ("cisray", "score", "variants", "--out", "runs/x")
+    assert again.tick(60) == ["succeeded", "due", "running"]
 
 
 def test_a_ledger_keeps_types_and_states(bench: Bench) -> None:

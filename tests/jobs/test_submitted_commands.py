@@ -27,10 +27,10 @@ ON_A_CLUSTER = ("--workers", "2", "--device", "cpu")
 # Text options that hold no place: whoever adds an option says here, or by a mark, what it holds.
 PLAIN_TEXT = """
 adapt address assay batch_size bins cell_type chromosomes column device element examples exclude
-freeze gene_type group head heads indels layout match method name new_heads only precision
-predictor recompute region release replacement repository revision rows_per_shard sar score
-self_check shifts size split statistic stats strategy test_chromosomes threads tiles_per_shard
-tissue train_column valid_chromosomes variant window_placement workers
+freeze gene_type group head heads indels layout match method name new_heads node_cache only
+precision predictor recompute region release replacement repository revision rows_per_shard sar
+score self_check shifts size split statistic stats strategy test_chromosomes threads
+tiles_per_shard tissue train_column valid_chromosomes variant window_placement workers
 """
 NO_PLACE = frozenset(PLAIN_TEXT.split())
 # --tracks is a table of a head here, and a query of tracks everywhere else.

@@ -224,7 +224,9 @@ def test_a_process_that_is_killed_leaves_a_lease_that_ends(bucket) -> None:
 
 def test_the_object_says_who_holds_it_and_nothing_else(bucket, held) -> None:
     seen = Objects(bucket).read("_lock")
-    assert set(json.loads(seen.data)) == {"owner", "host", "pid", "lease_s", "beat", "released"}
+    assert set(json.loads(seen.data)) == {
+        "owner", "host", "pid", "lease_s", "beat", "released", "since",
+    }  # fmt: skip
 
 
 def test_time_is_measured_by_a_clock_that_goes_on(monkeypatch) -> None:

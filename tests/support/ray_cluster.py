@@ -15,13 +15,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
-from campaign import descendants, kill_everything
+from campaign import ACTOR_TITLE, descendants, kill_everything
 
 START_S = 120.0
 TRIES = 3  # of a node: one that has not started within 30 s, on a busy machine, gives up by itself
@@ -37,11 +38,17 @@ def free_port() -> int:
 class RayCluster:
     """A head without CPUs, and workers with one each. A context manager.
 
-    `environment` is what a client needs to reach it.
+    `environment` is what a client needs to reach it. Workers may say that they have GPUs. With
+    `imports_ours` its processes import what this one does, in place of what was sent to them;
+    `variables` are for all of them.
     """
 
     workers: int = 0
     head_cpus: int = 0
+    worker_cpus: int = 1
+    worker_gpus: int = 0
+    imports_ours: bool = False
+    variables: dict[str, str] = field(default_factory=dict)
     token: str = field(default_factory=lambda: secrets.token_hex(32), repr=False)
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
@@ -64,21 +71,30 @@ class RayCluster:
         }
 
     def __enter__(self) -> Self:
-        self._join(
-            1, "--head", f"--num-cpus={self.head_cpus}", f"--port={self.port}",
-            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
-        )  # fmt: skip
+        self._join(1, self._head)
         for number in range(self.workers):
-            self._join(2 + number, f"--address=127.0.0.1:{self.port}", "--num-cpus=1")
+            self._join(2 + number, self._worker)
         return self
 
-    def _join(self, nodes: int, *options: str) -> None:
+    def _head(self) -> tuple[str, ...]:
+        return (
+            "--head", f"--num-cpus={self.head_cpus}", "--num-gpus=0", f"--port={self.port}",
+            "--dashboard-host=127.0.0.1", f"--dashboard-port={self.dashboard}",
+        )  # fmt: skip
+
+    def _worker(self) -> tuple[str, ...]:
+        offers = (f"--num-cpus={self.worker_cpus}", f"--num-gpus={self.worker_gpus}")
+        return (f"--address=127.0.0.1:{self.port}", *offers)
+
+    def _join(self, nodes: int, options: Callable[[], tuple[str, ...]]) -> None:
         """Start one more node, and again if it gives up, until there are so many."""
         for _ in range(TRIES):
-            self._start(*options)
+            self._start(*options())
             if self._wait(nodes):
                 return
             kill_everything(self.nodes.pop().pid)
+            if nodes == 1:  # somebody may have taken the ports since they were free
+                self.port, self.dashboard = free_port(), free_port()
         logs = "\n".join(path.read_text() for path in self.folder.glob("node*.log"))
         self.__exit__(None, None, None)
         raise AssertionError(f"no cluster of {nodes} nodes:\n{logs}")
@@ -107,6 +123,22 @@ class RayCluster:
         """SIGKILL a node with everything on it, as when the machine is taken away."""
         kill_everything(self.nodes[number].pid)
 
+    def actors(self, *numbers: int) -> set[int]:
+        """The scoring workers that live on these nodes."""
+        return {
+            pid
+            for number in numbers
+            for pid, line in descendants(self.nodes[number].pid).items()
+            if line.startswith(ACTOR_TITLE)
+        }
+
+    def start_again(self) -> None:
+        """Start all nodes anew, at the same ports, when they were killed: nothing is remembered."""
+        for node in self.nodes:
+            node.wait()
+        self.nodes.clear()
+        self.__enter__()
+
     def processes(self) -> set[int]:
         return {pid for node in self.nodes for pid in (node.pid, *descendants(node.pid))}
 
@@ -134,6 +166,10 @@ class RayCluster:
             "OMP_NUM_THREADS": "1",
             # `python` and `pip` of a job are the first on the path.
             "PATH": os.pathsep.join(binaries),
+            **(
+                {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))} if self.imports_ours else {}
+            ),
+            **self.variables,
         }
         # SIGINT is ignored as in what a shell script starts with "&", and in all that comes of it.
         shell = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh"]

@@ -2,7 +2,9 @@
 
 Run as a script it makes passes in a process of its own, and kills itself at a named point:
 
-    python schedules.py FOLDER MOMENT POINT PASSES
+    python schedules.py FOLDER MOMENT POINT PASSES [ADDRESS]
+
+With an address, commands are jobs of the cluster there.
 """
 
 import os
@@ -12,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cisray_jobs.schedule.backend import Job, Phase, Status
+from cisray.errors import ClusterSilent
+from cisray_jobs.schedule.backend import Job, Phase, Settled, Status
 from cisray_jobs.schedule.cron import told_time
-from cisray_jobs.schedule.definition import Fire, Schedule, State
+from cisray_jobs.schedule.definition import Cluster, Fire, Schedule, State
 from cisray_jobs.schedule.ledger import Ledger
 from cisray_jobs.schedule.local_backend import RUNNER, LocalBackend
 from cisray_jobs.schedule.tick import Event, Ticker
@@ -52,18 +55,34 @@ class SetClock:
 
 
 class MemoryBackend:
-    """Jobs that run until a test ends them: it keeps the contract that `backend` states."""
+    """Jobs that run until a test ends them: it keeps the contract that `backend` states.
+
+    `silent`: why it is out of reach, if it is.
+    """
+
+    program = ("cisray",)
 
     def __init__(self) -> None:
         self.jobs: dict[str, Job] = {}
         self._known: dict[str, Status] = {}
+        self.silent = ""
+
+    def settle(self, arguments: tuple[str, ...], folder: str) -> Settled:
+        self.reach()
+        return Settled(arguments)
+
+    def reach(self) -> None:
+        if self.silent:
+            raise ClusterSilent(self.silent)
 
     def submit(self, job: Job) -> None:
+        self.reach()
         if job.id not in self._known:
             self.jobs[job.id] = job
             self._known[job.id] = Status(Phase.RUNNING)
 
     def status(self, job_id: str) -> Status | None:
+        self.reach()
         return self._known.get(job_id)
 
     def stop(self, job_id: str) -> None:
@@ -74,14 +93,17 @@ class MemoryBackend:
     def log(self, job_id: str) -> str | None:
         return None
 
+    def cluster_id(self, job_id: str) -> str | None:
+        return None
+
     def running(self) -> list[str]:
         return [name for name, known in self._known.items() if known.phase is Phase.RUNNING]
 
-    def end(self, exit_code: int | None = 0) -> Job:
+    def end(self, exit_code: int | None = 0, why: str = "") -> Job:
         """End the only job that runs; without a code it is lost."""
         (name,) = self.running()
         phase = Phase.LOST if exit_code is None else Phase.ENDED
-        self._known[name] = Status(phase, exit_code)
+        self._known[name] = Status(phase, exit_code, why=why)
         return self.jobs[name]
 
 
@@ -92,14 +114,13 @@ class Bench:
     folder: Path
     clock: SetClock = field(default_factory=SetClock)
     backend: Any = field(default_factory=MemoryBackend)
-    program: tuple[str, ...] = ("cisray",)
 
     def __post_init__(self) -> None:
         self.ledger = Ledger(self.folder)
         self.ticker = self.another("one")
 
     def another(self, owner: str) -> Ticker:
-        return Ticker(Ledger(self.folder), self.backend, self.clock, owner, self.program)
+        return Ticker(Ledger(self.folder), lambda _: self.backend, self.clock, owner)
 
     def add(self, name: str = "s", *command: str, **options: Any) -> Schedule:
         given = {
@@ -154,9 +175,22 @@ POINTS = {
 }
 
 
+def cluster_points() -> dict[str, Any]:
+    """Such points of a pass that submits to a cluster."""
+    from cisray.engine.jobs import Jobs
+    from cisray_jobs.schedule.ray_backend import RayBackend
+
+    return {
+        "before it is sent": (Jobs, "submit", "before"),
+        "after it is sent": (Jobs, "submit", "after"),
+        "after its begin is put down": (RayBackend, "submit", "after"),
+        "within the record of its end": (RayBackend, "_put_down_end", "before"),
+    }
+
+
 def kill_at(point: str) -> None:
     """Make this process kill itself when it comes to a point."""
-    where = POINTS[point]
+    where = POINTS[point] if point in POINTS else cluster_points()[point]
     if where is None:
         return
     owner, name, when = where
@@ -207,8 +241,22 @@ def program(folder: Path) -> tuple[str, ...]:
 
 def counting(folder: Path, moment: int, runner: tuple[str, ...] = RUNNER) -> Bench:
     """A bench whose commands are processes that count how often they start and end."""
-    backend = LocalBackend(folder / "ledger/jobs", runner)
-    return Bench(folder / "ledger", SetClock(moment), backend, program(folder))
+    backend = LocalBackend(folder / "ledger/jobs", runner, program(folder))
+    return Bench(folder / "ledger", SetClock(moment), backend)
+
+
+def counting_at(address: str, folder: Path, moment: int) -> Bench:
+    """A bench whose commands are jobs of a cluster; they count, and mean the same everywhere."""
+    from cisray_jobs.schedule.ray_backend import RayBackend, Reached
+
+    class Counting(RayBackend):
+        def settle(self, arguments: tuple[str, ...], folder: str) -> Settled:
+            return Settled(arguments)
+
+    cluster = Cluster(address=address)
+    backend = Counting(folder / "ledger/jobs", cluster, Reached(address))
+    backend.program = program(folder)
+    return Bench(folder / "ledger", SetClock(moment), backend)
 
 
 def lines(path: Path) -> list[str]:
@@ -220,8 +268,9 @@ def state_of(bench: Bench, number: int = 0) -> State:
 
 
 if __name__ == "__main__":
-    where, moment, point, passes = sys.argv[1:]
-    made = counting(Path(where), int(moment))
+    where, moment, point, passes, *at = sys.argv[1:]
+    given = Path(where), int(moment)
+    made = counting_at(at[0], *given) if at else counting(*given)
     kill_at(point)
     for _ in range(int(passes)):
         made.ticker.tick()

@@ -43,12 +43,13 @@ def seconds_of(text: str, option: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def checked_schedule(schedule: Schedule, parse: Parse) -> Schedule:
+def checked_schedule(schedule: Schedule, parse: Parse, inputs: Path) -> Schedule:
     """Give a schedule back with its expression tidied, if it can run as far as one can tell.
 
-    `parse` raises ConfigError for a command line that is none. Two times in a row are filled in,
-    the first without a previous success and the second with one; no two of the next hundred in a
-    row may have one --out.
+    `parse` raises ConfigError for a command line that is none, or with places that are not seen
+    where it runs; below `inputs` lies what is fetched. Two times in a row are filled in, the first
+    without a previous success and the second after it; no two of the next hundred in a row may have
+    one --out.
 
     Raises ConfigError.
     """
@@ -61,9 +62,10 @@ def checked_schedule(schedule: Schedule, parse: Parse) -> Schedule:
     )
     _check_places(tidy)
     moments = next_times(tidy.cron, tidy.timezone, tidy.created, _AHEAD)
-    for moment, previous in zip(moments[:2], (None, "previous-run"), strict=True):
-        parse(_filled(tidy, moment, previous))
-    _check_outputs(tidy, moments)
+    first = _filled(tidy, moments[0], inputs)
+    parse(first)
+    parse(_filled(tidy, moments[1], inputs, option_value(first, "--out") or "previous-run"))
+    _check_outputs(tidy, moments, inputs)
     return tidy
 
 
@@ -92,18 +94,21 @@ def _check_places(schedule: Schedule) -> None:
             )
 
 
-def _filled(schedule: Schedule, moment: int, previous: str | None) -> tuple[str, ...]:
+def _filled(
+    schedule: Schedule, moment: int, inputs: Path, previous: str | None = None
+) -> tuple[str, ...]:
     values = values_of(moment, schedule.timezone)
     if previous is not None:
         values[PREVIOUS] = previous
     if schedule.watch is not None:
-        named = is_url(schedule.watch) or is_pattern(schedule.watch)
-        values[INPUT] = "input" if named else schedule.watch
+        fetched = inputs / schedule.key / "input"
+        is_fetched = is_url(schedule.watch)
+        values[INPUT] = str(fetched if is_fetched else Path(schedule.folder, schedule.watch))
     return render(schedule.command, values)
 
 
-def _check_outputs(schedule: Schedule, moments: Sequence[int]) -> None:
-    outputs = [option_value(_filled(schedule, moment, None), "--out") for moment in moments]
+def _check_outputs(schedule: Schedule, moments: Sequence[int], inputs: Path) -> None:
+    outputs = [option_value(_filled(schedule, moment, inputs), "--out") for moment in moments]
     if None in outputs and PREVIOUS in places_in(schedule.command):
         raise ConfigError(
             "the command has {previous}, the --out of the last success, and no --out. Add one."

@@ -8,18 +8,30 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+_REASON = 600  # letters
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """A command to be started once. `id` is a relative path, its own for all time.
 
-    `report` is a second command, run after the first has succeeded; how it ends counts for nothing.
+    `report` is a second command, of this machine, run after the first has succeeded; how it ends
+    counts for nothing. `settings` is the text of a file that goes along with the command.
     """
 
     id: str
     argv: tuple[str, ...]
     folder: str
     report: tuple[str, ...] | None = None
+    settings: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A cisray command as a place runs it, and the text of the file of settings that it needs."""
+
+    arguments: tuple[str, ...]
+    settings: str | None = None
 
 
 class Phase(Enum):
@@ -32,15 +44,39 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What became of a job; `exit_code` of one that has ended, negative for a signal."""
+    """What became of a job; `exit_code` of one that has ended, negative for a signal.
+
+    `why` is what it said of its failure, if it said anything.
+    """
 
     phase: Phase
     exit_code: int | None = None
     ended: int | None = None
+    why: str = ""
 
 
 class JobBackend(Protocol):
-    """A place where jobs run, on their own: they outlive whoever started them."""
+    """A place where jobs run, on their own: they outlive whoever started them.
+
+    One that is elsewhere may be out of reach. Then all but `log` raise ClusterSilent, which says
+    nothing of any job: whoever asked asks again later.
+    """
+
+    @property
+    def program(self) -> tuple[str, ...]:
+        """Tell what runs cisray there: the words before a command."""
+        ...
+
+    def settle(self, arguments: tuple[str, ...], folder: str) -> Settled:
+        """Write a cisray command, meant for a folder of this machine, so that it means the same.
+
+        Raises CisrayError for one that cannot run there.
+        """
+        ...
+
+    def reach(self) -> None:
+        """Do nothing where jobs can be started now; asked before anything is prepared for one."""
+        ...
 
     def submit(self, job: Job) -> None:
         """Start a job, unless one of that id was ever started or stopped: then do nothing.
@@ -58,6 +94,23 @@ class JobBackend(Protocol):
         """Ask a running job to end, and make sure that one which has not begun never does."""
         ...
 
-    def log(self, job_id: str) -> str | None:
-        """Tell where a person finds what the job has printed."""
+    def cluster_id(self, job_id: str) -> str | None:
+        """Tell by what id a person finds a job on its cluster; None where there is no cluster."""
         ...
+
+    def log(self, job_id: str) -> str | None:
+        """Tell where a person finds what the job has printed: a path, or a command that shows it.
+
+        None for a job that never began.
+        """
+        ...
+
+
+def reason_in(log: str) -> str:
+    """Give what a cisray command said of its failure, in one line; empty where it said nothing.
+
+    >>> reason_in("scoring\\nError: --vcf x.vcf: there is\\nno such file.\\n")
+    '--vcf x.vcf: there is no such file.'
+    """
+    _, said, told = f"\n{log}".rpartition("\nError: ")
+    return " ".join(told.partition("\n\n")[0].split())[:_REASON] if said else ""

@@ -14,8 +14,11 @@ from cisray.errors import StorageError
 from cisray.store.files import make_folder, writing_to
 
 NAME = "ledger.sqlite"
-VERSION = 1
+VERSION = 2
 BUSY_S = 60
+# What makes a ledger of a version one of the next. 2: a definition may have a `cluster`, and a plan
+# `settings`; neither has a column of its own, and a cisray of version 1 cannot read them.
+_STEPS = {1: ""}
 _SCHEMA = """
 CREATE TABLE schedules (
     name        TEXT PRIMARY KEY,
@@ -86,6 +89,10 @@ class Database:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
+            while version in _STEPS:
+                step = f"{_STEPS[version]}PRAGMA user_version = {version + 1};"
+                connection.executescript(f"BEGIN IMMEDIATE;{step}COMMIT;")
+                version += 1
         except sqlite3.Error as error:
             raise StorageError(
                 f"{self.path} cannot be opened as a ledger of schedules: {error}. Name another "

@@ -40,11 +40,26 @@ class State(StrEnum):
 IN_FLIGHT = (State.DUE, State.READY, State.RUNNING)
 
 
+class Cluster(BaseModel):
+    """A Ray cluster, of which a schedule's fires are jobs: the URL of its job server.
+
+    `shared` are the folders that its machines have at the same path as this one; `variables` are
+    set for the jobs, and are no secrets. A token is in the environment of whoever ticks, only.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: str
+    shared: tuple[str, ...] = ()
+    variables: dict[str, str] = {}
+
+
 class Schedule(BaseModel):
     """A command and when it runs. `uid` tells schedules apart that had one name, one after another.
 
     `command` has no `cisray` before it and may hold templates; `folder` is where it runs, an
-    absolute path. `max_late_s` counts with `catch_up` none: what is later is missed.
+    absolute path. `max_late_s` counts with `catch_up` none: what is later is missed. Without a
+    `cluster` the command is a process of this machine.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +76,7 @@ class Schedule(BaseModel):
     retries: int = Field(0, ge=0)
     back_off_s: int = Field(60, ge=0)
     watch: str | None = None
+    cluster: Cluster | None = None
     created: int
 
     @field_validator("name")
@@ -100,13 +116,15 @@ class Seen(BaseModel):
 class Plan(BaseModel):
     """The command of a fire, settled once: a retry runs the very same, so that a run goes on.
 
-    `output` is its --out, absolute; `previous` the output of the last success before; `more`: other
-    new inputs were there that no fire has tried.
+    `settings` is the file of settings that goes along with it to a cluster. `output` is its --out,
+    absolute; `previous` the output of the last success before; `more`: other new inputs were there
+    that no fire has tried.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     arguments: tuple[str, ...]
+    settings: str | None = None
     output: str | None = None
     previous: str | None = None
     previous_time: int | None = None

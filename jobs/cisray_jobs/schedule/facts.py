@@ -14,16 +14,20 @@ from cisray_jobs.schedule.cron import next_times
 from cisray_jobs.schedule.definition import IN_FLIGHT, Attempt, Fire, Schedule
 from cisray_jobs.schedule.drift import read_report
 from cisray_jobs.schedule.ledger import Ledger
-from cisray_jobs.schedule.tick import report_of
+from cisray_jobs.schedule.tick import Ticker, report_of
 
 _NEXT = 3
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFacts:
-    """One start of a fire's command."""
+    """One start of a fire's command; `job` is its id on a cluster, None on this machine.
+
+    `log` is a path, or the command that shows what is still on the cluster.
+    """
 
     attempt: int
+    job: str | None
     started: str
     ended: str | None
     exit_code: int | None
@@ -53,11 +57,16 @@ class FireFacts:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFacts:
-    """A schedule, times in UTC. `last` is its latest fire's state, `fires` what was asked for."""
+    """A schedule, times in UTC. `last` is its latest fire's state, `fires` what was asked for.
+
+    `address` is that of the cluster whose jobs its fires are, None for processes of this machine.
+    """
 
     name: str
     command: str
     folder: str
+    address: str | None
+    shared: tuple[str, ...]
     cron: str
     timezone: str
     overlap: str
@@ -79,17 +88,17 @@ def list_schedules(ledger: Ledger, now: int) -> list[ScheduleFacts]:
     return [_facts(ledger, schedule, paused, now) for schedule, paused in ledger.schedules()]
 
 
-def describe_schedule(
-    ledger: Ledger, backend: JobBackend, name: str, now: int, fires: int
-) -> ScheduleFacts:
+def describe_schedule(ticker: Ticker, name: str, fires: int) -> ScheduleFacts:
     """Say everything about a schedule and its latest fires, the latest first.
 
     Raises ConfigError when there is none of that name.
     """
+    ledger = ticker.ledger
     schedule, paused = ledger.schedule(name)
+    backend = ticker.backend_of(schedule)
     latest = ledger.fires(name, limit=fires)
     history = tuple(_fire(ledger, backend, schedule, fire) for fire in latest)
-    return _facts(ledger, schedule, paused, now, history)
+    return _facts(ledger, schedule, paused, ticker.clock.now(), history)
 
 
 def _facts(
@@ -102,6 +111,8 @@ def _facts(
         name=schedule.name,
         command=shlex.join(["cisray", *schedule.command]),
         folder=schedule.folder,
+        address=None if schedule.cluster is None else schedule.cluster.address,
+        shared=() if schedule.cluster is None else schedule.cluster.shared,
         cron=schedule.cron,
         timezone=schedule.timezone,
         overlap=schedule.overlap,
@@ -145,6 +156,7 @@ def _fire(ledger: Ledger, backend: JobBackend, schedule: Schedule, fire: Fire) -
 def _attempt(attempt: Attempt, backend: JobBackend) -> AttemptFacts:
     return AttemptFacts(
         attempt=attempt.attempt,
+        job=backend.cluster_id(attempt.job),
         started=_told(attempt.started),
         ended=_iso(attempt.ended),
         exit_code=attempt.exit_code,

@@ -272,6 +272,15 @@ class Ledger:
                 (claim.schedule, claim.time, claim.attempt, job, now),
             )
 
+    def note(self, fire: Fire, note: str) -> None:
+        """Put down what can be said of a running fire, if it still is at the same attempt."""
+        with self._change() as base:
+            base.execute(
+                "UPDATE fires SET note = ? WHERE schedule = ? AND time = ? AND attempt = ? "
+                "AND state = 'running'",
+                (note, fire.schedule, fire.time, fire.attempt),
+            )
+
     def _set(self, claim: Fire, assignments: str, **values: object) -> None:
         changed = self._base.execute(
             f"UPDATE fires SET {assignments} WHERE schedule = :schedule AND time = :time "

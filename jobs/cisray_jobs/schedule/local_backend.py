@@ -17,19 +17,37 @@ from typing import Any
 
 from cisray.errors import StorageError
 from cisray.store.files import make_folder, publish, writing_to
-from cisray_jobs.schedule.backend import Job, Phase, Status
+from cisray_jobs.schedule.backend import Job, Phase, Settled, Status, reason_in
 from cisray_jobs.schedule.runner import BEGUN, ENDED, JOB, LOG, lock_of, write_whole
 
 RUNNER = (sys.executable, "-m", "cisray_jobs.schedule.runner")
+PROGRAM = (sys.executable, "-m", "cisray_jobs.cli")
+_TAIL = 8_192  # bytes of a log, in which the reason of a failure is looked for
 
 
 class LocalBackend:
     """Jobs below a folder of a local disk."""
 
-    def __init__(self, folder: Path, runner: tuple[str, ...] = RUNNER) -> None:
-        """Keep the jobs in `folder`; `runner` is the command that is given a job's folder."""
+    def __init__(
+        self,
+        folder: Path,
+        runner: tuple[str, ...] = RUNNER,
+        program: tuple[str, ...] = PROGRAM,
+    ) -> None:
+        """Keep the jobs in `folder`.
+
+        `runner` is the command that is given a job's folder, `program` runs cisray commands.
+        """
         self._folder = folder
         self._runner = runner
+        self.program = program
+
+    def settle(self, arguments: tuple[str, ...], folder: str) -> Settled:
+        """Give a command back: it runs in its folder, and means what it says."""
+        return Settled(arguments)
+
+    def reach(self) -> None:
+        """Do nothing: this machine is here."""
 
     def submit(self, job: Job) -> None:
         """Start a job, unless one of that id was ever started or stopped: then do nothing.
@@ -72,7 +90,9 @@ class LocalBackend:
         try:
             # Nobody else writes now: what is not there will not come.
             if (ended := _read(place / ENDED)) is not None:
-                return Status(Phase.ENDED, ended["exit_code"], ended["ended"])
+                code = ended["exit_code"]
+                why = reason_in(_tail(place / LOG)) if code else ""
+                return Status(Phase.ENDED, code, ended["ended"], why)
             return Status(Phase.LOST) if (place / BEGUN).exists() else None
         finally:
             os.close(lock)
@@ -95,6 +115,9 @@ class LocalBackend:
             with suppress(ProcessLookupError):
                 os.killpg(begun["group"], signal.SIGTERM)
 
+    def cluster_id(self, job_id: str) -> None:
+        """Tell that a job has no id but this."""
+
     def log(self, job_id: str) -> str | None:
         """Tell the path of what the job has printed."""
         path = self._folder / job_id / LOG
@@ -105,6 +128,13 @@ class LocalBackend:
         with writing_to(place):
             make_folder(place)
         return place
+
+
+def _tail(log: Path) -> str:
+    with suppress(FileNotFoundError), log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - _TAIL))
+        return stream.read().decode(errors="replace")
+    return ""
 
 
 def _read(path: Path) -> dict[str, Any] | None:

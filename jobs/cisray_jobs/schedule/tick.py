@@ -9,6 +9,7 @@ point, repeated at once, and made by several processes at the same time:
     command settled, not submitted   the same, with the command as it was settled
     submitted, not put down          the same; the backend starts no job twice
     job ended, not put down          a running fire, whose job the backend knows as ended
+    cluster out of reach             a running fire that stays one, whatever has become of its job
     machine lost                     a job that nobody saw end: the same command once more, which in
                                      a run directory goes on where the run stopped
 """
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cisray.errors import CisrayError
+from cisray.errors import CisrayError, ClusterSilent, InputError
 from cisray_jobs.schedule import watch
 from cisray_jobs.schedule.backend import Job, JobBackend, Phase, Status
 from cisray_jobs.schedule.clock import Clock
@@ -30,8 +31,10 @@ from cisray_jobs.schedule.ledger import LEASE_S, Fenced, Ledger
 from cisray_jobs.schedule.template import INPUT, PREVIOUS, option_value, render, values_of
 
 LOSSES = 3
-PROGRAM = (sys.executable, "-m", "cisray_jobs.cli")
 REPORT = (sys.executable, "-m", "cisray_jobs.schedule.drift")
+
+# Before the reason, in the note of a fire whose job cannot be asked for.
+UNKNOWN = "unknown: "
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +51,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Ticker:
-    """Makes passes over a ledger. `owner` names this process; `program` runs cisray commands."""
+    """Makes passes over a ledger. `owner` names this process.
+
+    `backend_of` tells where the commands of a schedule run.
+    """
 
     ledger: Ledger
-    backend: JobBackend
+    backend_of: Callable[[Schedule], JobBackend]
     clock: Clock
     owner: str
-    program: tuple[str, ...] = PROGRAM
 
     def tick(self, only: str | None = None) -> list[Event]:
         """Make one pass, over all schedules or one; give what it did, in order.
@@ -66,11 +71,12 @@ class Ticker:
     def stop(self, name: str) -> None:
         """End what is in flight of a schedule, for good: it is not retried.
 
-        Raises ConfigError when there is no such schedule.
+        Raises ConfigError when there is no such schedule, and ClusterSilent when the job cannot be
+        asked to end: the next pass that reaches it does so.
         """
         schedule, _ = self.ledger.schedule(name)
         for fire in self.ledger.stop(name, self.clock.now()):
-            self.backend.stop(schedule.job_id(fire.time, fire.attempt))
+            self.backend_of(schedule).stop(schedule.job_id(fire.time, fire.attempt))
         list(self._pass(name))
 
     def _pass(self, only: str | None) -> Iterator[Event]:
@@ -104,9 +110,24 @@ class Ticker:
             schedule = self.ledger.find(fire.schedule)
             if schedule is None:
                 continue
-            status = self.backend.status(schedule.job_id(fire.time, fire.attempt))
-            if status is None or status.phase is not Phase.RUNNING:
+            try:
+                status = self.backend_of(schedule).status(schedule.job_id(fire.time, fire.attempt))
+            except ClusterSilent as error:
+                yield from self._put_down_note(fire, f"{UNKNOWN}{error}")
+                continue
+            if status is not None and status.phase is Phase.RUNNING:
+                yield from self._put_down_note(fire, "")
+            else:
                 yield from self._put_down_end(schedule, fire, status or Status(Phase.LOST))
+
+    def _put_down_note(self, fire: Fire, note: str) -> Iterator[Event]:
+        """Put down whether a job can be asked for; tell of it when that has changed."""
+        if note == fire.note:
+            return
+        self.ledger.note(fire, note)
+        if not (note and fire.note):
+            told = note or "its job is known again"
+            yield Event(fire.schedule, told_time(fire.time), State.RUNNING, told)
 
     def _put_down_end(self, schedule: Schedule, fire: Fire, status: Status) -> Iterator[Event]:
         now = self.clock.now()
@@ -125,7 +146,7 @@ class Ticker:
             return
         job = self._job(schedule, claim, plan)
         try:
-            self.backend.submit(job)
+            self.backend_of(schedule).submit(job)
         except CisrayError as error:
             self.ledger.put_off(
                 claim, self.clock.now() + schedule.back_off_s + 1, str(error), failed=False
@@ -139,11 +160,16 @@ class Ticker:
         """Settle what a fire runs, or find that it does not run now."""
         now = self.clock.now()
         try:
+            # First, so that nothing is fetched again and again for a place that starts nothing.
+            self.backend_of(schedule).reach()
             looked = self._look(schedule, claim)
             if looked is None or isinstance(looked, watch.Found):
                 plan = self._plan(schedule, claim, looked)
                 self.ledger.settle(claim, plan)
                 return plan
+        except ClusterSilent as error:
+            self.ledger.put_off(claim, now + schedule.back_off_s + 1, str(error), failed=False)
+            return Event(claim.schedule, told_time(claim.time), State.DUE, str(error))
         except CisrayError as error:
             return self._unsettled(schedule, claim, str(error))
         if isinstance(looked, watch.NotYet):
@@ -173,15 +199,13 @@ class Ticker:
             alive=_renewing(self.ledger, self.clock, claim),
         )
         if watch.is_url(schedule.watch):
-            return look_at_url(schedule.watch, self._inputs / schedule.key, situation)
+            return look_at_url(
+                schedule.watch, inputs_of(self.ledger.folder) / schedule.key, situation
+            )
         place = Path(schedule.folder, schedule.watch)
         if watch.is_pattern(schedule.watch):
             return watch.look_in_folder(str(place), situation)
         return watch.look_at_file(place, situation)
-
-    @property
-    def _inputs(self) -> Path:
-        return self.ledger.folder / "inputs"
 
     def _plan(self, schedule: Schedule, claim: Fire, found: watch.Found | None) -> Plan:
         last = self.ledger.last_success(schedule.name)
@@ -191,10 +215,12 @@ class Ticker:
             values[PREVIOUS] = previous
         if found is not None:
             values[INPUT] = found.path
-        arguments = render(schedule.command, values)
+        rendered = render(schedule.command, values)
+        settled = self.backend_of(schedule).settle(rendered, schedule.folder)
         return Plan(
-            arguments=arguments,
-            output=absolute_output(arguments, schedule.folder),
+            arguments=settled.arguments,
+            settings=settled.settings,
+            output=absolute_output(settled.arguments, schedule.folder),
             previous=previous,
             previous_time=None if last is None else last.time,
             input=None if found is None else found.path,
@@ -214,10 +240,16 @@ class Ticker:
             report = (*REPORT, plan.output, str(written), *before)
         return Job(
             id=schedule.job_id(fire.time, fire.attempt),
-            argv=(*self.program, *plan.arguments),
+            argv=(*self.backend_of(schedule).program, *plan.arguments),
             folder=schedule.folder,
             report=report,
+            settings=plan.settings,
         )
+
+
+def inputs_of(folder: Path) -> Path:
+    """Tell where what is fetched lies in the folder of a ledger, by schedule."""
+    return folder / "inputs"
 
 
 def report_of(folder: Path, schedule: Schedule, moment: int) -> Path:
@@ -234,14 +266,19 @@ def absolute_output(arguments: tuple[str, ...], folder: str) -> str | None:
 def _after(schedule: Schedule, fire: Fire, status: Status, now: int) -> tuple[State, str, int]:
     """Say what follows on an attempt that has ended: the state, why, and not before when."""
     if status.phase is Phase.LOST:
+        why = status.why or "nobody saw its end"
         if fire.stopping or fire.losses >= LOSSES:
-            return State.FAILED, f"lost {fire.losses + 1} times: nobody saw its end", 0
-        return State.READY, "lost: nobody saw its end; the same command goes on", now
+            return State.FAILED, f"lost {fire.losses + 1} times: {why}", 0
+        return State.READY, f"lost: {why}; the same command goes on", now
     if status.exit_code == 0:
         return State.SUCCEEDED, "", 0
     told = f"exit code {status.exit_code}"
     if fire.stopping:
         return State.FAILED, f"stopped ({told})", 0
+    told = f"{told}: {status.why}" if status.why else told
+    if status.exit_code == InputError.exit_code:
+        # The very same command would be wrong again.
+        return State.FAILED, told, 0
     if fire.failures < schedule.retries:
         until = now + _back_off(schedule, fire.failures)
         return State.READY, f"{told}; once more from {told_time(until)}", until

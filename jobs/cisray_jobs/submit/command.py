@@ -44,7 +44,7 @@ READ_SETTINGS = {
     ("train",),
 }
 # What is done from here, not there.
-NOT_SUBMITTED = {"submit", "jobs", "schedule"}
+NOT_SUBMITTED = {"submit", "jobs", "schedule", "cache"}
 CONFIG = "config"
 
 # Makes a place into what is written for it, or refuses it: the option, the text of the place.

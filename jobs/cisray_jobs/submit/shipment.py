@@ -60,13 +60,18 @@ class Shipment:
 
     def pack(self, folder: Path) -> tuple[Path, Path | None]:
         """Write the wheel of this code, and a folder with the settings; None if there are none."""
-        wheel = build_wheel(folder)
-        if self.settings is None:
-            return wheel, None
-        where = folder / "settings"
-        where.mkdir()
-        (where / SETTINGS).write_text(self.settings, encoding="utf-8")
-        return wheel, where
+        return pack(folder, self.settings)
+
+
+def pack(folder: Path, settings: str | None) -> tuple[Path, Path | None]:
+    """Write the wheel of this code, and a folder with the text of settings; None without one."""
+    wheel = build_wheel(folder)
+    if settings is None:
+        return wheel, None
+    where = folder / "settings"
+    where.mkdir()
+    (where / SETTINGS).write_text(settings, encoding="utf-8")
+    return wheel, where
 
 
 def prepare(

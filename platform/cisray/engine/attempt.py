@@ -90,13 +90,13 @@ def _check_receipt(receipt: object) -> None:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and what it came from, nearest first."""
+    """Yield an exception and what it came from, nearest first; `from None` ends that."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:
         seen.add(id(link))
         yield link
-        link = link.__cause__ or link.__context__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
 def _is_cuda_error(error: BaseException) -> bool:

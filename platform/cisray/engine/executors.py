@@ -12,9 +12,7 @@ from cisray.errors import ConfigError
 
 
 @contextmanager
-def executor_for(
-    policy: PoolPolicy, *, address: str | None = None, run_name: str = "run"
-) -> Iterator[Executor]:
+def executor_for(policy: PoolPolicy, *, address: str | None = None) -> Iterator[Executor]:
     """Be ready to run shards for the length of a `with` block.
 
     `address` as in `cluster.connect`; it is not looked at when `policy.workers` is 0.
@@ -39,4 +37,4 @@ def executor_for(
     from cisray.engine.pool import RayExecutor  # noqa: PLC0415
 
     with connect(address) as connection:
-        yield RayExecutor(policy, connection, run_name=run_name)
+        yield RayExecutor(policy, connection)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cisray.engine.checkpoints import clear_staging, newest, prune, publish
+from cisray.engine.task import NO_LABEL, RunLabel
 from cisray.errors import EngineError, RunConflict
 from cisray.store.files import make_folder
 
@@ -49,6 +50,9 @@ class GroupSession(Protocol):
     def finish(self) -> None:
         """Wait until all is kept."""
 
+    def measured(self, record: Mapping[str, object]) -> None:
+        """Export the numbers of a step, where they can be: its step, head, loss and speed."""
+
 
 class GroupTask(Protocol):
     """What every worker of a group does; it is pickled, and finds its own way back in."""
@@ -63,7 +67,8 @@ class GroupPolicy:
 
     `workers` 0 is this process without Ray and without a process group. `keep` checkpoints stay,
     those with the highest `score` if one is named, and the newest. `max_failures` is how often the
-    whole group is started again after one of its workers was lost. `backend` is torch's.
+    whole group is started again after one of its workers was lost. `backend` is torch's, `label` is
+    what logs and metrics call the run.
     """
 
     workers: int
@@ -75,6 +80,7 @@ class GroupPolicy:
     keep: int = 2
     score: str | None = None
     timeout_s: int = 1800
+    label: RunLabel = NO_LABEL
 
 
 def run_group(
@@ -142,6 +148,9 @@ class InlineSession:
         """Wait for the last checkpoint; raises what its writing raised."""
         self._wait()
         self._writer.shutdown()
+
+    def measured(self, record: Mapping[str, object]) -> None:
+        """Do nothing: without Ray nobody collects it."""
 
     def _wait(self) -> None:
         if self._pending is not None:

@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cisray.engine.attempt import Fault, open_task, try_shard
+from cisray import logs
+from cisray.engine.attempt import Fault
 from cisray.engine.ledger import Ledger
+from cisray.engine.station import Station
 from cisray.engine.task import (
+    NO_LABEL,
     OnDone,
     OnProgress,
     Progress,
+    RunLabel,
     RunSummary,
     ShardTask,
-    ShardWork,
     ignore_progress,
     ignore_receipt,
 )
@@ -37,13 +40,14 @@ class InlineExecutor:
         task: ShardTask,
         shards: Iterable[int],
         *,
+        label: RunLabel = NO_LABEL,
         on_done: OnDone = ignore_receipt,
         on_progress: OnProgress = ignore_progress,
     ) -> RunSummary:
         """Do every shard once, or report it as failed; see `task.Executor.run`.
 
-        Progress is reported before the first shard and after each one. KeyboardInterrupt goes
-        through to the caller.
+        Progress is reported before the first shard and after each one. Nothing is exported here,
+        so that the label is not needed. KeyboardInterrupt goes through to the caller.
         """
         started = time.monotonic()
         ledger = Ledger(shards, max_attempts=self.max_attempts)
@@ -51,11 +55,13 @@ class InlineExecutor:
         def report() -> None:
             on_progress(_progress(ledger, time.monotonic() - started))
 
-        work = None if ledger.is_settled else _opened(task)
+        station = Station(task)
+        if not ledger.is_settled:
+            _open(station)
         report()
-        while work is not None and not ledger.is_settled:
+        while not ledger.is_settled:
             shard = ledger.take()
-            outcome = try_shard(work, shard)
+            outcome = station.do(shard)
             if isinstance(outcome, Fault):
                 _record(ledger, shard, outcome)
             else:
@@ -71,12 +77,11 @@ class InlineExecutor:
         )
 
 
-def _opened(task: ShardTask) -> ShardWork:
-    work = open_task(task)
-    if isinstance(work, Fault):
-        work.raise_if_stopping()
-        raise EngineError(f"the task could not be opened: {work.reason}")
-    return work
+def _open(station: Station) -> None:
+    fault = station.open()
+    if fault is not None:
+        fault.raise_if_stopping()
+        raise EngineError(f"the task could not be opened: {fault.reason}")
 
 
 def _record(ledger: Ledger, shard: int, fault: Fault) -> None:
@@ -89,7 +94,8 @@ def _record(ledger: Ledger, shard: int, fault: Fault) -> None:
         )
     failure = ledger.blame(shard, fault.reason, "application")
     if failure is not None:
-        log.error("shard %d given up after %d attempts: %s", shard, failure.attempts, fault.reason)
+        with logs.here(shard=shard):
+            log.error("shard %d given up after %d tries: %s", shard, failure.attempts, fault.reason)
 
 
 def _progress(ledger: Ledger, elapsed_s: float) -> Progress:

@@ -41,6 +41,7 @@ _STATES: dict[str, State] = {
     "STOPPED": "stopped",
 }
 _ELSEWHERE = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
+_UNSEEN = ("JOB_SUPERVISOR_ACTOR_DIED", "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE")
 _NOT_FOUND = "status code 404"
 _REPEATED = "already exists"
 
@@ -71,7 +72,10 @@ class JobRequest:
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """What a job server knows of a job. Times are UTC; `exit_code` is that of the command."""
+    """What a job server knows of a job. Times are UTC; `exit_code` is that of the command.
+
+    `error` is Ray's name for how it failed (`JobErrorType`).
+    """
 
     job_id: str
     state: State
@@ -81,11 +85,17 @@ class JobFacts:
     exit_code: int | None
     message: str
     metadata: Mapping[str, str]
+    error: str | None = None
 
     @property
     def is_live(self) -> bool:
         """Whether it has not ended."""
         return self.state in LIVE
+
+    @property
+    def is_unseen(self) -> bool:
+        """Whether it ended with nobody to see how: with the machine of the process that watched."""
+        return self.exit_code is None and self.error in _UNSEEN
 
 
 class Jobs:
@@ -300,6 +310,7 @@ def _facts(told: Any) -> JobFacts:
         exit_code=told.driver_exit_code,
         message=str(told.message or ""),
         metadata=dict(told.metadata or {}),
+        error=told.error_type,
     )
 
 

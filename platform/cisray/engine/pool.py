@@ -18,18 +18,23 @@ import time
 from collections.abc import Iterable
 from typing import Literal
 
+from cisray import logs
 from cisray.engine.attempt import Fault
 from cisray.engine.capacity import CapacityWatch
 from cisray.engine.cluster import Connection
 from cisray.engine.ledger import Ledger
-from cisray.engine.rayenv import died_with_its_node, ray
+from cisray.engine.metrics import RunMetrics
+from cisray.engine.rayenv import died_with_its_node, one_line, ray
+from cisray.engine.station import Assignment
 from cisray.engine.task import (
+    NO_LABEL,
     FailureKind,
     OnDone,
     OnProgress,
     PoolPolicy,
     Progress,
     Receipt,
+    RunLabel,
     RunSummary,
     ShardFailure,
     ShardTask,
@@ -52,9 +57,7 @@ log = logging.getLogger(__name__)
 class RayExecutor:
     """Do shards on up to `policy.workers` actors of a connected Ray."""
 
-    def __init__(
-        self, policy: PoolPolicy, connection: Connection, *, run_name: str = "run"
-    ) -> None:
+    def __init__(self, policy: PoolPolicy, connection: Connection) -> None:
         """Check that an embedded Ray, which cannot grow, has room for the workers.
 
         Raises:
@@ -63,7 +66,6 @@ class RayExecutor:
         if policy.workers < 1:
             raise ConfigError("a pool needs at least 1 worker; use InlineExecutor for none")
         self._policy = policy
-        self._run_name = run_name
         if not connection.is_embedded:
             return
         for unit, each, there in (
@@ -82,23 +84,33 @@ class RayExecutor:
         task: ShardTask,
         shards: Iterable[int],
         *,
+        label: RunLabel = NO_LABEL,
         on_done: OnDone = ignore_receipt,
         on_progress: OnProgress = ignore_progress,
     ) -> RunSummary:
         """Do every shard once, or report it as failed; see `task.Executor.run`."""
-        started = time.monotonic()
         policy = self._policy
         ledger = Ledger(
             shards, max_attempts=policy.max_attempts, max_node_losses=policy.max_node_losses
         )
-        pool = _Pool(task, self._policy, self._run_name, ledger, on_done)
-        on_progress(pool.progress(0.0))
-        reported = started
+        pool = _Pool(Assignment.here(task, label), policy, ledger, on_done)
+        metrics = RunMetrics(label)
+
+        def report(progress: Progress) -> None:
+            metrics.set(progress)
+            on_progress(progress)
+
+        return self._supervise(pool, ledger, report)
+
+    def _supervise(self, pool: "_Pool", ledger: Ledger, report: OnProgress) -> RunSummary:
+        """Advance the pool until every shard is settled, and dismiss it."""
+        started = reported = time.monotonic()
+        report(pool.progress(0.0))
         try:
             while not ledger.is_settled:
                 pool.step()
                 if time.monotonic() - reported >= TICK_S or ledger.is_settled:
-                    on_progress(pool.progress(time.monotonic() - started))
+                    report(pool.progress(time.monotonic() - started))
                     reported = time.monotonic()
         except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError) as error:
             raise EngineError(
@@ -107,24 +119,18 @@ class RayExecutor:
             ) from error
         finally:
             pool.dismiss()
-        return RunSummary(
-            done=ledger.done,
-            failed=tuple(ledger.failed),
-            retries=ledger.retries,
-            workers_lost=pool.lost,
-            wall_s=time.monotonic() - started,
-        )
+        wall_s = time.monotonic() - started
+        return RunSummary(ledger.done, tuple(ledger.failed), ledger.retries, pool.lost, wall_s)
 
 
 class _Pool:
     """The workers of one run; `step` hires, hands out, listens and enforces, and returns soon."""
 
     def __init__(
-        self, task: ShardTask, policy: PoolPolicy, run_name: str, ledger: Ledger, on_done: OnDone
+        self, assignment: Assignment, policy: PoolPolicy, ledger: Ledger, on_done: OnDone
     ) -> None:
-        self._task = task
+        self._assignment = assignment
         self._policy = policy
-        self._run_name = run_name
         self._ledger = ledger
         self._on_done = on_done
         self._workers: list[Worker] = []
@@ -164,7 +170,7 @@ class _Pool:
             try:
                 worker.kill()
             except ray.exceptions.RayError as error:
-                log.warning("%s could not be killed: %s", worker.name, _one_line(error))
+                log.warning("%s could not be killed: %s", worker.name, one_line(error))
 
     def _open_workers(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.is_ready]
@@ -184,7 +190,8 @@ class _Pool:
         wanted = min(room, self._ledger.waiting - len(pending))
         if wanted > 0 and time.monotonic() >= self._hire_after:
             for _ in range(wanted):
-                self._workers.append(start_worker(self._task, self._policy, self._run_name))
+                run = self._assignment.label.run
+                self._workers.append(start_worker(self._assignment, self._policy, run))
 
     def _hand_out(self) -> None:
         """Give every open worker a shard, then a second one to wait behind it, and so on.
@@ -213,7 +220,7 @@ class _Pool:
             return
         ray.wait(heads, num_returns=1, timeout=TICK_S)
         for worker in list(self._workers):
-            while worker.calls and worker in self._workers and _is_ready(worker.calls[0].ref):
+            while worker in self._workers and worker.has_answered:
                 self._take_answer(worker)
 
     def _take_answer(self, worker: Worker) -> None:
@@ -226,11 +233,11 @@ class _Pool:
         except (ray.exceptions.LocalRayletDiedError, ray.exceptions.RaySystemError):
             raise
         except ray.exceptions.ActorUnavailableError as error:
-            self._doubt(worker, _one_line(error))
+            self._doubt(worker, one_line(error))
             return
         except ray.exceptions.RayError as error:
             kind: Loss = "node" if died_with_its_node(error) else "infrastructure"
-            self._lose(worker, _one_line(error), kind)
+            self._lose(worker, one_line(error), kind)
             return
         worker.answered()
         if worker.doubt:
@@ -298,7 +305,8 @@ class _Pool:
     def _lose(self, worker: Worker, reason: str, kind: Loss) -> None:
         """Drop a worker that died or must die: blame what it was running, put back the rest."""
         running = worker.doubt.call if worker.doubt else worker.calls.popleft()
-        log.warning("%s lost (%s, shard %s): %s", worker.name, kind, running.shard, reason)
+        with logs.here(worker=worker.name):
+            log.warning("%s lost (%s, shard %s): %s", worker.name, kind, running.shard, reason)
         self._discard(worker)
         if kind == "node":
             if running.shard is not None:
@@ -322,10 +330,11 @@ class _Pool:
         self._tell(shard, reason, kind, self._ledger.blame(shard, reason, kind))
 
     def _tell(self, shard: int, reason: str, kind: Loss, failure: ShardFailure | None) -> None:
-        if failure is None:
-            log.warning("shard %d will be tried again (%s): %s", shard, kind, reason)
-        else:
-            log.error("shard %d given up after %d attempts: %s", shard, failure.attempts, reason)
+        with logs.here(shard=shard):
+            if failure is None:
+                log.warning("shard %d will be tried again (%s): %s", shard, kind, reason)
+            else:
+                log.error("shard %d given up after %d tries: %s", shard, failure.attempts, reason)
 
     def _count_bad_start(self, worker: Worker, reason: str) -> None:
         """Count a start that failed, and pause before the next one."""
@@ -389,12 +398,3 @@ class _Pool:
             len(self._workers),
             f"{self._ledger.done} of {self._ledger.total} shards are done and kept.",
         )
-
-
-def _is_ready(ref: object) -> bool:
-    ready, _ = ray.wait([ref], num_returns=1, timeout=0)
-    return bool(ready)
-
-
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]

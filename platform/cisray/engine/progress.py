@@ -3,6 +3,7 @@
 Knows lines, progress reports and receipts (their key `rows`); nothing of executors or Ray.
 """
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -17,13 +18,18 @@ from rich.progress import Progress as RichProgress
 
 from cisray.engine.task import Progress, Receipt
 
+# Of its own level: progress is wanted where a log without --verbose has warnings only.
+_progress = logging.getLogger("cisray.progress")
+_progress.setLevel(logging.INFO)
+
 
 class Display(Enum):
-    """How progress is shown; AUTO is BAR on a terminal and LINES elsewhere."""
+    """How progress is shown; AUTO is BAR on a terminal and LINES elsewhere, LOG are log records."""
 
     AUTO = "auto"
     BAR = "bar"
     LINES = "lines"
+    LOG = "log"
     NONE = "none"
 
 
@@ -92,6 +98,9 @@ class LiveLine:
         elif self._display is Display.LINES:
             self._stream.write(line + "\n")
             self._stream.flush()
+        elif self._display is Display.LOG:
+            facts = {"completed": state.completed, "total": state.total}
+            _progress.info("%s", line, extra={"facts": facts})
         self._waiting = None
         self._written_at = time.monotonic()
 

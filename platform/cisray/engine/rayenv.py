@@ -19,6 +19,7 @@ from ray._raylet import (  # type: ignore[attr-defined]  # the stub file leaves 
     AuthenticationTokenLoader,
     Config,
 )
+from ray.util import metrics as meters
 
 __all__ = [
     "AuthenticationTokenLoader",
@@ -26,6 +27,8 @@ __all__ = [
     "constants",
     "died_with_its_node",
     "driver",
+    "meters",
+    "one_line",
     "ray",
     "services",
 ]
@@ -39,3 +42,8 @@ def died_with_its_node(error: Exception) -> bool:
     if not isinstance(error, ray.exceptions.RayActorError):
         return False
     return error.preempted or _NODE_DEATH in str(error).lower()
+
+
+def one_line(error: Exception) -> str:
+    """Tell an error of Ray in one line, of the many that some have."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:400]

@@ -11,12 +11,32 @@ from typing import Literal, Protocol
 from cisray.errors import ConfigError
 
 Receipt = dict[str, object]
-"""What a finished shard reports: JSON-able, small; the key `rows`, if there, feeds the progress."""
+"""What a finished shard reports: JSON-able, small.
+
+Of its keys the engine knows `rows`, which feeds the progress, and `GPU_FACT`.
+"""
+
+GPU_FACT = "gpu_percent"
+"""The key of the mean utilisation of the GPU while the shard was computed, in percent."""
 
 ShardWork = Callable[[int], Receipt]
 """Does one shard, writes its output itself, and returns the receipt."""
 
 FailureKind = Literal["application", "infrastructure", "deadline"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunLabel:
+    """What a run is called in the names of its workers, in their log records and in metrics.
+
+    `kind` is one of a few: what sort of job it is.
+    """
+
+    run: str = "run"
+    kind: str = "run"
+
+
+NO_LABEL = RunLabel()
 
 
 class ShardTask(Protocol):
@@ -89,6 +109,7 @@ class Executor(Protocol):
         task: ShardTask,
         shards: Iterable[int],
         *,
+        label: RunLabel = NO_LABEL,
         on_done: OnDone = ignore_receipt,
         on_progress: OnProgress = ignore_progress,
     ) -> RunSummary:

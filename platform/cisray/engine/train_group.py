@@ -16,10 +16,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from cisray import logs
 from cisray.engine.checkpoints import name_of, note_score, sweep
 from cisray.engine.cluster import connect
 from cisray.engine.group import REGISTER, GroupPolicy, GroupTask
+from cisray.engine.metrics import TrainMetrics
 from cisray.engine.rayenv import ray
+from cisray.engine.task import RunLabel
 from cisray.errors import CisrayError, EngineError, TrainingDiverged
 
 _DIVERGED = "diverged.txt"  # in the folder of a run that cannot go on, and why
@@ -41,7 +44,13 @@ def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str 
     with connect(address):
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"task": task, "score": policy.score, "folder": folder},
+            train_loop_config={
+                "task": task,
+                "score": policy.score,
+                "folder": folder,
+                "label": policy.label,
+                "log": logs.chosen(),
+            },
             torch_config=TorchConfig(backend=policy.backend, timeout_s=policy.timeout_s),
             scaling_config=ScalingConfig(
                 num_workers=policy.workers,
@@ -70,7 +79,8 @@ def run_on_ray(task: GroupTask, policy: GroupPolicy, folder: Path, address: str 
 def _work(config: dict[str, Any]) -> None:
     """Be one worker of the group; what Ray calls in its processes."""
     with ExitStack() as opened:
-        session = RaySession(config["score"], opened)
+        session = RaySession(config["score"], opened, config["label"])
+        logs.adopt(config["log"], run=config["label"].run, worker=f"rank {session.rank}")
         try:
             config["task"].run(session)
         except TrainingDiverged as error:
@@ -84,7 +94,7 @@ class RaySession:
 
     writes_later = False
 
-    def __init__(self, score: str | None, opened: ExitStack) -> None:
+    def __init__(self, score: str | None, opened: ExitStack, label: RunLabel) -> None:
         import ray.train.torch as train  # noqa: PLC0415
 
         context = ray.train.get_context()
@@ -92,6 +102,7 @@ class RaySession:
         self.device = str(train.get_device())
         self._score, self._opened = score, opened
         self._copied: Path | None = None
+        self._metrics = TrainMetrics(label)
 
     def restored(self) -> Path | None:
         """Give the newest checkpoint that Ray has registered."""
@@ -132,6 +143,11 @@ class RaySession:
 
     def finish(self) -> None:
         """Do nothing: what was reported is kept."""
+
+    def measured(self, record: Mapping[str, object]) -> None:
+        """Export a step by way of Ray; what validation found is not of a step."""
+        if record["kind"] == "train":
+            self._metrics.after_step(record)
 
 
 def _registered(folder: Path) -> set[str]:

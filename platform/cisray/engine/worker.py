@@ -10,10 +10,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cisray.engine.attempt import Fault, open_task, try_shard
+from cisray.engine.attempt import Fault
+from cisray.engine.metrics import WorkerMetrics
 from cisray.engine.rayenv import ray
-from cisray.engine.task import PoolPolicy, Receipt, ShardTask, ShardWork
-from cisray.errors import EngineError
+from cisray.engine.station import Assignment, Station
+from cisray.engine.task import PoolPolicy, Receipt
 
 CallKind = Literal["pulse", "open", "shard"]
 
@@ -24,27 +25,22 @@ _serial = itertools.count()
 class ShardActor:
     """One worker process: opens the task, then does the shards it is called with, one at a time."""
 
-    def __init__(self, task: ShardTask) -> None:
+    def __init__(self, assignment: Assignment) -> None:
         """Keep the task; `open` loads it, so that a slow load is not taken for a slow start."""
-        self._task = task
-        self._work: ShardWork | None = None
+        name = ray.get_runtime_context().get_actor_name()
+        assignment.set_up_log(worker=name or "")
+        self._station = Station(assignment.task, WorkerMetrics(assignment.label).after_attempt)
 
     def pulse(self) -> None:
         """Answer, and so show that the process is there."""
 
     def open(self) -> Fault | None:
         """Open the task; None when it is open."""
-        opened = open_task(self._task)
-        if isinstance(opened, Fault):
-            return opened
-        self._work = opened
-        return None
+        return self._station.open()
 
     def do(self, shard: int) -> Receipt | Fault:
         """Do one shard."""
-        if self._work is None:
-            raise EngineError(f"shard {shard} reached a worker that has not opened its task")
-        return try_shard(self._work, shard)
+        return self._station.do(shard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +88,11 @@ class Worker:
         return [call.shard for call in self.calls if call.shard is not None]
 
     @property
+    def has_answered(self) -> bool:
+        """Whether the answer to its first call is there, or the news that there will be none."""
+        return bool(self.calls) and bool(ray.wait([self.calls[0].ref], timeout=0)[0])
+
+    @property
     def is_waiting_for_capacity(self) -> bool:
         """Whether its process is not up yet: it is what an autoscaler sees as demand."""
         return not self.is_open and bool(self.calls) and self.calls[0].kind == "pulse"
@@ -119,11 +120,12 @@ class Worker:
         ray.kill(self.actor, no_restart=True)
 
 
-def start_worker(task: ShardTask, policy: PoolPolicy, run_name: str) -> Worker:
+def start_worker(assignment: Assignment, policy: PoolPolicy, run_name: str) -> Worker:
     """Ask Ray for one more actor, which may stay pending until there is room, and open the task.
 
     Ray's own restarts and retries are off: they pin a call to its actor, and a run hangs when the
-    actor's node does not come back (docs/decisions/0004).
+    actor's node does not come back (docs/decisions/0004). Workers on CPUs are spread over the
+    machines that are there, those on GPUs are left to Ray's default (docs/decisions/0034).
     """
     name = f"cisray-{run_name}-{next(_serial)}"
     options: dict[str, Any] = {
@@ -131,6 +133,7 @@ def start_worker(task: ShardTask, policy: PoolPolicy, run_name: str) -> Worker:
         "num_cpus": policy.num_cpus,
         "num_gpus": policy.num_gpus,
         "resources": dict(policy.resources),
+        "scheduling_strategy": "DEFAULT" if policy.num_gpus else "SPREAD",
         "max_restarts": 0,
         "max_task_retries": 0,
         "max_concurrency": 1,
@@ -139,7 +142,7 @@ def start_worker(task: ShardTask, policy: PoolPolicy, run_name: str) -> Worker:
         count = str(policy.threads)
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         options["runtime_env"] = {"env_vars": dict.fromkeys(variables, count)}
-    worker = Worker(name, ray.remote(ShardActor).options(**options).remote(task))
+    worker = Worker(name, ray.remote(ShardActor).options(**options).remote(assignment))
     worker.send("pulse")
     worker.send("open")
     return worker

@@ -70,9 +70,7 @@ def read_gene_starts(path: Path, genome: Genome) -> GeneStarts:
     Raises RegionsError with file and line for the first line that is wrong, with the number of
     others, and for a file without starts.
     """
-    endings = [ending for ending in path.suffixes if ending not in _COMPRESSED]
-    ending = endings[-1].lower() if endings else ""
-    read = _read_annotation if ending in {".gtf", ".gff", ".gff3"} else _read_bed
+    read = _read_annotation if is_annotation(path) else _read_bed
     kept: list[GeneStart] = []
     lacking: list[GeneStart] = []
     problems: list[str] = []
@@ -88,6 +86,12 @@ def read_gene_starts(path: Path, genome: Genome) -> GeneStarts:
         what = "lines of transcripts" if read is _read_annotation else "lines"
         raise RegionsError(f"{path} has no {what}, of which starts of genes could be taken.")
     return GeneStarts(tuple(kept), tuple(lacking))
+
+
+def is_annotation(path: Path) -> bool:
+    """Tell whether a file is named as GTF and GFF3 files are, also compressed."""
+    endings = [ending for ending in path.suffixes if ending not in _COMPRESSED]
+    return bool(endings) and endings[-1].lower() in {".gtf", ".gff", ".gff3"}
 
 
 def _place(line: _Line, genome: Genome, kept: list[GeneStart], lacking: list[GeneStart]) -> None:
@@ -110,7 +114,7 @@ def _place(line: _Line, genome: Genome, kept: list[GeneStart], lacking: list[Gen
 
 
 def _read_bed(path: Path, problems: list[str]) -> Iterator[_Line]:
-    for number, columns in _columns(path, _BED):
+    for number, columns in annotation_lines(path, _BED):
         if len(columns) < 4 or not columns[3].strip():
             problems.append(f"{path}:{number}: a start has no gene; {_BED}.")
             continue
@@ -132,15 +136,15 @@ def _read_annotation(path: Path, problems: list[str]) -> Iterator[_Line]:
     """Give the starts of transcripts; types of genes may stand in lines of their own."""
     kinds: dict[str, str] = {}
     found: list[_Line] = []
-    attributes_of = _gtf_attributes if ".gtf" in path.name.lower() else _gff_attributes
-    for number, columns in _columns(path, _GTF):
+    attributes_of = gtf_attributes if ".gtf" in path.name.lower() else gff_attributes
+    for number, columns in annotation_lines(path, _GTF):
         if len(columns) < 9:
             problems.append(f"{path}:{number}: {len(columns)} columns; {_GTF}.")
             continue
         attributes = attributes_of(columns[8])
         kind = next((attributes[name] for name in _TYPES[:2] if attributes.get(name)), "")
         if not _is_transcript(columns[2], attributes):
-            gene = attributes.get("gene_id") or _bare(attributes.get("ID", ""))
+            gene = attributes.get("gene_id") or bare_identifier(attributes.get("ID", ""))
             if columns[2].endswith("gene") or attributes.get("ID", "").startswith(_PREFIXES):
                 kinds[gene] = kind or attributes.get("biotype", "")
             continue
@@ -158,7 +162,7 @@ def _is_transcript(feature: str, attributes: Mapping[str, str]) -> bool:
 
 
 def _transcript(number: int, columns: list[str], attributes: Mapping[str, str], kind: str) -> _Line:
-    gene = attributes.get("gene_id") or _bare(attributes.get("Parent", ""))
+    gene = attributes.get("gene_id") or bare_identifier(attributes.get("Parent", ""))
     if not gene:
         raise RegionsError("the transcript names no gene: column 9 has no gene_id and no Parent.")
     strand = columns[6]
@@ -171,7 +175,7 @@ def _transcript(number: int, columns: list[str], attributes: Mapping[str, str], 
     return _Line(number, Locus(whole.chrom, first, first + 1), gene, kind)
 
 
-def _columns(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
+def annotation_lines(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
     """Give the columns of every line that is no comment, and its number."""
     for number, line in enumerate(text_lines(path, form), start=1):
         text = line.rstrip("\r\n")
@@ -181,19 +185,21 @@ def _columns(path: Path, form: str) -> Iterator[tuple[int, list[str]]]:
         yield number, text.split("\t") if "\t" in text else text.split()
 
 
-def _gtf_attributes(text: str) -> dict[str, str]:
+def gtf_attributes(text: str) -> dict[str, str]:
+    """Take the last column of a GTF apart."""
     return dict(_GTF_PAIR.findall(text))
 
 
-def _gff_attributes(text: str) -> dict[str, str]:
+def gff_attributes(text: str) -> dict[str, str]:
+    """Take the last column of a GFF3 apart."""
     pairs = (pair.partition("=") for pair in text.split(";"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _bare(identifier: str) -> str:
+def bare_identifier(identifier: str) -> str:
     """Take the prefix off an identifier of a GFF3.
 
-    >>> _bare("gene:ENSG00000186092"), _bare("gene-OR4F5")
+    >>> bare_identifier("gene:ENSG00000186092"), bare_identifier("gene-OR4F5")
     ('ENSG00000186092', 'OR4F5')
     """
     for prefix in _PREFIXES:

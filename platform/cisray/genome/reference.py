@@ -48,21 +48,25 @@ class Genome:
     Pickling sends the path, and the receiving process opens the file for itself.
     """
 
-    def __init__(self, fasta: FastaFile, contigs: Sequence[Contig]) -> None:
+    def __init__(
+        self, fasta: FastaFile, contigs: Sequence[Contig], sha256: str | None = None
+    ) -> None:
         self._fasta = fasta
+        self._known_sha256 = sha256
         self._contigs = {contig.name: contig for contig in contigs}
         self.chromosomes: dict[str, int] = {contig.name: contig.length for contig in contigs}
 
     @classmethod
-    def open(cls, path: str | PathLike[str]) -> Self:
+    def open(cls, path: str | PathLike[str], *, sha256: str | None = None) -> Self:
         """Open a plain or BGZF FASTA file; its .fai is made beside it when there is none.
 
         The index is checked against the file before anything is read by it, and the .gzi of a BGZF
-        file is not needed. Raises `FastaError`, each with the file and the remedy.
+        file is not needed. `sha256` is for who has just taken the digest: it is believed. Raises
+        `FastaError`, each with the file and the remedy.
         """
         fasta = open_fasta(Path(path).expanduser())
         try:
-            return cls(fasta, load_index(fasta))
+            return cls(fasta, load_index(fasta), sha256)
         except BaseException:
             fasta.close()
             raise
@@ -100,7 +104,7 @@ class Genome:
     @cached_property
     def sha256(self) -> str:
         """Hex digest of the file as stored: a BGZF copy differs from the plain file."""
-        return self._fasta.sha256()
+        return self._known_sha256 or self._fasta.sha256()
 
     def resolve(self, name: str) -> str:
         """Give the FASTA's spelling of a chromosome name, through the alias table.

@@ -22,6 +22,7 @@ from cisray.inference.attention import AttentionReader
 from cisray.inference.effects import EffectPredictor, ReferenceWindow
 from cisray.inference.gradients import GradientPredictor, weighted_sum
 from cisray.scoring.contribution import gradient_times_input, spread_tokens, sum_within
+from cisray.stopwatch import lap
 
 Codes = NDArray[np.uint8]
 Replacement = Literal["random", "shuffled"]
@@ -137,7 +138,8 @@ class PairScorer:
         if at.start < 0 or at.end > self._genome.chromosomes[chrom]:
             return TSS_BEYOND
         window = Window.around(at, self._spec)
-        codes_L = self._genome.fetch_padded(window.input)
+        with lap("input"):
+            codes_L = self._genome.fetch_padded(window.input)
         if np.mean(codes_L == UNKNOWN) > self._options.max_unknown:
             return UNKNOWN_WINDOW
         middle, half = window.bins_of(at).start, self._options.bins // 2

@@ -33,6 +33,7 @@ from cisray.inference.gradients import (
 )
 from cisray.scoring.contribution import first_order
 from cisray.scoring.variants import EffectOptions, ScoredRow
+from cisray.stopwatch import lap
 
 PREFIX = "grad"  # begins the name of a statistic's first-order score
 _LN2 = math.log(2)
@@ -128,9 +129,10 @@ class GradientScorer:
         """Compute the gradients of a window, for the bases from its first variant to its last."""
         flank_bp = self._gradients.flank_bp
         read = window.input
-        codes_S = self.genome.fetch_padded(
-            Interval(read.chrom, read.start - flank_bp, read.end + flank_bp)
-        )
+        with lap("input"):
+            codes_S = self.genome.fetch_padded(
+                Interval(read.chrom, read.start - flank_bp, read.end + flank_bp)
+            )
         starts = [variant.interval.start - read.start for variant in variants]
         region = range(min(starts), max(starts) + 1)
         stats = self.options.stats

@@ -13,6 +13,7 @@ from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
 from cisray.genome.windows import Window, contiguous
 from cisray.inference.predictor import Predictor
+from cisray.stopwatch import lap
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,8 @@ class TileScorer:
 
     def _predict(self, stretch: Sequence[tuple[Window, int]]) -> Iterator[NDArray[np.float32]]:
         first, last = stretch[0][0].input, stretch[-1][0].input
-        codes_S = self.genome.fetch_padded(Interval(first.chrom, first.start, last.end))
+        with lap("input"):
+            codes_S = self.genome.fetch_padded(Interval(first.chrom, first.start, last.end))
         starts = [window.input.start - first.start for window, _ in stretch]
         return self.predictor.predict_along(codes_S, starts)
 

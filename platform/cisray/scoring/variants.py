@@ -22,6 +22,7 @@ from cisray.inference.ensemble import Ensemble, Mean, Member, Moments, OtherStra
 from cisray.scoring.alignment import Policy, Stretch, align, merge_all, stack
 from cisray.scoring.sites import Batch, Cut, Site, gather, parts
 from cisray.scoring.statistics import compute, find
+from cisray.stopwatch import lap
 
 # Bytes of one call's differences, with the sequences they are of: 8 alternates where all of
 # Enformer's bins and human tracks are asked for (19 MB each), and 270 where few are.
@@ -242,10 +243,9 @@ class VariantScorer:
     def _score_along(self, sites: Sequence[Site], sheet: "_Sheet") -> None:
         """Read the windows of a stretch as one member of the ensemble after another does."""
         ensemble = self.options.ensemble
-        held = Stretch.along(
-            [(site.window.shift(bp), site.variants) for site in sites for bp in ensemble.shifts],
-            self.genome.fetch_padded,
-        )
+        read = [(site.window.shift(bp), site.variants) for site in sites for bp in ensemble.shifts]
+        with lap("input"):
+            held = Stretch.along(read, self.genome.fetch_padded)
         *others, last = ensemble.members
         averages = {
             batch: _Average(self.options) for site in sites for batch in site.batches if others
@@ -278,17 +278,19 @@ class VariantScorer:
         )
         for site, window, reference in zip(sites, windows, opened, strict=True):
             for batch in site.batches:
-                aligned = [
-                    align(
-                        variant,
-                        window,
-                        fetch=held.fetch,
-                        policy=self.options.policy,
-                        bins=site.bins,
-                    )
-                    for variant in batch.variants
-                ]
-                difference_BNT = merge_all(reference.differences(stack(aligned)), aligned)
+                with lap("input"):
+                    aligned = [
+                        align(
+                            variant,
+                            window,
+                            fetch=held.fetch,
+                            policy=self.options.policy,
+                            bins=site.bins,
+                        )
+                        for variant in batch.variants
+                    ]
+                    sequences = stack(aligned)
+                difference_BNT = merge_all(reference.differences(sequences), aligned)
                 yield _Compared(batch, site.bins, reference.prediction_NT, difference_BNT)
 
 

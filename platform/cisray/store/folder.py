@@ -11,6 +11,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 import polars as pl
 
+from cisray.store.driver_sign import DriverSign
 from cisray.store.place import RunPlace
 
 Item = TypeVar("Item")
@@ -110,6 +111,9 @@ class Folder(Protocol):
 
         Raises RunConflict, naming the owner, while another process is.
         """
+
+    def driver(self) -> DriverSign:
+        """See who the driver is, without disturbing it."""
 
     def free_bytes(self) -> int | None:
         """Count the bytes that can still be written; None where that has no bound to tell."""

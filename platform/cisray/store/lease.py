@@ -13,13 +13,15 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Event, Lock, Thread
 from typing import Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cisray.errors import RunConflict, StorageError
+from cisray.errors import RunBusy, StorageError
+from cisray.store.driver_sign import NOBODY, DriverSign
 from cisray.store.objects import Objects, Seen, Version
 
 LEASE_S = 20.0
@@ -41,6 +43,7 @@ class Holder(BaseModel):
     lease_s: float = Field(gt=0)
     beat: int = 0
     released: bool = False
+    since: str | None = None
 
     def told(self) -> str:
         """Name the process, for people."""
@@ -75,10 +78,14 @@ class Lease:
     def take(cls, objects: Objects, *, lease_s: float) -> Self:
         """Become the owner, waiting as long as an owner before may still be alive.
 
-        Raises RunConflict, naming the owner, as soon as it is seen to be, and StorageError.
+        Raises RunBusy, naming the owner, as soon as it is seen to be, and StorageError.
         """
         holder = Holder(
-            owner=uuid4().hex, host=socket.gethostname(), pid=os.getpid(), lease_s=lease_s
+            owner=uuid4().hex,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            lease_s=lease_s,
+            since=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         while True:
             seen = objects.read(NAME)
@@ -95,7 +102,7 @@ class Lease:
     def check(self) -> None:
         """Be sure that no other process can have taken the lease by now.
 
-        Raises RunConflict when one has, and StorageError when that cannot be found out.
+        Raises RunBusy when one has, and StorageError when that cannot be found out.
         """
         for _ in range(BEATS):
             if not self._lost and elapsed() - self._since < self._holder.lease_s / 2:
@@ -128,14 +135,14 @@ class Lease:
                 self._renew()
             except StorageError as error:
                 log.warning("the lease on the run could not be renewed, trying again: %s", error)
-            except RunConflict as error:
+            except RunBusy as error:
                 log.warning("%s", error)
                 return
 
     def _renew(self) -> None:
         with self._renewing:
             if self._lost:
-                raise RunConflict(self._lost)
+                raise RunBusy(self._lost)
             holder = self._next()
             # Until it succeeds the content stays the same: one try may have, without an answer, and
             # then it was as early as at the first.
@@ -149,12 +156,23 @@ class Lease:
                     f"for {self._holder.lease_s:g} s. The run goes on there; nothing more is "
                     f"written here."
                 )
-                raise RunConflict(self._lost)
+                raise RunBusy(self._lost)
             self._holder, self._version, self._since = holder, version, self._asked
             self._asked = None
 
     def _next(self, *, released: bool = False) -> Holder:
         return self._holder.model_copy(update={"beat": self._holder.beat + 1, "released": released})
+
+
+def look(objects: Objects) -> DriverSign:
+    """See who holds the lease; whether that process lives shows when the lease is renewed."""
+    seen = objects.read(NAME)
+    if seen is None or _parsed(seen).released:
+        return NOBODY
+    holder = _parsed(seen)
+    return DriverSign(
+        holder.told(), None, holder.since, mark=repr(seen.version), lease_s=holder.lease_s
+    )
 
 
 def elapsed() -> float:
@@ -171,7 +189,7 @@ def _wait_until_free(
 ) -> None:
     """Wait until the lease as it was seen is released, or must have ended.
 
-    Raises RunConflict as soon as it is renewed.
+    Raises RunBusy as soon as it is renewed.
     """
     holder = _parsed(seen)
     if holder.released:
@@ -188,7 +206,7 @@ def _wait_until_free(
         if now is None or now.version != seen.version:
             if now is None or _parsed(now).released:
                 return
-            raise RunConflict(
+            raise RunBusy(
                 f"{objects.url} is being written by another cisray process ({_owner(now)}). Wait "
                 f"for it to end or stop it, or choose another --out."
             )

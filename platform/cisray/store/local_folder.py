@@ -16,12 +16,14 @@ import pyarrow as pa
 
 from cisray.errors import StorageError
 from cisray.store import files
+from cisray.store.driver_sign import DriverSign
 from cisray.store.folder import StoredFile
-from cisray.store.lock import RunLock
+from cisray.store.lock import RunLock, look
 
 CHUNK_BYTES = 1 << 18
 # Where writers' files are on their way, and the name of that folder when they are shut out.
 _STAGING, _CLOSED = "_staging", "_closed"
+_LOCK = "_lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,11 @@ class LocalFolder:
         """Make the folder and lock a file in it."""
         with files.writing_to(self.root):
             files.make_folder(self.root)
-        return RunLock(self.root / "_lock")
+        return RunLock(self.root / _LOCK)
+
+    def driver(self) -> DriverSign:
+        """Look at the file that a driver locks."""
+        return look(self.root / _LOCK)
 
     def free_bytes(self) -> int:
         """Ask the disk."""

@@ -13,6 +13,7 @@ import polars as pl
 
 from cisray.errors import StorageError
 from cisray.store import lease
+from cisray.store.driver_sign import DriverSign
 from cisray.store.folder import StoredFile, each
 from cisray.store.objects import PART_BYTES, Objects, Version
 from cisray.store.ranged_file import RangedFile
@@ -176,6 +177,10 @@ class ObjectFolder:
             raise
         self._lease = held
         return held
+
+    def driver(self) -> DriverSign:
+        """Look at the lease."""
+        return lease.look(self._objects)
 
     def free_bytes(self) -> None:
         """Tell no bound."""

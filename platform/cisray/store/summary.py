@@ -1,6 +1,7 @@
 """How long a run took, and on what: added up from the receipts of its shards.
 
-Knows what workers write of their time into receipts; knows nothing of clocks or prices. It is kept
+Knows what workers write of their time into receipts; knows nothing of clocks or prices. Where
+workers' time went is `worker_time`'s part of it. It is kept
 in a file when a run is sealed, and comes out the same whenever it is added up again: a run that was
 killed and resumed, wherever that happened, tells of all the tries that finished something.
 """
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cisray.store.manifest import RunManifest
 from cisray.store.receipt import Receipt
+from cisray.store.worker_time import WorkerTime
 
 SUMMARY_FORMAT = "cisray.run_summary/1"
 
@@ -35,6 +37,8 @@ class RunTimes(BaseModel):
     last shard: what a session does after that, and one that finishes no shard, leave no trace.
     `device_s` is for how long workers kept their devices busy, all of them together, `write_s` for
     how long they encoded and wrote. Shards whose writer told nothing of its time are `untimed`.
+    `workers` says where their time went, None where no shard tells: in runs of before that was
+    measured.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,11 +56,12 @@ class RunTimes(BaseModel):
     write_s: float
     hosts: tuple[str, ...]
     devices: tuple[str, ...]
+    workers: WorkerTime | None = None
 
     @classmethod
     def of(cls, manifest: RunManifest, receipts: Sequence[Receipt]) -> Self:
         """Add up the receipts of a run, whatever their order."""
-        told = ((receipt, _Told.of(receipt)) for receipt in receipts)
+        told = ((receipt, ShardTimes.of(receipt)) for receipt in receipts)
         timed = [(receipt, fact) for receipt, fact in told if fact is not None]
         sessions, facts = _sessions(timed), [fact for _, fact in timed]
         return cls(
@@ -72,6 +77,7 @@ class RunTimes(BaseModel):
             write_s=round(sum(receipt.wall_s for receipt in receipts), 3),
             hosts=tuple(sorted({fact.host for fact in facts})),
             devices=tuple(sorted({fact.device_name for fact in facts})),
+            workers=WorkerTime.of(receipts),
         )
 
     @property
@@ -85,7 +91,7 @@ class RunTimes(BaseModel):
         return None if rate is None else cost_per_hour * 1e6 / (3600 * rate)
 
 
-class _Told(BaseModel):
+class ShardTimes(BaseModel):
     """What a worker tells of a shard in its receipt, among other things."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -98,20 +104,25 @@ class _Told(BaseModel):
 
     @classmethod
     def of(cls, receipt: Receipt) -> Self | None:
+        """Read it out of a receipt; None where it is not all there."""
         try:
             return cls.model_validate(receipt.info)
         except ValidationError:
             return None
 
+    def finished(self, receipt: Receipt) -> datetime:
+        """Tell when the shard was stored, by the clock of the worker's host."""
+        return self.computed + timedelta(seconds=receipt.wall_s)
 
-def _sessions(timed: Iterable[tuple[Receipt, _Told]]) -> tuple[Session, ...]:
-    found: dict[datetime, list[tuple[Receipt, _Told]]] = {}
+
+def _sessions(timed: Iterable[tuple[Receipt, ShardTimes]]) -> tuple[Session, ...]:
+    found: dict[datetime, list[tuple[Receipt, ShardTimes]]] = {}
     for receipt, fact in timed:
         found.setdefault(fact.session, []).append((receipt, fact))
     return tuple(
         Session(
             begun=begun,
-            ended=max(fact.computed + timedelta(seconds=r.wall_s) for r, fact in shards),
+            ended=max(fact.finished(r) for r, fact in shards),
             shards=len(shards),
             rows=sum(receipt.n_rows for receipt, _ in shards),
         )

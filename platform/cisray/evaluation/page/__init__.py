@@ -1,5 +1,4 @@
-"""Pages of numbers for people: HTML that needs nothing but itself.
+"""What of evaluations is shown to people, as parts of a page (`cisray.page`).
 
-`document` turns tables, figures and facts into one file and knows no evaluation; `interval_plot`
-draws; `evaluated` says what of an evaluation is shown.
+`interval_plot` draws numbers with their intervals; `evaluated` says what of an evaluation is shown.
 """

@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from cisray.evaluation.page.document import (
+from cisray.evaluation.page.interval_plot import IntervalPlot, Point, draw
+from cisray.page.document import (
     Cell,
     Column,
     DataTable,
@@ -20,7 +21,6 @@ from cisray.evaluation.page.document import (
     Picture,
     Section,
 )
-from cisray.evaluation.page.interval_plot import IntervalPlot, Point, draw
 
 # Tasks that stand for all others: their numbers are means, or of all rows at once.
 _OVER_ALL = "all "

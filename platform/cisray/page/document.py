@@ -3,19 +3,26 @@
 Knows HTML, by a template beside it; knows nothing of what is shown. The file needs no network and
 loads nothing: style, script and pictures are in it, and its content security policy forbids the
 rest. All text is escaped; a `Drawing` alone is taken as it is, and must come from our own figures.
+A page with a `Chart` has Plotly's script in it, once.
 """
 
 import base64
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import product
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from pydantic import JsonValue
 
 # Rows of a table that a browser on a phone sorts without a pause.
 MOST_ROWS = 5_000
+# What would end a script element, or begin a comment in it, and what JSON may write in its place.
+_IN_SCRIPTS = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,34 +100,97 @@ class Picture:
         return "data:image/png;base64," + base64.b64encode(self.png).decode()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Chart:
+    """Figures that answer to the pointer, one of which is shown: what `cisray.page.charts` makes.
+
+    `choices` name what is chosen by, such as region and track, and `figures` has one for every
+    combination, the first shown first. `pans` adds buttons that move along the horizontal axis.
+    Raises ValueError for a combination without a figure.
+    """
+
+    caption: str
+    figures: Mapping[tuple[str, ...], Mapping[str, JsonValue]]
+    choices: Sequence[str] = ()
+    pans: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that no choice leads nowhere."""
+        wanted = set(product(*(told for _, told in self.options)))
+        if wanted != set(self.figures):
+            raise ValueError(f"{self.caption}: figures for {wanted ^ set(self.figures)} do not fit")
+
+    @property
+    def options(self) -> list[tuple[str, list[str]]]:
+        """What can be chosen, by the name of the choice, in order of first appearance."""
+        return [
+            (name, list(dict.fromkeys(key[place] for key in self.figures)))
+            for place, name in enumerate(self.choices)
+        ]
+
+    @property
+    def json(self) -> Markup:
+        """The figures for the script of the page: pairs of what is chosen, and a figure."""
+        pairs: list[JsonValue] = [[list(key), dict(one)] for key, one in self.figures.items()]
+        text = json.dumps(pairs, separators=(",", ":"), allow_nan=False)
+        return Markup(text.translate(_IN_SCRIPTS))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A part of a page. `folded` parts are closed until they are asked for."""
+    """A part of a page. `folded` parts are closed until they are asked for.
+
+    `code` is shown as it is typed. A `problem` is told before all else.
+    """
 
     title: str
     anchor: str
     lead: Sequence[str] = ()
     problem: str = ""
     facts: Sequence[tuple[str, str]] = ()
+    code: str = ""
+    charts: Sequence[Chart] = ()
     figures: Sequence[Drawing | Picture] = ()
     tables: Sequence[DataTable] = ()
     parts: Sequence["Section"] = ()
     folded: bool = False
 
+    @property
+    def has_charts(self) -> bool:
+        """Tell whether a script must draw something here, or in a part."""
+        return bool(self.charts) or any(part.has_charts for part in self.parts)
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A whole page: a title, what it says in short, and its sections."""
+    """A whole page: a title, what it says in short, and its sections.
+
+    A `warning` stands before everything: the page tells of something that is not whole.
+    """
 
     title: str
     summary: Sequence[str]
     sections: Sequence[Section]
     footer: str = ""
+    warning: str = ""
 
 
 def render(page: Page) -> str:
     """Give a page as one HTML file. The same page gives the same bytes."""
-    return _template().render(page=page, style=_own("page.css"), script=_own("page.js")) + "\n"
+    has_charts = any(section.has_charts for section in page.sections)
+    text = _template().render(
+        page=page,
+        style=_own("page.css"),
+        scripts=list(_scripts(has_charts=has_charts)),
+    )
+    return text + "\n"
+
+
+def _scripts(*, has_charts: bool) -> Iterator[Markup]:
+    if has_charts:
+        yield Markup(get_plotlyjs())
+        yield _own("charts.js")
+    yield _own("page.js")
 
 
 @cache

@@ -1,0 +1,72 @@
+"""Genes beside tracks, out of the three formats that people have them in."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from cisray.errors import RegionsError
+from cisray.page.charts import Gene
+from cisray_jobs.report.genes import PlacedGene, read_genes
+
+# Twice the same genes: bases 101 to 200 forward, 51 to 60 backward (1-based, inclusive).
+WANTED = [
+    PlacedGene("chr1", Gene("ONE", 100, 200, "+")),
+    PlacedGene("chr1", Gene("TWO", 50, 60, "-")),
+]
+GTF = """#!genome-build made up
+1\tme\tgene\t101\t200\t.\t+\t.\tgene_id "ENSG1"; gene_name "ONE";
+1\tme\texon\t101\t150\t.\t+\t.\tgene_id "ENSG1"; gene_name "ONE";
+scaffold_9\tme\tgene\t1\t20\t.\t+\t.\tgene_id "ENSG3"; gene_name "ELSEWHERE";
+1\tme\tgene\t51\t60\t.\t-\t.\tgene_id "TWO";
+"""
+GFF = """##gff-version 3
+1\tme\tgene\t101\t200\t.\t+\t.\tID=gene:ENSG1;Name=ONE
+1\tme\tmRNA\t101\t200\t.\t+\t.\tParent=gene:ENSG1
+1\tme\tncRNA_gene\t51\t60\t.\t-\t.\tID=gene:TWO
+"""
+BED = "track name=genes\nchr1\t100\t200\tONE\t0\t+\nchr1\t50\t60\tTWO\t0\t-\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("g.gtf", GTF), ("g.gff3", GFF), ("g.bed", BED), ("g.gtf.gz", GTF)]
+)
+def test_formats_agree(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
+    assert read_genes(path, ["chr1", "chr2"]) == WANTED
+
+
+def test_names_and_strands_may_be_missing(tmp_path: Path) -> None:
+    path = tmp_path / "g.bed"
+    path.write_text("chr1\t5\t9\n")
+    assert read_genes(path, ["chr1"]) == [PlacedGene("chr1", Gene("", 5, 9, ""))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("g.bed", "chr1\t5\t9\nchr1\t9\t9\tX\n", ":2: 9 to 9 holds no bases"),
+        ("g.bed", "chr1\t-1\t9\n", ":1: -1 to 9"),
+        ("g.bed", "chr1\t5\n", ":1: 2 columns"),
+        ("g.gtf", "1\tme\tgene\t200\t101\t.\t+\t.\tgene_id \"X\";\n", ":1: the locus"),
+        ("g.gtf", "1\tme\tgene\t200\n", ":1: 4 columns"),
+        ("g.gtf", "1\tme\texon\t101\t200\t.\t+\t.\tgene_id \"X\";\n", "has no genes"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_told_by_line(
+    tmp_path: Path, name: str, text: str, told: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(RegionsError, match=told) as raised:
+        read_genes(path, ["chr1"])
+    assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "meets"), [(0, 50, False), (0, 51, True), (59, 70, True), (60, 70, False)]
+)
+def test_a_gene_meets_a_region_by_one_base(start: int, end: int, meets: bool) -> None:
+    assert WANTED[1].meets("chr1", start, end) is meets
+    assert not WANTED[1].meets("chr2", start, end)
