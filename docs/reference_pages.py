@@ -27,15 +27,15 @@ def reference_pages() -> dict[str, str]:
     root = typer.main.get_command(app)
     commands: dict[str, Any] = dict(sorted(root.commands.items()))  # type: ignore[attr-defined]  # a group
     return {
-        "cli/README.md": list_of_commands(commands),
+        "cli/README.md": list_of_commands(root, commands),
         **{f"cli/{name}.md": command_page(name, found) for name, found in commands.items()},
         "tables.md": tables_page(),
         "errors.md": errors_page(),
     }
 
 
-def list_of_commands(commands: dict[str, Any]) -> str:
-    """Write the page that lists all commands."""
+def list_of_commands(root: Any, commands: dict[str, Any]) -> str:
+    """Write the page that lists all commands, with the options that stand before any of them."""
     lines = [MADE, "# The command line", ""]
     lines += [
         "Every command has `--help`, says what it did on stdout, how it goes on stderr, and ends",
@@ -45,7 +45,8 @@ def list_of_commands(commands: dict[str, Any]) -> str:
     ]
     for name, command in commands.items():
         lines.append(f"- [cisray {name}]({name}.md): {plain(first_line(command))}")
-    return "\n".join(lines) + "\n"
+    lines += ["", "Before a command, as `cisray --version`:", "", *parameter_table(root)]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def command_page(name: str, command: Any) -> str:
@@ -68,14 +69,17 @@ def leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
 
 def command_lines(name: str, command: Any) -> list[str]:
     """Describe one command: what it does, its arguments, its options."""
-    hints = inspect.signature(command.callback).parameters
     lines = [f"## cisray {name}", ""]
     for paragraph in (command.help or "").split("\n\n"):
         lines += [as_example(paragraph), ""]
+    return [*lines, *parameter_table(command)]
+
+
+def parameter_table(command: Any) -> list[str]:
+    """Describe what a command is given: a table, or nothing where it takes nothing."""
+    hints = inspect.signature(command.callback).parameters
     rows = [row(parameter, hints) for parameter in command.params if parameter.name in hints]
-    if rows:
-        lines += ["| option | takes | what it is |", "|---|---|---|", *rows, ""]
-    return lines
+    return ["| option | takes | what it is |", "|---|---|---|", *rows, ""] if rows else []
 
 
 def row(parameter: Any, hints: Any) -> str:

@@ -21,7 +21,8 @@ COMMAND_LINE = typer.main.get_command(app)
 # typer has its own copy of click, or uses that of the environment.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 # They are given another command, after --.
-CARRIERS = {("submit",), ("schedule", "add")}
+CARRIERS = {("submit",), ("schedule", "add"), ("schedule", "settle")}
+FILLED_IN = re.compile(r"\{(\w+)\}")  # by a schedule
 PLACEHOLDER = re.compile(r"[A-Z]+$")
 LEFT_OUT = "..."
 
@@ -44,7 +45,7 @@ def check(words: list[str]) -> None:
     if names in CARRIERS:
         _, carried = split_at_dashes(rest)
         if not PLACEHOLDER.match(carried[0]):
-            check(carried)
+            check([FILLED_IN.sub(r"\1", word) for word in carried])
     elif LEFT_OUT in rest:
         check_options(leaf, rest[: rest.index(LEFT_OUT)])
         return

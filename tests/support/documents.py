@@ -120,8 +120,17 @@ def find_command(group: Any, words: Sequence[str]) -> tuple[tuple[str, ...], Any
     names: list[str] = []
     rest = list(words)
     while (known := getattr(group, "commands", None)) is not None:
+        rest = without_options(group, rest)
         assert rest, f"cisray {' '.join(names)} is a group of commands"
         assert rest[0] in known, f"cisray {' '.join([*names, rest[0]])} is no command"
         names.append(rest.pop(0))
         group = known[names[-1]]
     return tuple(names), group, rest
+
+
+def without_options(group: Any, words: list[str]) -> list[str]:
+    """Leave out the options of a group of commands, which stand before the name of one."""
+    switches = {name: one.is_flag for one in group.params for name in one.opts}
+    while words and words[0] in switches:
+        words = words[1:] if switches[words[0]] else words[2:]
+    return words
