@@ -234,7 +234,7 @@ def test_two_folders_of_evaluations_are_compared_name_by_name(
 def test_two_processes_do_not_work_in_one_folder(run, tmp_path) -> None:
     (tmp_path / "out").mkdir()
     lock = RunLock(tmp_path / "out/.lock")
-    run(QUICK).assert_one_paragraph("another cisray process")
+    run(QUICK).assert_one_paragraph("another cisray process", code=1)
     lock.release()
     assert not (tmp_path / "out/single").exists()
 

@@ -10,7 +10,9 @@ import polars as pl
 from sklearn.metrics import roc_auc_score
 
 from cisray.genome.gene_starts import read_gene_starts
+from cisray.genome.interval import Interval
 from cisray.genome.reference import Genome
+from cisray.genome.variant import Variant
 from cisray.store.scan import Run, open_run
 from cisray_jobs.config import load_config
 from cisray_jobs.demo.setting import UNSEEN, Demo
@@ -50,62 +52,58 @@ def strongest_bins(run: Path) -> pl.DataFrame:
 def saturate_promoter(demo: Demo, model: Path) -> None:
     """Steps 7 and 8: every substitution of a promoter, and whether the largest lie in sites."""
     run = demo.path("saturation-run")
-    gene, chrom, start, end = strongest_promoter(demo)
+    gene, promoter = strongest_promoter(demo)
     options = {
-        "model": model, "fasta": demo.fasta, "region": f"{chrom}:{start + 1:,}-{end:,}", "out": run,
+        "model": model, "fasta": demo.fasta, "region": str(promoter), "out": run,
         "tracks": "CAGE:alpha", "stats": "SAD", "workers": demo.workers, "threads": 1,
         "device": "cpu",
     }  # fmt: skip
     title = f"Every substitution of the promoter of {gene}, of a chromosome never seen"
     demo.tell(7, title, "score saturation", options)
     summary = load_config(Saturate, {**options, "region": (options["region"],)}).run(demo.display)
-    demo.say(f"   {summary.rows:,} substitutions of {end - start:,} bases")
+    demo.say(f"   {summary.rows:,} substitutions of {promoter.width:,} bases")
     demo.say("8. Do the largest effects lie in what was planted there?")
-    hits, share = hits_of_sites(demo, run, (chrom, start, end))
-    demo.say(
-        f"   {hits} of the {LARGEST} largest lie in binding sites, which are {share:.0%} of it"
-    )
+    hits, share = hits_of_sites(demo, run, promoter)
+    demo.say(f"   {hits} of the {LARGEST} largest lie in binding sites, {share:.0%} of its bases")
 
 
-def strongest_promoter(demo: Demo) -> tuple[str, str, int, int]:
+def strongest_promoter(demo: Demo) -> tuple[str, Interval]:
     """Find the unseen gene with the highest predicted CAGE of alpha in the bin of its start.
 
-    Returns its name and `PROMOTER_BP` around its start: chrom, start, end (0-based, half-open).
+    Returns its name and `PROMOTER_BP` around its start.
     """
-    genes = read_gene_starts(demo.path("made-up/genes.bed"), Genome.open(demo.fasta)).starts
-    places = [(gene.gene, gene.base.start) for gene in genes if gene.base.chrom == UNSEEN]
+    genome = Genome.open(demo.fasta)
+    genes = read_gene_starts(demo.path("made-up/genes.bed"), genome).starts
     bins = open_run(demo.path("genome-run")).scan(tracks="CAGE:alpha").collect()
     cage = dict(bins.filter(pl.col("chrom") == UNSEEN).select("start", "t0003").iter_rows())
-    name, tss = max(places, key=lambda place: cage[place[1] // BIN_BP * BIN_BP])
-    return name, UNSEEN, *_around(tss, demo.of.chromosome_bp)
+    best = max(
+        (gene for gene in genes if gene.base.chrom == UNSEEN),
+        key=lambda gene: cage[gene.base.start // BIN_BP * BIN_BP],
+    )
+    around = best.base.resize(PROMOTER_BP)
+    return best.gene, around.intersect(Interval(UNSEEN, 0, demo.of.chromosome_bp)) or best.base
 
 
-def _around(tss: int, chromosome_bp: int) -> tuple[int, int]:
-    """Cut `PROMOTER_BP` around a start, moved where a chromosome ends."""
-    start = min(max(tss - PROMOTER_BP // 2, 0), chromosome_bp - PROMOTER_BP)
-    return start, start + PROMOTER_BP
-
-
-def hits_of_sites(demo: Demo, run: Path, region: tuple[str, int, int]) -> tuple[int, float]:
+def hits_of_sites(demo: Demo, run: Path, promoter: Interval) -> tuple[int, float]:
     """Count the `LARGEST` substitutions by |SAD| that lie in active sites, and these sites' share.
 
     By chance the first is `LARGEST` times the second.
     """
-    chrom, start, end = region
-    sites = pl.read_parquet(demo.path("made-up/truth/sites.parquet")).filter(
-        (pl.col("kind") == "active") & (pl.col("chrom") == chrom)
-    )
-    bases = pl.Series(range(start, end))
+    truth = pl.read_parquet(demo.path("made-up/truth/sites.parquet"))
+    active = truth.filter((pl.col("kind") == "active") & (pl.col("chrom") == promoter.chrom))
+    sites = [Interval(*row) for row in active.select("chrom", "start", "end").iter_rows()]
     inside = {
         base
-        for left, right in sites.select("start", "end").iter_rows()
-        for base in bases.filter((bases >= left) & (bases < right))
+        for site in sites
+        if (part := site.intersect(promoter)) is not None
+        for base in range(part.start, part.end)
     }
     scores = open_run(run).scan(stats="SAD").collect()
     (column,) = (name for name in scores.columns if name.startswith("SAD"))
     largest = scores.sort(pl.col(column).abs(), descending=True).head(LARGEST)
-    hits = sum(pos - 1 in inside for pos in largest["pos"])
-    return hits, len(inside) / (end - start)
+    alleles = largest.select("chrom", "pos", "ref", "alt").iter_rows()
+    hits = sum(Variant(*row).interval.start in inside for row in alleles)
+    return hits, len(inside) / promoter.width
 
 
 def score_variants(demo: Demo, model: Path) -> None:
