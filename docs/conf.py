@@ -38,13 +38,25 @@ default_role = "literal"
 # Pages whose lists of links are the navigation.
 LISTS = {"index", "decisions/README", "reference/cli/README"}
 _ENTRY = re.compile(r"^- \[[^]]*\]\(([^)#:]+)\.md\)", re.MULTILINE)
+_UPWARDS = re.compile(r"\[([^]]*)\]\((\.\./[^)#:]*\.md)\)")
 _SECTION = re.compile(r"^## (.*)$", re.MULTILINE)
 
 
-def add_navigation(app: "Sphinx", docname: str, source: list[str]) -> None:
-    """Append a hidden table of contents for each section's list of links."""
+def prepare(app: "Sphinx", docname: str, source: list[str]) -> None:
+    """Append the navigation to pages that list pages; let links out of the site lead to files."""
     if docname in LISTS:
         source[0] += "\n".join(tables_of_contents(source[0]))
+    source[0] = with_downloads(source[0], (HERE / docname).parent)
+
+
+def with_downloads(text: str, folder: Path) -> str:
+    """Make links to Markdown outside of the documents downloads: there is no page of it here."""
+
+    def linked(found: re.Match[str]) -> str:
+        inside = (folder / found[2]).resolve().is_relative_to(HERE)
+        return found[0] if inside else f"{{download}}`{found[1]} <{found[2]}>`"
+
+    return _UPWARDS.sub(linked, text)
 
 
 def tables_of_contents(text: str) -> list[str]:
@@ -68,5 +80,5 @@ def keep_stars(
 
 def setup(app: "Sphinx") -> None:
     """Let Sphinx call what is above for pages and docstrings that it reads."""
-    app.connect("source-read", add_navigation)
+    app.connect("source-read", prepare)
     app.connect("autodoc-process-docstring", keep_stars)

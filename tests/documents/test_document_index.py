@@ -28,3 +28,10 @@ def test_sections_become_navigation() -> None:
         "\n```{toctree}\n:hidden:\n\na\n```\n",
         "\n```{toctree}\n:hidden:\n:caption: One\n\nb\n```\n",
     ]
+
+
+def test_links_out_of_the_site_become_downloads() -> None:
+    text = "[a](../variants.md) and [b](../../benchmarks/results/x.md)"
+    assert conf.with_downloads(text, DOCS / "how-to") == (
+        "[a](../variants.md) and {download}`b <../../benchmarks/results/x.md>`"
+    )
