@@ -14,10 +14,10 @@ from cisray_jobs.options import Holds, LinkedRuns
 
 def runs_report(
     run: Annotated[
-        str,
+        list[str],
         typer.Argument(
             help="Run directory or URL, sealed or not; or the folder of a training run or of "
-            "evaluations."
+            "evaluations. Several, with --out, go into one file."
         ),
         Holds.PLACE,
     ],
@@ -58,7 +58,9 @@ def runs_report(
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
 ) -> None:
-    """Write a report of a run: one HTML file that needs no network. Prints its path.
+    """Write a report of a run, or of several: one HTML file that needs no network.
+
+    Prints its path. An option is for the runs that it means something for.
 
     Example: cisray runs report runs/chr21 --genes genes.gtf.gz --region chr21:25,000,001-25,100,000
     """

@@ -19,7 +19,7 @@ from cisray_jobs.report.write import write_report
 
 
 def reported(runs: Runs, name: str, tmp_path: Path, **options: Any) -> ReportPage:
-    out = write_report(runs.path(name), tmp_path / f"{name}.html", ReportOptions(**options))
+    out = write_report([runs.path(name)], tmp_path / f"{name}.html", ReportOptions(**options))
     return ReportPage(out)
 
 
@@ -46,7 +46,7 @@ def test_bins_that_are_not_there_are_gaps_and_counted(runs, tmp_path) -> None:
     shutil.copytree(runs.path("genome"), copy)
     (copy / "_SUCCESS").unlink()
     record_of(copy, 1).unlink()
-    page = ReportPage(write_report(copy, tmp_path / "p.html", ReportOptions(region=["chr1"])))
+    page = ReportPage(write_report([copy], tmp_path / "p.html", ReportOptions(region=["chr1"])))
     there = open_run(copy, allow_unsealed=True).scan(region="chr1").collect()
     run = runs.open("genome")
     owed = run.scan(region="chr1").collect()
@@ -254,7 +254,7 @@ def test_a_training_run_that_goes_on_is_told(runs, tmp_path) -> None:
     copy = tmp_path / "going"
     shutil.copytree(runs.path("training"), copy)
     (copy / "model.safetensors").unlink()
-    assert "not finished" in ReportPage(write_report(copy, tmp_path / "t.html")).text
+    assert "not finished" in ReportPage(write_report([copy], tmp_path / "t.html")).text
 
 
 def test_evaluations_have_their_own_page(runs, tmp_path, cisray) -> None:
@@ -279,6 +279,30 @@ def test_the_command_writes_beside_you_and_never_over_a_file(
     inside = cisray("runs", "report", run, "--out", run / "r.html")
     inside.assert_one_paragraph("lies in the run")
     assert not (run / "r.html").exists()
+
+
+def test_several_runs_go_into_one_file_and_options_where_they_mean_something(
+    runs, tmp_path, cisray
+) -> None:
+    names = ("genome", "variants", "training", "evaluation")
+    places = [runs.path(name) for name in names]
+    out = tmp_path / "all.html"
+    answer = cisray("runs", "report", *places, "--out", out, "--genes", runs.path("genes.gtf"))
+    assert (answer.code, answer.out) == (0, f"{out}\n")
+    page = ReportPage(out)
+    alone = []
+    for name, place in zip(names, places, strict=True):
+        genes = ReportOptions(genes=runs.path("genes.gtf") if name == "genome" else None)
+        alone.append(ReportPage(write_report([place], tmp_path / f"{name}.html", genes)))
+    assert page.charts == [chart for one in alone for chart in one.charts]
+    assert page.words["h2"] == [one.words["h1"][0] for one in alone]
+    assert page.words["h3"] == [title for one in alone for title in one.words["h2"]]
+    anchors = re.findall(r' id="([^"]+)"', page.text)
+    assert len(set(anchors)) == len(anchors)
+    assert set(re.findall(r'href="#([^"]+)"', page.text)) <= set(anchors)
+    refused = cisray("runs", "report", *places[1:], "--out", tmp_path / "x", "--genes", "g.gtf")
+    refused.assert_one_paragraph("--genes means nothing for the report of a run of variants and of")
+    cisray("runs", "report", *places).assert_one_paragraph("--out", "4 runs")
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,14 @@ KINDS = ("genome", "variants", "saturation", "training", "evaluation")
 def pages(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
     genes = ReportOptions(genes=runs.path("genes.gtf"), region=("chr1:1,001-1,400", "chr2"))
-    return {
+    made = {
         name: write_report(
-            runs.path(name), folder / f"{name}.html", genes if name == "genome" else None
+            [runs.path(name)], folder / f"{name}.html", genes if name == "genome" else None
         )
         for name in KINDS
     }
+    every = [runs.path(name) for name in KINDS]
+    return {**made, "all": write_report(every, folder / "all.html", genes)}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def chromium() -> Iterator[browser.Browser]:
         yield started
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "all"])
 def test_every_page_opens_in_peace_and_fits(chromium, pages, kind: str) -> None:
     for size, dark in ((browser.DESKTOP, False), (browser.PHONE, True)):
         chromium.look(size, dark=dark)

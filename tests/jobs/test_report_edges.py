@@ -18,7 +18,7 @@ from cisray_jobs.report.write import write_report
 
 def reported(run: Path, **options: object) -> ReportPage:
     out = run.with_name(f"{run.name}.html")
-    return ReportPage(write_report(run, out, ReportOptions.model_validate(options)))
+    return ReportPage(write_report([run], out, ReportOptions.model_validate(options)))
 
 
 def test_linked_rows_are_shown_and_counted(tmp_path) -> None:

@@ -10,8 +10,11 @@ import yaml
 
 from cisray_jobs.demo.setting import UNSEEN, Demo
 from cisray_jobs.evaluate_all import evaluate_all
+from cisray_jobs.report.options import ReportOptions
+from cisray_jobs.report.write import write_report
 
 CELLS = ("alpha", "beta")
+SHOWN = ("genome-run", "saturation-run", "variant-run", "evaluations", "model")
 
 
 def evaluate(demo: Demo, model: Path) -> None:
@@ -63,4 +66,10 @@ def unseen_pairs(demo: Demo) -> Path:
 
 
 def report(demo: Demo) -> None:
-    """Step 12: to come."""
+    """Step 12: everything that was found, in one file."""
+    runs = [demo.path(name) for name in SHOWN]
+    genes, out = demo.path("made-up/genes.bed"), demo.path("report.html")
+    command = " ".join(["runs report", *map(str, runs)])
+    demo.tell(12, "One page of it all, to open and to send", command, {"genes": genes, "out": out})
+    write_report(runs, out, ReportOptions(genes=genes, overwrite=True))
+    demo.say(f"   {out}")

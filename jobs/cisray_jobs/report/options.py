@@ -4,7 +4,7 @@ Knows options and bounds; knows no kind of run. A report of a run of any size is
 left out is always counted, and what was asked for is shown or refused, never thinned.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,11 +42,20 @@ class ReportOptions(JobConfig):
     def _names(cls, value: object) -> object:
         return split_names(value) if isinstance(value, str) else value
 
-    def refuse(self, names: Sequence[str], kind: str) -> None:
-        """Raise ConfigError for an option that was given and means nothing for a kind of run."""
-        for name in names:
-            if getattr(self, name) != type(self).model_fields[name].default:
-                raise ConfigError(f"--{name} means nothing for the report of {kind}.")
+    def given(self) -> set[str]:
+        """Name the options that differ from what they are without being given."""
+        fields = type(self).model_fields
+        return {name for name in fields if getattr(self, name) != fields[name].default}
+
+    def refuse(self, names: Iterable[str], kinds: str) -> None:
+        """Raise ConfigError for an option that was given and means nothing for kinds of run."""
+        for name in sorted(self.given().intersection(names)):
+            raise ConfigError(f"--{name} means nothing for the report of {kinds}.")
+
+    def without(self, names: Iterable[str]) -> "ReportOptions":
+        """Give the same, but for some options that are as if they had not been given."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ business of the modules beside it. Those of training runs and evaluations are im
 folder is given: they bring torch and scikit-learn, which a report of scores does without.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 from cisray.errors import ConfigError
-from cisray.page.document import Page, Section, render
+from cisray.page.document import Page, Section, joined, render
 from cisray.store.export.staging import refuse_existing, staged
 from cisray.store.place import checked_place, run_root
 from cisray.store.scan import Run, open_run
@@ -33,45 +36,77 @@ _FOOTER = (
 
 
 def write_report(
-    run: Path | str, out: Path | None = None, options: ReportOptions | None = None
+    runs: Sequence[Path | str], out: Path | None = None, options: ReportOptions | None = None
 ) -> Path:
-    """Write the report of a run and give its path.
+    """Write the report of a run, or of several in one file, and give its path.
 
-    `run` is a scored run, sealed or not, also the URL of one; or the folder of a training run, of
-    an evaluation, or of several. Without `out` it is NAME.report.html in the current folder.
+    A run is a scored one, sealed or not, also the URL of one; or the folder of a training run, of
+    an evaluation, or of several. Without `out` it is NAME.report.html in the current folder. Each
+    option is for the runs that it means something for.
 
-    Raises ConfigError for options that mean nothing for the kind of run, for a file that is there
-    (unless `overwrite`), and for a file in the run; and what opening and reading a run raises.
+    Raises ConfigError for options that mean nothing for any of the runs, for several runs without
+    `out`, for a file that is there (unless `overwrite`), and for a file in a run; and what opening
+    and reading a run raises.
     """
     options = options or ReportOptions()
-    run = checked_place(run)
-    final = run_root(_beside(run) if out is None else out)
+    places = [checked_place(run) for run in runs]
+    final = _place_of(places, out)
     refuse_existing([final], overwrite=options.overwrite)
-    if isinstance(run, Path) and run_root(run) in final.parents:
-        raise ConfigError(
-            f"--out {final} lies in the run {run}, which holds nothing but the run: choose another "
-            f"place."
-        )
-    text = render(report_page(run, options))
+    for run in places:
+        if isinstance(run, Path) and run_root(run) in final.parents:
+            raise ConfigError(
+                f"--out {final} lies in the run {run}, which holds nothing but the run: choose "
+                f"another place."
+            )
+    text = render(_page_of(places, options))
     with staged([final], overwrite=options.overwrite) as folder:
         (folder / final.name).write_text(text, encoding="utf-8")
     return final
 
 
-def report_page(run: Path | str, options: ReportOptions) -> Page:
-    """Lay out the report of a run, of whichever kind it is."""
+def _place_of(runs: Sequence[Path | str], out: Path | None) -> Path:
+    if out is None and len(runs) != 1:
+        raise ConfigError(f"Say with --out which file is to hold the report of {len(runs)} runs.")
+    return run_root(_beside(runs[0]) if out is None else out)
+
+
+def _page_of(runs: Sequence[Path | str], options: ReportOptions) -> Page:
+    shown = [_shown(run, options.since) for run in runs]
+    idle = set.intersection(*(set(one.idle) for one in shown))
+    options.refuse(idle, " and of ".join(dict.fromkeys(one.kind for one in shown)))
+    pages = [one.page(options.without(one.idle)) for one in shown]
+    return pages[0] if len(pages) == 1 else joined("Report", pages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A run whose kind is known, the options that mean nothing for it, and what lays it out."""
+
+    kind: str
+    idle: Sequence[str]
+    page: Callable[[ReportOptions], Page]
+
+
+def _shown(run: Path | str, since: Sequence[Path | str]) -> _Shown:
     if isinstance(run, Path) and _is_training(run):
-        options.refuse(_OF_SCORES, "a training run")
-        return _imported("cisray_jobs.report.training", "training_page", run)
+        return _imported("a training run", "cisray_jobs.report.training", "training_page", run)
     if isinstance(run, Path) and _is_evaluated(run):
-        options.refuse(_OF_SCORES, "evaluations")
-        return _imported("cisray_jobs.evaluation_page", "page_of", run)
-    return _scored_page(open_run(run, allow_unsealed=True, since=options.since), options)
+        return _imported("evaluations", "cisray_jobs.evaluation_page", "page_of", run)
+    opened = open_run(run, allow_unsealed=True, since=since)
+    page = partial(_scored_page, opened)
+    if opened.statistics is None:
+        return _Shown("a run along the genome", ("stats", "top"), page)
+    if opened.manifest.table == SATURATION_SCORES.format:
+        return _Shown("a saturation run", ("genes",), page)
+    return _Shown("a run of variants", ("genes", "region"), page)
 
 
-def _imported(module: str, function: str, folder: Path) -> Page:
-    page: Page = getattr(import_module(module), function)(folder)
-    return page
+def _imported(kind: str, module: str, function: str, folder: Path) -> _Shown:
+    def page(_: ReportOptions) -> Page:
+        laid_out: Page = getattr(import_module(module), function)(folder)
+        return laid_out
+
+    return _Shown(kind, _OF_SCORES, page)
 
 
 def _scored_page(run: Run, options: ReportOptions) -> Page:
@@ -102,13 +137,10 @@ _TITLES = {
 def _sections(run: Run, options: ReportOptions) -> list[Section]:
     """Lay out what is particular to the kind of a scored run."""
     if run.statistics is None:
-        options.refuse(("stats", "top"), "a run along the genome")
         genes = None if options.genes is None else read_genes(options.genes, run.chromosomes)
         return genome_sections(run, options, genes)
     if run.manifest.table == SATURATION_SCORES.format:
-        options.refuse(("genes",), "a saturation run")
         return saturation_sections(run, options)
-    options.refuse(("genes", "region"), "a run of variants")
     return variant_sections(run, options)
 
 

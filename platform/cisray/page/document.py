@@ -9,7 +9,7 @@ A page with a `Chart` has Plotly's script in it, once.
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from itertools import product
@@ -173,6 +173,45 @@ class Page:
     sections: Sequence[Section]
     footer: str = ""
     warning: str = ""
+
+
+def joined(title: str, pages: Sequence[Page]) -> Page:
+    """Make one page of several: each is a section, whose anchors get a prefix of its own.
+
+    Warnings say of which page they are; a footer that several have stands once.
+    """
+    return Page(
+        title=title,
+        summary=[],
+        sections=[
+            Section(
+                title=page.title,
+                anchor=f"page-{number}",
+                lead=page.summary,
+                parts=[_moved(section, f"page-{number}-") for section in page.sections],
+            )
+            for number, page in enumerate(pages, start=1)
+        ],
+        footer=" ".join(dict.fromkeys(page.footer for page in pages if page.footer)),
+        warning=" ".join(f"{page.title}: {page.warning}" for page in pages if page.warning),
+    )
+
+
+def _moved(section: Section, prefix: str) -> Section:
+    """Give a section with its parts other anchors, and links to them."""
+    return replace(
+        section,
+        anchor=prefix + section.anchor,
+        tables=[
+            replace(table, rows=[[_linked(cell, prefix) for cell in row] for row in table.rows])
+            for table in section.tables
+        ],
+        parts=[_moved(part, prefix) for part in section.parts],
+    )
+
+
+def _linked(cell: Cell, prefix: str) -> Cell:
+    return replace(cell, anchor=prefix + cell.anchor) if cell.anchor else cell
 
 
 def render(page: Page) -> str:
