@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Extra arguments of pip install, such as an index with CUDA builds of torch.
 PIP_ARGS ?=
 
-.PHONY: demo test test-slow test-oldest check audit bench format lock clean deploy/dist
+.PHONY: demo test test-slow test-oldest check audit bench format lock docs reference clean deploy/dist
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cisray needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -90,6 +90,14 @@ bench: .venv-bench/.installed
 lock: $(VENV)
 	$(BIN)/python -m pip freeze --all --exclude pip --exclude wheel --exclude-editable --exclude cisray | sed 's/+cpu$$//' > requirements.lock
 
+# The documents as a site; a warning is an error. Then open docs/_build/html/index.html.
+docs: $(VENV)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+
+# The pages of the reference that are made of the code.
+reference: $(VENV)
+	$(BIN)/python docs/reference_pages.py
+
 # What cluster files install: a wheel of this project, and what it is built on.
 deploy/dist: $(VENV)
 	rm -rf $@ && mkdir $@
@@ -97,4 +105,4 @@ deploy/dist: $(VENV)
 	cp requirements.lock $@/
 
 clean:
-	rm -rf $(VENV) .venv-bench .venv-oldest .venv-audit demo-run dist deploy/dist build
+	rm -rf $(VENV) .venv-bench .venv-oldest .venv-audit demo-run dist deploy/dist build docs/_build

@@ -41,7 +41,9 @@ def declared(root: Path, *, with_tools: bool = True) -> list[Requirement]:
     lists = [told["project"]["dependencies"]]
     extras = told["project"]["optional-dependencies"]
     lists += [lines for name, lines in extras.items() if name not in APART]
-    lists += [told["dependency-groups"]["dev"]] if with_tools else []
+    groups = told["dependency-groups"].values() if with_tools else []
+    # A group that includes another has a table for it, which is listed by itself.
+    lists += [[line for line in lines if isinstance(line, str)] for lines in groups]
     return [Requirement(line) for lines in lists for line in lines]
 
 

@@ -48,7 +48,7 @@ def evaluations(demo: Demo, model: Path) -> dict[str, Any]:
     direction = {"kind": "direction", "labels": labels, "min_variants": 2}
     enhancers = {
         "kind": "enhancers", "pairs": unseen_pairs(demo).name, "cell_type": "alpha",
-        "tracks": ["CAGE:alpha"], "model": str(model.relative_to(demo.out)),
+        "tracks": ["CAGE:alpha"], "model": str(model.resolve().relative_to(demo.out.resolve())),
         "fasta": "made-up/genome.fa", "element_bp": 300, "replacement": "shuffled",
         "edges": [0, 1_000, 2_500], "device": "cpu",
     }  # fmt: skip
