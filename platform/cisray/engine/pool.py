@@ -324,7 +324,7 @@ class _Pool:
         worker.kill()
         self._ledger.put_back(worker.shards)
         worker.calls.clear()
-        self.lost += 1
+        self.lost += worker.is_open  # one that never was is no worker lost
 
     def _blame(self, shard: int, reason: str, kind: FailureKind) -> None:
         self._tell(shard, reason, kind, self._ledger.blame(shard, reason, kind))
