@@ -104,9 +104,11 @@ def file_progress(*, quiet: bool) -> Iterator[OnFile]:
 def verified(found: "Verified") -> None:
     """Print what was read and everything that is wrong with it."""
     read = found.read
+    gone = sum(problem.kind == "missing-file" for problem in found.problems)
+    missing = f" ({gone:,} missing)" if gone else ""
     lines = {
         "run": f"{read.run_id}, {'sealed' if read.sealed else 'not sealed'}",
-        "read": f"{counted(read.files, 'file')} of {counted(read.shards, 'shard')}, "
+        "read": f"{counted(read.files, 'file')}{missing} of {counted(read.shards, 'shard')}, "
         f"{size(read.bytes)}: {read.rows:,} rows, {read.values:,} values",
     }
     if found.linked:

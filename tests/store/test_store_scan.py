@@ -54,6 +54,11 @@ def test_the_frame_has_the_documented_schema(run) -> None:
     assert run.manifest.digest == world.make_manifest().digest
 
 
+def test_a_run_is_shown_in_one_line(run) -> None:
+    rows = run.scan().collect().height
+    assert repr(run) == f"Run({str(run.path)!r}, {run.manifest.job}, {rows:,} rows, sealed)"
+
+
 def test_tracks_come_in_head_order_across_blocks(run) -> None:
     # t0003 and t0008 lie in block cage, t0005 in block other.
     frame = run.scan(tracks="C*").collect()

@@ -57,6 +57,11 @@ class Run:
     blocks: dict[str, list[int]]
     since: tuple[RunPlace, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say in one line which run it is: its plan and its tracks would fill screens."""
+        job, state = self.manifest.job, "sealed" if self.sealed else "not sealed"
+        return f"Run({str(self.path)!r}, {job}, {self.plan.rows:,} rows, {state})"
+
     @property
     def path(self) -> RunPlace:
         """Where the run lies: a path on a disk."""
