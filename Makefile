@@ -97,6 +97,7 @@ docs: $(VENV)
 # The pages of the reference that are made of the code.
 reference: $(VENV)
 	$(BIN)/python docs/reference_pages.py
+	$(BIN)/python docs/architecture_picture.py
 
 # What cluster files install: a wheel of this project, and what it is built on.
 deploy/dist: $(VENV)

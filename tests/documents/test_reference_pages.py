@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import architecture_picture
 import pytest
 import reference_pages
 from documents import DOCS, ROOT
@@ -25,6 +26,12 @@ def text_of(name: str) -> str:
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:
     return reference_pages.reference_pages()
+
+
+def test_the_picture_of_the_layers_is_what_is_enforced() -> None:
+    assert architecture_picture.PICTURE.read_text(encoding="utf-8") == (
+        architecture_picture.picture()
+    ), STALE
 
 
 def test_pages_are_what_the_code_makes(made) -> None:

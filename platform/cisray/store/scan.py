@@ -58,9 +58,9 @@ class Run:
     since: tuple[RunPlace, ...] = ()
 
     def __repr__(self) -> str:
-        """Say in one line which run it is: its plan and its tracks would fill screens."""
-        job, state = self.manifest.job, "sealed" if self.sealed else "not sealed"
-        return f"Run({str(self.path)!r}, {job}, {self.plan.rows:,} rows, {state})"
+        """Say in one line which run it is."""
+        state = "sealed" if self.sealed else "not sealed"
+        return f"Run({str(self.path)!r}, {self.manifest.job}, {self.plan.rows:,} rows, {state})"
 
     @property
     def path(self) -> RunPlace:
@@ -393,13 +393,5 @@ def open_layout(
     plan = read_plan(layout, manifest)
     tracks, blocks = read_tracks(layout, manifest)
     files = read_files(layout) if sealed else list_files(read_all_committed(layout, plan.spans))
-    return Run(
-        layout=layout,
-        manifest=manifest,
-        tracks=tracks,
-        plan=plan,
-        files=pl.DataFrame(files),
-        sealed=sealed,
-        blocks=blocks,
-        since=tuple(since),
-    )
+    frame = pl.DataFrame(files)
+    return Run(layout, manifest, tracks, plan, frame, sealed, blocks, since=tuple(since))
