@@ -62,6 +62,8 @@ def test_a_killed_run_resumed_equals_an_undisturbed_one_bit_for_bit(
     assert len(digests) == 1
 
 
+@pytest.mark.slow  # five groups of Ray Train, of which each takes a quarter of a minute to start
+@pytest.mark.timeout(900)
 @pytest.mark.ray
 def test_two_workers_killed_twice_equal_one_worker_with_the_same_batch(
     dataset: Path, tmp_path: Path, embedded_ray: object, monkeypatch: pytest.MonkeyPatch
