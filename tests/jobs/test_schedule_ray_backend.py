@@ -44,8 +44,11 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobServe
     # A Ray that other tests have in this process holds its clients to its own token.
     for name in () if ray.is_initialized() else ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
+    # A shell ignores SIGINT for what it runs in the background, and so would every job.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with JobServer(tmp_path / "session") as started:
         yield started
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
