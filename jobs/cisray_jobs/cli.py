@@ -178,7 +178,7 @@ def demo(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a genome up, train a model on it, score it, and see what the scores know: six minutes.
+    """Make a genome up, train a model on it, score and judge it, and report: seven minutes.
 
     Example: cisray demo --out demo-run
     """
