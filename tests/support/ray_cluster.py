@@ -151,7 +151,10 @@ class RayCluster:
             return json.load(answer)
 
     def _start(self, *options: str) -> None:
-        ours = ("PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH")
+        ours = (
+            "PYTHONPATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_TOKEN_PATH",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER",  # of an embedded Ray in this process: no nodes
+        )  # fmt: skip
         inherited = {name: value for name, value in os.environ.items() if name not in ours}
         binaries = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         environment = {
