@@ -1,13 +1,14 @@
 """Genes beside tracks, out of the three formats that people have them in."""
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
 
 from cisray.errors import RegionsError
 from cisray.page.charts import Gene
-from cisray_jobs.report.genes import PlacedGene, read_genes
+from cisray_jobs.report.genes import Genes, PlacedGene, read_genes
 
 # Twice the same genes: bases 101 to 200 forward, 51 to 60 backward (1-based, inclusive).
 WANTED = [
@@ -34,13 +35,23 @@ BED = "track name=genes\nchr1\t100\t200\tONE\t0\t+\nchr1\t50\t60\tTWO\t0\t-\n"
 def test_formats_agree(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    assert read_genes(path, ["chr1", "chr2"]) == WANTED
+    elsewhere = 1 if text is GTF else 0
+    assert read_genes(path, ["chr1", "chr2"]) == Genes(tuple(WANTED), elsewhere)
 
 
 def test_names_and_strands_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "g.bed"
     path.write_text("chr1\t5\t9\n")
-    assert read_genes(path, ["chr1"]) == [PlacedGene("chr1", Gene("", 5, 9, ""))]
+    assert read_genes(path, ["chr1"]) == Genes((PlacedGene("chr1", Gene("", 5, 9, "")),), 0)
+
+
+def test_genes_of_another_assembly_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "g.bed"
+    path.write_text("".join(f"Chr{n}\t5\t9\tG{n}\n" for n in "IJKLMN") + "ChrI\t7\t9\tH\n")
+    theirs = "Theirs are ChrI, ChrJ, ChrK, ChrL, ChrM, ..., those of the run chr1, chr2: "
+    told = re.escape(f"none of 7 genes lies on a chromosome of the run. {theirs}")
+    with pytest.raises(RegionsError, match=told):
+        read_genes(path, ["chr1", "chr2"])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Genes to draw beside tracks, out of a GTF, GFF3 or BED file.
 
-Knows where these formats state places, names and strands; knows nothing of what is drawn. Lines on
-chromosomes that the run does not cover are left out; a line that cannot be read is an error.
+Knows where these formats state places, names and strands; knows nothing of what is drawn. Genes on
+chromosomes that the run does not cover are counted; a line that cannot be read is an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from cisray.genome.gene_starts import (
 )
 from cisray.locus import match_chromosome, parse_locus
 from cisray.page.charts import Gene
+from cisray_jobs.units import counted
 
 _GTF = "lines have nine columns, separated by tabs, of which 4 and 5 are the first and last base"
 _BED = "lines are chrom, start (0-based), end (not included), and perhaps name, score and strand"
 _NAMES = ("gene_name", "Name", "gene", "gene_id")
 _STRANDS = {"+", "-"}
+_NAMED = 5  # chromosomes, in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +39,25 @@ class PlacedGene:
         return self.chrom == chrom and self.gene.start < end and self.gene.end > start
 
 
-def read_genes(path: Path, chromosomes: Sequence[str]) -> list[PlacedGene]:
+@dataclass(frozen=True, slots=True)
+class Genes:
+    """The genes of a file on chromosomes of a run, and how many lie on others."""
+
+    placed: tuple[PlacedGene, ...]
+    elsewhere: int
+
+
+def read_genes(path: Path, chromosomes: Sequence[str]) -> Genes:
     """Read the genes of a file: lines `gene` of a GTF or GFF3, every line of a BED.
 
-    Raises RegionsError with file and line for the first line that is wrong, and for a file without
-    genes.
+    Raises RegionsError with file and line for the first line that is wrong, for a file without
+    genes, and for one of which no gene lies on any of the chromosomes.
     """
     read = _annotated if is_annotation(path) else _bed
     form = _GTF if read is _annotated else _BED
     spelled: dict[str, str | None] = {}
     genes: list[PlacedGene] = []
-    seen = 0
+    elsewhere = 0
     for line, columns in annotation_lines(path, form):
         try:
             gene = read(path, columns)
@@ -58,13 +68,26 @@ def read_genes(path: Path, chromosomes: Sequence[str]) -> list[PlacedGene]:
                 spelled[name] = match_chromosome(name, chromosomes)
         except (ValueError, LocusError, UnknownChromosome) as error:
             raise RegionsError(f"{path}:{line}: {error}; {form}.") from error
-        seen += 1
         chrom = spelled[name]
-        if chrom is not None:
+        if chrom is None:
+            elsewhere += 1
+        else:
             genes.append(PlacedGene(chrom, gene))
-    if not seen:
+    if not genes and not elsewhere:
         raise RegionsError(f"{path} has no genes: {form}.")
-    return genes
+    if not genes:
+        raise RegionsError(
+            f"{path}: none of {counted(elsewhere, 'gene')} lies on a chromosome of the run. Theirs "
+            f"are {_some(spelled)}, those of the run {_some(chromosomes)}: give the genes of the "
+            "assembly that was scored, or leave --genes out."
+        )
+    return Genes(tuple(genes), elsewhere)
+
+
+def _some(names: Iterable[str]) -> str:
+    """Name the first of several chromosomes."""
+    every = list(names)
+    return ", ".join(every[:_NAMED]) + (", ..." if len(every) > _NAMED else "")
 
 
 def _annotated(path: Path, columns: Sequence[str]) -> Gene | None:

@@ -18,7 +18,7 @@ from cisray.store.scan import Run
 from cisray.store.selection import resolve_region
 from cisray.store.tile_plan import as_tiles
 from cisray_jobs.report.cells import number, whole, words
-from cisray_jobs.report.genes import PlacedGene
+from cisray_jobs.report.genes import Genes
 from cisray_jobs.report.options import ReportOptions, ShownTracks, choose_tracks, refuse_too_many
 from cisray_jobs.report.passes import pieces
 from cisray_jobs.report.spread import Spread
@@ -62,9 +62,7 @@ class TrackFacts:
         self.spread.add(values)
 
 
-def genome_sections(
-    run: Run, options: ReportOptions, genes: Sequence[PlacedGene] | None
-) -> list[Section]:
+def genome_sections(run: Run, options: ReportOptions, genes: Genes | None) -> list[Section]:
     """Lay out the tracks of regions, and the distribution of each track."""
     shown = choose_tracks(run, options.tracks)
     # What is asked for is refused, if it must be, before all of the run is read.
@@ -134,7 +132,7 @@ def _ends(run: Run) -> dict[str, int]:
 
 
 def _track_section(
-    run: Run, shown: ShownTracks, views: Sequence[View], genes: Sequence[PlacedGene] | None
+    run: Run, shown: ShownTracks, views: Sequence[View], genes: Genes | None
 ) -> Section:
     bin_bp = run.manifest.bin_bp
     bins = _bins_of(run, views)
@@ -143,7 +141,7 @@ def _track_section(
     for view in views:
         panels = _panels(run, shown, view)
         missing += int(np.isnan(panels[0].values_N).sum())
-        here = _genes_in(view, genes or ())
+        here = _genes_in(view, genes) if genes else []
         figures[(view.name,)] = track_view(view.chrom, view.start, bin_bp, panels, here)
     gaps = f" {counted(missing, 'bin')} of them the run does not have: gaps." if missing else ""
     caption = (
@@ -172,21 +170,23 @@ def _panels(run: Run, shown: ShownTracks, view: View) -> list[Panel]:
     return panels
 
 
-def _genes_in(view: View, genes: Sequence[PlacedGene]) -> list[Gene]:
-    inside = [one.gene for one in genes if one.meets(view.chrom, view.start, view.end)]
+def _genes_in(view: View, genes: Genes) -> list[Gene]:
+    inside = [one.gene for one in genes.placed if one.meets(view.chrom, view.start, view.end)]
     return inside[:MOST_GENES]
 
 
-def _genes_told(views: Sequence[View], genes: Sequence[PlacedGene] | None) -> str:
+def _genes_told(views: Sequence[View], genes: Genes | None) -> str:
     if genes is None:
         return "Genes are drawn beside the tracks with --genes."
     told = []
     for view in views:
-        inside = sum(one.meets(view.chrom, view.start, view.end) for one in genes)
+        inside = sum(one.meets(view.chrom, view.start, view.end) for one in genes.placed)
         if inside > MOST_GENES:
             told.append(f"{MOST_GENES} of {inside:,} in {view.name}")
     drawn = f" Not all are drawn: {', '.join(told)}." if told else ""
-    return f"Of {len(genes):,} genes those in the regions are drawn.{drawn}"
+    others = f" {genes.elsewhere:,} more lie on others." if genes.elsewhere else ""
+    count = counted(len(genes.placed), "gene")
+    return f"Of {count} on chromosomes of the run those in the regions are drawn.{others}{drawn}"
 
 
 def _spread_section(run: Run, shown: ShownTracks, found: dict[str, TrackFacts]) -> Section:
