@@ -20,7 +20,7 @@ from cisray.store.local_folder import LocalFolder
 from cisray.store.locate import locate
 from cisray.store.lock import look
 from cisray.store.place import RunPlace
-from cisray_jobs.evaluation_output import RECORD
+from cisray_jobs import marks
 from cisray_jobs.train_progress import NewestRecords, training_line
 from cisray_jobs.train_records import METRICS
 from cisray_jobs.train_settings import MODEL_FILE, SETTINGS
@@ -50,9 +50,9 @@ def watch_for(place: RunPlace) -> Callable[[], Glance | TrainingGlance]:
     if isinstance(folder, LocalFolder):
         if (folder.root / SETTINGS).exists():
             return _TrainingWatch(folder.root).look
-        if (folder.root / RECORD).exists():
+        if any((folder.root / name).exists() for name in (marks.EVALUATION, marks.EVALUATIONS)):
             raise RunNotFound(
-                f"{place} holds an evaluation that is finished: there is nothing to watch. While "
+                f"{place} holds evaluations that are finished: there is nothing to watch. While "
                 "one goes on its units lie in a hidden folder beside it, and its progress is on "
                 "the stderr of the command."
             )

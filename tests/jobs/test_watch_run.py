@@ -161,8 +161,10 @@ def test_it_ends_with_the_run_and_says_how(cisray, sealed: Path, run: Path) -> N
 
 def test_what_is_no_run_is_told_apart(cisray, tmp_path: Path) -> None:
     cisray("runs", "watch", tmp_path).assert_one_paragraph("holds no run that could be watched")
-    (tmp_path / "evaluation.json").write_text("{}")
-    cisray("runs", "watch", tmp_path).assert_one_paragraph("an evaluation that is finished")
+    for name in ("evaluation.json", "evaluations.json"):
+        (tmp_path / name).write_text("{}")
+        cisray("runs", "watch", tmp_path).assert_one_paragraph("evaluations that are finished")
+        (tmp_path / name).unlink()
 
 
 def test_a_training_run_is_watched_by_its_records(cisray, tmp_path: Path) -> None:
