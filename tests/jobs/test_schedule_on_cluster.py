@@ -1,30 +1,24 @@
 """Schedules on a real cluster, a head and a worker, which is killed and started anew."""
 
-import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
+import growing_vcf as growing
 import pytest
 import schedules
-from effect_jobs import EXACT, genome_with_traps, write_genome, write_model, write_vcf
 from ray_cluster import RayCluster
-from schedules import MINUTE, Bench, SetClock, counting_at, due, lines, minute, states
+from schedules import MINUTE, Bench, SetClock, counting_at, due, lines, minute
 
-from cisray.store.scan import open_run
 from cisray_jobs.schedule import ray_backend
 from cisray_jobs.schedule.definition import Cluster
-from cisray_jobs.schedule.drift import read_report
 from cisray_jobs.schedule.ray_backend import RayBackend, Reached
-from cisray_jobs.schedule.tick import report_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.faults, pytest.mark.timeout(900)]
 
-TEXT = genome_with_traps()["chr1"].upper()
+WAIT_S = 180.0  # a cluster starts a job in seconds, on a busy machine in many
 
 
 @pytest.fixture
@@ -35,43 +29,19 @@ def cluster(monkeypatch: pytest.MonkeyPatch, importable: None) -> Iterator[RayCl
         yield started
 
 
-def snv(pos: int) -> tuple[str, int, str, str, str]:
-    return "chr1", pos, f"rs{pos}", TEXT[pos - 1], "ACGT"["CGTA".index(TEXT[pos - 1])]
-
-
-def until(there: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 180
-    while not there():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def scheduled(folder: Path, url: str, vcf: Path) -> Bench:
-    """A schedule that scores a file every minute on the cluster, if it has changed."""
-    ledger = folder / "ledger"
-    backend = RayBackend(ledger / "jobs", Cluster(address=url), Reached(url))
-    bench = Bench(ledger, SetClock(minute(0)), backend)
-    given = ("--model", write_model(folder / "m.safetensors"), "--fasta",
-             write_genome(folder / "g.fa", genome_with_traps()), *EXACT, "--rows-per-shard", 1,
-             "--workers", 1, "--device", "cpu", "--threads", 1, "--quiet")  # fmt: skip
-    command = ("score", "variants", "--vcf", "{input}", "--since", "{previous}", "--out",
-               "runs/{time}", *map(str, given))  # fmt: skip
-    bench.add("s", *command, watch=vcf.name)
-    return bench
-
-
 def test_a_watched_file_a_head_that_is_killed_and_only_what_is_new(
     cluster: RayCluster, tmp_path: Path
 ) -> None:
     """A run is lost with its cluster and goes on where it stopped; the next scores two alleles."""
-    old, new = [snv(pos) for pos in range(400, 480, 4)], [snv(500), snv(420), snv(504)]
-    vcf = write_vcf(tmp_path / "in.vcf", old)
-    os.utime(vcf, (minute(-9), minute(-9)))
-    bench = scheduled(tmp_path, cluster.url, vcf)
+    vcf, ledger = growing.write_first(tmp_path), tmp_path / "ledger"
+    backend = RayBackend(ledger / "jobs", Cluster(address=cluster.url), Reached(cluster.url))
+    bench = Bench(ledger, SetClock(minute(0)), backend)
+    growing.schedule_scores(bench, tmp_path, vcf, "--workers", 1, "--device", "cpu")
+
     assert bench.tick(60) == ["due", "running"]
-    run = output(bench)
-    until(lambda: len(list(run.glob("_commits/*.json"))) >= 2)
-    kept = {path: path.stat().st_mtime_ns for path in run.glob("_commits/*.json")}
+    run = growing.output(bench)
+    growing.until(lambda: len(growing.commits(run)) >= 2, wait_s=WAIT_S)
+    kept = growing.commits(run)
 
     cluster.kill_node(1)
     cluster.kill_node(0)
@@ -83,29 +53,10 @@ def test_a_watched_file_a_head_that_is_killed_and_only_what_is_new(
     told = bench.ticker.tick()
     assert [event.state for event in told] == ["ready", "running"]
     assert "does not know it any more" in told[0].note
-    until(lambda: states(bench.ticker.tick()) == ["succeeded"])
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept  # not scored anew
-    assert [a.exit_code for a in bench.ledger.attempts("s", minute(1))] == [None, 0]
-    assert ids(open_run(run).scan()) == names(old)
-
-    assert bench.tick(60) == ["due", "unchanged"]
-    write_vcf(vcf, [*new, *old])
-    os.utime(vcf, (minute(2), minute(2)))
-    assert bench.tick(120) == ["due", "running"]
-    until(lambda: states(bench.ticker.tick()) == ["succeeded"])
-    second = open_run(output(bench))
-    # rs420 stands twice in the file, and was scored before.
-    assert ids(second.scan(linked=False)) == names([snv(500), snv(504)])
-    assert ids(second.scan()) == names([*new, *old])
-    assert_report(bench)
-
-
-def assert_report(bench: Bench) -> None:
-    """It is written here, when the job has ended there."""
-    report = read_report(report_of(bench.folder, bench.ledger.schedule("s")[0], minute(4)))
-    assert report is not None
-    told = {change.what: (change.before, change.after) for change in report.changes}
-    assert (told["entries"], told["rows"], told["linked"]) == ((20, 23), (20, 2), (0, 21))
+    growing.succeeds(bench, wait_s=WAIT_S)
+    growing.assert_the_first_went_on(bench, run, kept)
+    # The report of how scores drift is written here, when the job has ended there.
+    growing.assert_the_next_scores_what_is_new(bench, vcf, wait_s=WAIT_S)
 
 
 def test_a_daemon_killed_between_submission_and_record_has_one_job(
@@ -120,22 +71,7 @@ def test_a_daemon_killed_between_submission_and_record_has_one_job(
     assert fire.state == "ready"  # nobody wrote down that it began
     bench.clock.moment = minute(60) + 10 * MINUTE
     assert bench.tick() == ["running"]
-    until(lambda: states(bench.ticker.tick()) == ["succeeded"])
+    growing.succeeds(bench, wait_s=WAIT_S)
     (job,) = cluster.ask("/api/jobs/")
     assert job["submission_id"] == f"cisray-s.0123abcd-{due(60)}.1"
     assert lines(tmp_path / "starts") == lines(tmp_path / "ends") == [due(60)]
-
-
-def output(bench: Bench) -> Path:
-    plan = bench.fires()[-1].plan
-    assert plan is not None
-    return Path(str(plan.output))
-
-
-def ids(rows: pl.LazyFrame) -> list[str]:
-    found: list[str] = rows.select("id").collect()["id"].sort().to_list()
-    return found
-
-
-def names(records: list[tuple[str, int, str, str, str]]) -> list[str]:
-    return sorted(record[2] for record in records)
