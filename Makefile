@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Extra arguments of pip install, such as an index with CUDA builds of torch.
 PIP_ARGS ?=
 
-.PHONY: demo test test-slow test-oldest check audit bench format lock docs reference clean deploy/dist
+.PHONY: demo test test-long test-slow test-oldest check audit bench format lock docs reference clean deploy/dist
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cisray needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -21,19 +21,21 @@ $(VENV): $(VENV)/.installed
 demo: $(VENV)
 	$(BIN)/cisray demo --out demo-run
 
-# Two processes, for two cores, and so a thread each: what starts Ray, kills processes or runs jobs,
-# and the rest. Of the second one the output comes when the first has ended.
-COMMANDS := tests/faults tests/jobs
-PARTS := $(filter-out $(COMMANDS) tests/support tests/conftest.py,$(wildcard tests/*)) platform jobs schemas
+# Processes that share the tests: one more than cores, as some of them wait for others; a thread each.
+TESTERS ?= $(shell $(PYTHON) -c 'import os; print(min(8, 1 + (os.cpu_count() or 1)))')
+SHARED_OUT := -n $(TESTERS) --dist loadgroup
+test test-long: export OMP_NUM_THREADS := 1
+# Where nothing compiled may be kept, each of the commands that tests start compiles all of it again.
+test test-long test-slow: export PYTHONDONTWRITEBYTECODE :=
 
 test: $(VENV)
-	@parts=$$(mktemp); export OMP_NUM_THREADS=1; \
-	$(BIN)/python -m pytest -q $(PARTS) > $$parts 2>&1 & second=$$!; \
-	$(BIN)/python -m pytest -q $(COMMANDS); first=$$?; \
-	wait $$second; rest=$$?; cat $$parts; rm -f $$parts; \
-	exit $$((first || rest))
+	$(BIN)/python -m pytest -q $(SHARED_OUT)
 
-# Full size, real chromosomes, long fault campaigns: an hour on two cores.
+# Campaigns of kills, pools of workers, the whole demo in small: ten minutes on two cores.
+test-long: $(VENV)
+	$(BIN)/python -m pytest -q $(SHARED_OUT) -m "long and not slow"
+
+# Full size, real chromosomes, longer campaigns: an hour on two cores.
 test-slow: $(VENV)
 	$(BIN)/python -m pytest -q -m slow
 

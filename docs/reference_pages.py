@@ -11,10 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import typer
-
 from cisray import errors
-from cisray_jobs.cli import app
+from cisray_jobs.cli import command_line
 from cisray_schemas import TABLES, Table
 
 HERE = Path(__file__).resolve().parent / "reference"
@@ -24,7 +22,7 @@ _TYPES = {str: "TEXT", Path: "PATH", int: "INTEGER", float: "NUMBER", bool: ""}
 
 def reference_pages() -> dict[str, str]:
     """Give every generated page: its path below docs/reference, and its text."""
-    root = typer.main.get_command(app)
+    root = command_line()
     commands: dict[str, Any] = dict(sorted(root.commands.items()))  # type: ignore[attr-defined]  # a group
     return {
         "cli/README.md": list_of_commands(root, commands),

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from cisray.engine.cluster import Connection
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let processes that share the tests keep a file whole, and one have all that share a Ray.
+
+    What a file's tests have made together is then made once. Without `-n` this changes nothing.
+    """
+    for item in items:
+        shares_ray = "embedded_ray" in getattr(item, "fixturenames", ())
+        group = "embedded_ray" if shares_ray else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden references and real data, named by CISRAY_SHARED."""

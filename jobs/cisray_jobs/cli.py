@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -104,11 +105,17 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
+@cache
+def command_line() -> Any:
+    """Give the command of all commands, made once: to make it, every option's type is read."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code."""
     arguments = list(arguments)
     try:
-        app(arguments, prog_name="cisray")
+        command_line()(arguments, prog_name="cisray")
     except CisrayError as error:
         _complain(str(error))
         return error.exit_code

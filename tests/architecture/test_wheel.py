@@ -131,6 +131,7 @@ def test_an_installed_command_answers(
     assert all(file.is_relative_to(home) for file in files), files
 
 
+@pytest.mark.long
 def test_an_installed_command_makes_a_model(installed: Path, tmp_path: Path) -> None:
     """The heavy imports work too, from the installed files alone."""
     cisray = installed / "cisray"

@@ -33,6 +33,7 @@ def table_of(script: str, *options: str) -> list[list[str]]:
     ]
 
 
+@pytest.mark.long
 def test_input_output_share_runs_on_the_tiny_model_and_keeps_no_result() -> None:
     options = ("--size", "tiny", "--tiles", "1", "--threads", "1")
     rows = table_of("input_output_share.py", *options)
@@ -42,6 +43,7 @@ def test_input_output_share_runs_on_the_tiny_model_and_keeps_no_result() -> None
         assert 0 < float(share.removesuffix("%")) < 100
 
 
+@pytest.mark.long
 def test_plan_variants_plans_every_record() -> None:
     options = ("--records", "3000", "--since")
     _, _, first, since = table_of("plan_variants.py", *options)

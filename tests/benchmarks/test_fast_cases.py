@@ -177,6 +177,7 @@ def test_the_grid_tells_its_first_window() -> None:
     assert [(line["ratio"], line["goal"]) for line in found] == [(22.0, 15.0), (6.0, None)]
 
 
+@pytest.mark.long
 def test_the_worker_of_a_run_tells_its_memory(tmp_path: Path) -> None:
     weights = tmp_path / "tiny.safetensors"
     init_model(weights, "tiny", seed=1, randomise_all=True)

@@ -84,6 +84,7 @@ def check(run: Run, texts: dict[str, str], model: Path, given: list, sampled: in
             assert (np.abs(ours - theirs) <= allowed).all(), variant
 
 
+@pytest.mark.long
 def test_a_part_of_the_sites(folder: Path, fasta, texts, model: Path, tmp_path: Path) -> None:
     """Every 80th site, and of the first 100,000 bases all that are no SNV."""
     lines = gzip.decompress((folder / SITES).read_bytes()).decode().splitlines()

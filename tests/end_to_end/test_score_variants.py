@@ -379,6 +379,7 @@ def test_batches_and_shards_change_nothing_but_rounding(
         assert_frame_equal(found, expected, **tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 @pytest.mark.usefixtures("embedded_ray")
 def test_a_pool_of_workers_changes_no_bit(case: Case, tmp_path: Path) -> None:

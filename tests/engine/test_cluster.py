@@ -87,6 +87,7 @@ for session in range(2):  # a second one in the same process needs a token of it
 """
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_an_embedded_ray_leaves_everything_as_it_was(ray_tmpdir: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"

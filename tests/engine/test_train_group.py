@@ -54,6 +54,7 @@ class Diverging:
         raise TrainingDiverged("the loss is nan at step 3")
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_what_diverges_is_not_tried_again(tmp_path: Path, embedded_ray: object) -> None:
     tries = tmp_path / "tries"
@@ -80,6 +81,7 @@ class Measuring:
         session.finish()
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_a_worker_knows_what_its_run_is_called(tmp_path: Path, embedded_ray: object) -> None:
     policy = GroupPolicy(workers=1, label=RunLabel("liver", "train"))

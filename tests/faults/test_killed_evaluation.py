@@ -26,6 +26,7 @@ def arguments(tables: Path, out: Path) -> list[str]:
     return ["evaluate", "eqtl", *(str(x) for n, v in given.items() for x in (f"--{n}", v)), "-q"]
 
 
+@pytest.mark.long
 def test_a_killed_evaluation_is_finished_by_the_same_command(tmp_path: Path) -> None:
     labels = made.associations()
     made.write(tmp_path / "labels.tsv", labels)

@@ -56,8 +56,8 @@ def check_no_half_rows(url: str) -> None:
 @pytest.mark.parametrize(
     ("action", "every"),
     [
-        ("store_whole", 7),
-        ("store_restart", 11),
+        pytest.param("store_whole", 7, marks=pytest.mark.long),
+        pytest.param("store_restart", 11, marks=pytest.mark.long),
         pytest.param("store_whole", 1, marks=pytest.mark.slow),
         pytest.param("store_restart", 1, marks=pytest.mark.slow),
     ],
@@ -80,7 +80,10 @@ def test_a_run_killed_at_any_write_is_finished_by_the_same_command(
         check_whole(url)
 
 
-@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "every",
+    [pytest.param(5, marks=pytest.mark.long), pytest.param(1, marks=pytest.mark.slow)],
+)
 def test_a_compaction_killed_at_any_write_leaves_a_whole_run_and_is_finished(
     bucket, tmp_path, every
 ) -> None:
@@ -99,7 +102,13 @@ def test_a_compaction_killed_at_any_write_leaves_a_whole_run_and_is_finished(
         assert Objects(url).below("_commits") == {}
 
 
-@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=[pytest.mark.ray, pytest.mark.slow])])
+@pytest.mark.parametrize(
+    "workers",
+    [
+        pytest.param(0, marks=pytest.mark.long),
+        pytest.param(2, marks=[pytest.mark.ray, pytest.mark.slow]),
+    ],
+)
 def test_a_whole_command_killed_is_resumed_and_equals_an_undisturbed_run(
     bucket, tmp_path: Path, workers: int
 ) -> None:

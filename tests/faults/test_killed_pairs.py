@@ -57,6 +57,7 @@ def whole(folder: Path) -> Path:
     return out
 
 
+@pytest.mark.long
 @pytest.mark.faults
 def test_killed_pairs_are_finished_by_the_same_command(folder, whole, tmp_path) -> None:
     out = tmp_path / "out"
@@ -95,6 +96,7 @@ def test_killed_pairs_are_finished_by_the_same_command(folder, whole, tmp_path) 
     assert_frame_equal(*same)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_two_workers_change_nothing(folder, whole, tmp_path) -> None:
     out = tmp_path / "out"

@@ -95,6 +95,7 @@ def assert_same(out: Path, undisturbed: Path) -> None:
     assert not (out / "_staging").exists()
 
 
+@pytest.mark.long
 def test_actor_driver_and_everything_killed_in_turn(
     job: dict[str, object], undisturbed: Path, tmp_path: Path
 ) -> None:

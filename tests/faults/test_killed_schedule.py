@@ -147,6 +147,7 @@ def daemon(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*command, "--ledger", str(folder / "ledger"), *more])
 
 
+@pytest.mark.long
 def test_a_daemon_ends_on_sigterm_and_leaves_its_command_running(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "ledger")
     bench.clock.moment = int(time.time())

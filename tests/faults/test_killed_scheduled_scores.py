@@ -18,6 +18,7 @@ from cisray_jobs.schedule.local_backend import LocalBackend
 pytestmark = [pytest.mark.faults]
 
 
+@pytest.mark.long
 def test_two_minutes_of_a_growing_file_with_a_kill_within_the_first_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 TRIALS = 6
 
 
+@pytest.mark.long
 def test_runs_killed_at_random_link_and_score_as_undisturbed_ones(tmp_path: Path) -> None:
     text = genome_with_traps()["chr1"].upper()
     records = [

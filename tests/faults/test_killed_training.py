@@ -34,6 +34,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("data") / "set")
 
 
+@pytest.mark.long
 def test_a_killed_run_resumed_equals_an_undisturbed_one_bit_for_bit(
     dataset: Path, tmp_path: Path
 ) -> None:

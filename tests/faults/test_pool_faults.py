@@ -121,6 +121,7 @@ def test_a_worker_is_replaced_after_a_cuda_error(embedded_ray: Connection, tmp_p
     assert len(pids(tmp_path)) == 2
 
 
+@pytest.mark.long
 def test_a_worker_that_died_while_idle_blames_no_shard(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
@@ -169,6 +170,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.long
 def test_a_killed_driver_leaves_no_process(tmp_path: Path) -> None:
     folder = tempfile.mkdtemp(prefix="cr")
     (tmp_path / "driver.py").write_text(DRIVER)

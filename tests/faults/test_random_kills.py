@@ -22,6 +22,7 @@ from cisray.store.scan import open_run
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 TRIALS = pytest.param(200, marks=pytest.mark.slow)
+FEW, FEWER = (pytest.param(trials, marks=pytest.mark.long) for trials in (14, 6))
 EXACT = {"mantissa_bits": 23, "precision": "float32", "restart": False}
 
 
@@ -116,13 +117,13 @@ def warm(jobs, tmp_path: Path) -> Callable[[Nursery], Nursery]:
     return run
 
 
-@pytest.mark.parametrize("trials", [14, TRIALS])
+@pytest.mark.parametrize("trials", [FEW, TRIALS])
 def test_runs_on_a_disk_killed_at_random(jobs, warm, tmp_path: Path, trials: int) -> None:
     with Nursery() as nursery:
         _campaign(warm(nursery), jobs, str(tmp_path), trials)
 
 
-@pytest.mark.parametrize("trials", [6, TRIALS])
+@pytest.mark.parametrize("trials", [FEWER, TRIALS])
 def test_runs_in_an_object_store_killed_at_random(jobs, warm, bucket: str, trials: int) -> None:
     """What a killed driver held for itself is free again when its lease has run out."""
     with Nursery({LEASE: "1"}) as nursery:

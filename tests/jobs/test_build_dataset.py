@@ -159,6 +159,7 @@ def test_how_it_is_cut_and_run_changes_no_example(given: dict[str, Any], tmp_pat
         )
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_workers_write_the_same_bytes(given: dict[str, Any], tmp_path: Path, embedded_ray) -> None:
     build(given)

@@ -13,6 +13,7 @@ from scipy import stats
 from cisray.store.scan import open_run
 
 
+@pytest.mark.long
 def test_the_quick_demo_runs_every_step_and_is_done_the_second_time(cisray, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     answer = cisray("demo", "--out", out, "--quick", "--workers", 0)

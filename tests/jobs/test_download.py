@@ -119,6 +119,7 @@ def assert_told(result: subprocess.CompletedProcess[str], *words: str) -> None:
         assert word in error
 
 
+@pytest.mark.long
 @pytest.mark.golden
 def test_a_model_is_fetched_converted_and_traced_to_its_commit(hub: Hub, tmp_path: Path) -> None:
     """At the second try: the first time the connection breaks off, and nothing is left."""

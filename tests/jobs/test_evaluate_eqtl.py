@@ -83,6 +83,7 @@ def test_the_number_is_the_mean_of_the_folds(evaluated: Path) -> None:
     np.testing.assert_allclose(both["value"], both["auroc"], rtol=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.ray
 def test_the_result_does_not_depend_on_the_workers(
     tables: Path, evaluated: Path, tmp_path: Path, cisray, embedded_ray

@@ -174,6 +174,7 @@ def test_a_given_split_is_kept(cisray, inputs, table, run, tmp_path) -> None:
     assert {m["folds"] for m in read_metrics(out).to_pylist()} == {"", "given"}
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_a_model_of_random_weights_is_at_chance_on_hnf4a(cisray, inputs, shared, tmp_path) -> None:
     """The published table, deletions included, on the assembly that the whole chromosome has."""

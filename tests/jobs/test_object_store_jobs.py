@@ -21,6 +21,7 @@ def held(url: str) -> dict[str, bytes]:
     return {name: b"".join(objects.chunks(name)) for name in objects.below("")}
 
 
+@pytest.mark.long
 def test_a_genome_is_scored_resumed_and_exported(cisray, inputs, bucket, tmp_path) -> None:
     plan = json.loads(cisray(*inputs.options(bucket, *EXACT, "--plan", "--json")).out)
     assert (plan["out"], plan["free_bytes"], plan["shards_done"]) == (bucket, None, 0)

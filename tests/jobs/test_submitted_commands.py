@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cisray.errors import ConfigError, PathNotShared
-from cisray_jobs.cli import app
+from cisray_jobs.cli import command_line
 from cisray_jobs.config import JobConfig
 from cisray_jobs.options import Holds
 from cisray_jobs.submit.command import NOT_SUBMITTED, READ_SETTINGS, holds, parse
 from cisray_jobs.submit.places import SharedPaths, shared_folders
 from cisray_jobs.submit.shipment import Shipment, checked_name, prepare, read_variables
 
-ROOT = typer.main.get_command(app)
+ROOT = command_line()
 SCORE = ("score", "genome", "--model", "m", "--fasta", "f", "--out", "o")
 ON_A_CLUSTER = ("--workers", "2", "--device", "cpu")
 # Text options that hold no place: whoever adds an option says here, or by a mark, what it holds.

@@ -13,11 +13,11 @@ import typer
 from documents import find_command
 
 from cisray.errors import CisrayError
-from cisray_jobs.cli import app
+from cisray_jobs.cli import command_line
 from cisray_jobs.config import SettingsRead, rehearsed
 from cisray_jobs.submit.command import READ_SETTINGS
 
-COMMAND_LINE = typer.main.get_command(app)
+COMMAND_LINE = command_line()
 # typer has its own copy of click, or uses that of the environment.
 USAGE_ERROR: Any = typer.BadParameter.__base__
 # They are given another command, after --.
