@@ -116,6 +116,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return install(tmp_path_factory.mktemp("installed"), wheel)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["wheel", "editable"])
 def test_an_installed_command_answers(
     kind: str, installed: Path, tree: Path, tmp_path: Path

@@ -53,6 +53,7 @@ def test_plan_variants_plans_every_record() -> None:
     assert since[:4] == [first[0], "0", first[1], first[3]]
 
 
+@pytest.mark.long
 def test_training_input_reads_a_made_up_dataset() -> None:
     options = ("--examples", "3", "--tracks", "7", "--readers", "0")
     rows = table_of("training_input.py", *options)
@@ -79,6 +80,7 @@ def test_query_run_asks_all_engines_for_the_same() -> None:
     assert 1 < float(stored[1]) < 2.5
 
 
+@pytest.mark.long
 def test_observing_measures_every_part() -> None:
     rows = table_of("observing.py", "--shards", "50")
     assert len(rows) == 7

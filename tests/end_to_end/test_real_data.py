@@ -57,6 +57,7 @@ def values(run: Run) -> np.ndarray:
     return run.scan().select(pl.col("^t.*$")).collect().to_numpy()
 
 
+@pytest.mark.long
 def test_an_assembly_gap_at_full_width(score, chr22: Path, small: Path, tmp_path: Path) -> None:
     bed = tmp_path / "gap.bed"
     contig, text = next(contigs(chr22))

@@ -43,6 +43,7 @@ def test_expression_of_real_people_is_fine_mapped_into_labels(shared: Path, tmp_
     assert labels.filter(credible_set=1)["effect"].sum() == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_scores_without_meaning_have_the_direction_of_no_trait(
     shared: Path, tmp_path: Path

@@ -81,6 +81,7 @@ def files_of(root: Path) -> Mapping[str, bytes]:
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("job", ["build", "import"])
 def test_killed_again_and_again_it_is_the_same_dataset(
     job: str, jobs: dict[str, dict[str, object]], nursery: Nursery, tmp_path: Path

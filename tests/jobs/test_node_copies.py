@@ -170,6 +170,7 @@ def hold(path: Path, told: Connection) -> None:
     told.recv()
 
 
+@pytest.mark.long
 def test_processes_of_a_machine_share_the_pages_of_the_weights(inputs, tmp_path: Path) -> None:
     """Each has all of them mapped, none has a page of its own: together they take the file once."""
     copies = NodeCopies(tmp_path / "disk", "now")

@@ -346,6 +346,7 @@ def test_the_token_is_of_the_environment_and_nowhere_else(
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
 
 
+@pytest.mark.long
 def test_a_command_is_settled_in_its_folder_with_the_file_of_settings(
     server: JobServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
