@@ -89,6 +89,19 @@ def test_rows_in_are_rows_used_and_rows_left_out(cisray, inputs, table, run, tmp
     refused.assert_one_paragraph("seed 0 there, 1 now", code=refused.code)
 
 
+def test_without_named_tracks_the_others_are_compared(cisray, inputs, table, run, tmp_path) -> None:
+    for name in ("a", "b"):
+        assert cisray(*evaluate(inputs, table, run, tmp_path / name)).code == 0
+    told = cisray("evaluate", "compare", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "c")
+    assert told.code == 0, told.told
+    rows = pl.read_parquet(tmp_path / "c" / "comparisons.parquet").filter(task="E", folds="")
+    found = {row["first"]: row for row in rows.iter_rows(named=True)}
+    assert found["tiny matched PC1"]["difference"] is None
+    assert found["tiny matched PC1"]["test"] == "none"
+    assert found["tiny all PC1"]["difference"] == 0
+    assert found["tiny all PC1"]["test"] != "none"
+
+
 def test_features_of_other_bins_than_the_published_are_told(
     cisray, inputs, table, run, tmp_path, caplog: pytest.LogCaptureFixture
 ) -> None:

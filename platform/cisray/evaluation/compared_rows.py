@@ -151,6 +151,9 @@ class AssayVariants:
             f"{name}, {row['folds']}" if f"{name}, {row['folds']}" in side.columns else name
             for side, name in zip((one, two), names, strict=True)
         ]
+        # A score without a number has no column: that of matched tracks, where none was named.
+        if columns[0] not in one.columns or columns[1] not in two.columns:
+            return Difference(NO_TEST, 0)
         first_V, second_V = one[columns[0]].to_numpy(), two[columns[1]].to_numpy()
         effect_V, block_V = one["effect"].to_numpy(), one["block"].to_numpy()
         return paired.correlation_paired(
