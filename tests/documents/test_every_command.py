@@ -225,7 +225,7 @@ def prepare(words: list[str]) -> None:
         assert command("score", "genome", *model, "--out", stored[0]) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("one", run_here(), ids=lambda one: one.line[:70])
 def test_it_runs(one: Shown, here: Path, request: pytest.FixtureRequest) -> None:
@@ -245,7 +245,7 @@ README_STAND_INS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_python_of_the_readme_runs(here: Path) -> None:
     names: dict[str, Any] = {}
