@@ -66,6 +66,7 @@ def test_a_poisonous_shard_is_given_up_and_its_neighbours_are_not_blamed(
     assert tries(tmp_path) == {s: 3 if s == 9 else 1 for s in range(5, 17)}
 
 
+@pytest.mark.long
 def test_when_every_shard_is_poisonous_each_is_named(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
@@ -76,6 +77,7 @@ def test_when_every_shard_is_poisonous_each_is_named(
     assert tries(tmp_path) == {2: 2, 3: 2}
 
 
+@pytest.mark.long
 def test_workers_that_die_whatever_the_shard_end_the_run(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
@@ -86,6 +88,7 @@ def test_workers_that_die_whatever_the_shard_end_the_run(
         run(embedded_ray, task, range(50), policy)
 
 
+@pytest.mark.long
 def test_workers_that_die_while_opening_end_the_run(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_a_shard_beyond_its_deadline(embedded_ray: Connection, tmp_path: Path) -
     assert wait_until_gone(pids(tmp_path)) == set()
 
 
+@pytest.mark.long
 def test_a_queued_shard_is_not_charged_for_the_one_before_it(
     embedded_ray: Connection, tmp_path: Path
 ) -> None:

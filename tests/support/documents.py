@@ -8,6 +8,7 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -51,15 +52,16 @@ def tokens(page: Path) -> list[Token]:
     return MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8"))
 
 
-def blocks(page: Path) -> list[Block]:
-    """List the blocks of code of a page, also those within lists."""
+@cache
+def blocks(page: Path) -> tuple[Block, ...]:
+    """List the blocks of code of a page, also those within lists. It is read once a process."""
     found = []
     for token in tokens(page):
         if token.type in ("fence", "code_block"):
             language, *marks = token.info.split() or [""]
             line = (token.map or [0])[0] + 1
             found.append(Block(page, line, language, frozenset(marks), token.content))
-    return found
+    return tuple(found)
 
 
 def links(page: Path) -> Iterator[tuple[int, str]]:
