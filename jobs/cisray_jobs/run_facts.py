@@ -193,7 +193,7 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
         rows_done=times.rows,
         linked={} if run.links is None else _counts(run.linked, "since_run"),
         head=run.tracks.head,
-        tracks={assay or "unnamed": count for assay, count in run.tracks.by_assay().items()},
+        tracks={assay: len(rows) for assay, rows in run.tracks.rows_by_assay().items()},
         statistics=None if run.statistics is None else tuple(run.statistics),
         rejected=None if run.statistics is None else _counts(run.rejects, "reason"),
         self_check=summarise(receipts, manifest, {}, unit=_unit(run)),

@@ -142,10 +142,8 @@ def _groups(run: Run, facts: RunFacts) -> dict[str, list[int]]:
     tracks: list[int] = run.tracks.indices.tolist()
     if facts.statistics is not None:
         return dict.fromkeys(facts.statistics, tracks)
-    groups: dict[str, list[int]] = {}
-    for track, assay in zip(tracks, run.tracks.table["assay"].to_pylist(), strict=True):
-        groups.setdefault(assay or "unnamed", []).append(track)
-    return groups
+    by_assay = run.tracks.rows_by_assay()
+    return {assay: [tracks[row] for row in rows] for assay, rows in by_assay.items()}
 
 
 def _spread(run: Run, tracks: list[int], name: str) -> Spread:
