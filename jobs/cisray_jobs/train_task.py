@@ -14,6 +14,7 @@ from cisray.errors import ConfigError
 from cisray.tracks import TrackSet
 from cisray.training.examples import HeadData
 from cisray.training.loop import prepare, train
+from cisray_jobs.assays import rows_by_assay
 from cisray_jobs.train_model import Wanted, build_model, read_start
 from cisray_jobs.train_records import NoRecords, RunRecords
 from cisray_jobs.train_settings import TrainModel
@@ -72,5 +73,5 @@ def _data(job: TrainModel, dataset: Dataset, head: str, tracks: TrackSet) -> Hea
     if job.valid_split not in dataset.splits(head):
         return HeadData(train_set)
     valid_set = dataset.examples(head, job.valid_split)
-    assays = tracks.rows_by_assay() if any(tracks.by_assay()) else {}
+    assays = rows_by_assay(tracks) if any(tracks.by_assay()) else {}
     return HeadData(train_set, valid_set if len(valid_set) else None, assays=assays)

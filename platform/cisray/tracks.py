@@ -23,7 +23,6 @@ from cisray.errors import TrackError, near_matches
 from cisray_schemas.tracks import TRACKS
 
 Query = str | int
-UNNAMED = "unnamed"  # what people see of an assay that is not known
 # The order of the published tracks (targets_human.txt and targets_mouse.txt of Basenji2's data):
 # each assay and how many tracks in a row measure it.
 _ENFORMER_ASSAYS = {
@@ -127,16 +126,6 @@ class TrackSet:
     def by_assay(self) -> dict[str, int]:
         """Count the tracks of each assay, in order of first appearance."""
         return dict(Counter(self.table["assay"].to_pylist()))
-
-    def rows_by_assay(self) -> dict[str, list[int]]:
-        """List the rows of this table that each assay has, in order of first appearance.
-
-        Every row is in one list; those without an assay are under `UNNAMED`.
-        """
-        rows: dict[str, list[int]] = {}
-        for row, assay in enumerate(self.table["assay"].to_pylist()):
-            rows.setdefault(assay or UNNAMED, []).append(row)
-        return rows
 
     @classmethod
     def unnamed(cls, head: str, n: int) -> Self:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trained_models import named_tracks
 
-from cisray.tracks import UNNAMED
 from cisray.training.evaluate import as_record
 from cisray.training.metrics import TrackMoments
+from cisray_jobs.assays import UNNAMED, rows_by_assay
 
 EXAMPLES, BINS = 2, 6
 
@@ -34,7 +34,7 @@ def seen(tracks: int, constant: set[int], seed: int = 0) -> tuple[TrackMoments, 
 def test_assays_between_one_another_have_the_means_of_their_own_tracks() -> None:
     assays = ["CAGE", "DNASE", "CAGE", "", "CHIP", "CAGE"]
     moments, r = seen(6, {2, 4})
-    record = as_record(moments, "human", 9, named_tracks("human", assays).rows_by_assay())
+    record = as_record(moments, "human", 9, rows_by_assay(named_tracks("human", assays)))
     told = record["assays"]
     assert isinstance(told, dict)
     assert list(told) == ["CAGE", "DNASE", UNNAMED, "CHIP"]
@@ -61,7 +61,7 @@ def partly_constant_tracks(draw: st.DrawFn) -> tuple[list[str], set[int], int]:
 def test_means_of_assays_weighted_by_their_tracks_are_the_mean_of_all(made) -> None:
     assays, constant, seed = made
     moments, _ = seen(len(assays), constant, seed)
-    record = as_record(moments, "human", 1, named_tracks("human", assays).rows_by_assay())
+    record = as_record(moments, "human", 1, rows_by_assay(named_tracks("human", assays)))
     found = record["assays"].values()
     assert sum(one["tracks"] for one in found) == record["tracks"] == len(assays) - len(constant)
     assert sum(one["undefined"] for one in found) == record["undefined"] == len(constant)
@@ -81,7 +81,7 @@ def test_the_order_of_tracks_does_not_matter(made, random) -> None:
     random.shuffle(order)
     moved = TrackMoments(moments.sums[:, order], moments.bins, moments.examples, moments.loss)
     first, second = (
-        as_record(one, "human", 1, named_tracks("human", names).rows_by_assay())["assays"]
+        as_record(one, "human", 1, rows_by_assay(named_tracks("human", names)))["assays"]
         for one, names in ((moments, assays), (moved, [assays[place] for place in order]))
     )
     assert first.keys() == second.keys()
@@ -99,7 +99,7 @@ def test_one_assay_is_the_whole_head_and_none_is_nothing() -> None:
 
 @given(st.lists(st.sampled_from(["DNASE", "CHIP", ""]), min_size=1, max_size=12))
 def test_every_row_of_tracks_is_of_one_assay(assays: list[str]) -> None:
-    rows = named_tracks("human", assays).rows_by_assay()
+    rows = rows_by_assay(named_tracks("human", assays))
     assert sorted(row for some in rows.values() for row in some) == list(range(len(assays)))
     for assay, some in rows.items():
         assert {assays[row] for row in some} == {"" if assay == UNNAMED else assay}

@@ -23,6 +23,7 @@ from cisray.store.files import make_folder, publish
 from cisray.store.layout import value_columns
 from cisray.store.scan import Run, open_run
 from cisray.tracks import column_name
+from cisray_jobs.assays import rows_by_assay
 from cisray_jobs.run_facts import RunFacts, describe_run
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -142,7 +143,7 @@ def _groups(run: Run, facts: RunFacts) -> dict[str, list[int]]:
     tracks: list[int] = run.tracks.indices.tolist()
     if facts.statistics is not None:
         return dict.fromkeys(facts.statistics, tracks)
-    by_assay = run.tracks.rows_by_assay()
+    by_assay = rows_by_assay(run.tracks)
     return {assay: [tracks[row] for row in rows] for assay, rows in by_assay.items()}
 
 
