@@ -22,6 +22,7 @@ from cisray.store.receipt import read_receipts
 from cisray.store.scan import Run, open_run
 from cisray.store.summary import RunTimes
 from cisray.store.worker_time import WorkerTime
+from cisray_jobs.assays import rows_by_assay
 from cisray_jobs.checks import SelfCheckSummary, summarise
 
 State = Literal["sealed", "unfinished", "failed", "damaged"]
@@ -193,7 +194,7 @@ def describe_run(path: Path | str, cost_per_hour: float | None = None) -> RunFac
         rows_done=times.rows,
         linked={} if run.links is None else _counts(run.linked, "since_run"),
         head=run.tracks.head,
-        tracks={assay or "unnamed": count for assay, count in run.tracks.by_assay().items()},
+        tracks={assay: len(rows) for assay, rows in rows_by_assay(run.tracks).items()},
         statistics=None if run.statistics is None else tuple(run.statistics),
         rejected=None if run.statistics is None else _counts(run.rejects, "reason"),
         self_check=summarise(receipts, manifest, {}, unit=_unit(run)),

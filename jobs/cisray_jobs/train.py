@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -38,7 +39,7 @@ class Trained:
     curve: Path
     checkpoint: Path
     steps: int
-    validation: dict[str, dict[str, JsonValue]]
+    validation: dict[str, dict[str, Any]]
 
 
 def train_model(job: TrainModel, display: Display = Display.NONE) -> Trained:
@@ -131,6 +132,6 @@ def _claim(out: Path, identity: dict[str, JsonValue]) -> None:
     os.replace(temporary, path)
 
 
-def _last_validation(out: Path) -> dict[str, dict[str, JsonValue]]:
+def _last_validation(out: Path) -> dict[str, dict[str, Any]]:
     """Give each head's last record of a validation; empty without any."""
     return {r["head"]: r for r in read_records(out) if r["kind"] == "valid"}

@@ -3,13 +3,18 @@
 Knows options; everything else is the job's business. Heavy imports wait until the command runs.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cisray_jobs import options as opt
 from cisray_jobs.console import display_of, log_to_stderr
+from cisray_jobs.marks import TRAINED
+from cisray_jobs.units import counted
+
+MOST_ASSAYS = 6  # in a line
 
 
 def train(
@@ -112,6 +117,7 @@ def train(
             f"Pearson R {shown(record['pearson_r'])} over {record['tracks']} tracks, "
             f"loss {shown(record['loss'])}"
         )
+        lines[f"assays of {head}"] = by_assay(record.get("assays"))
     lines["curve"] = str(done.curve)
     output.facts(f"Model {done.model}", lines)
 
@@ -123,3 +129,23 @@ def shown(value: object) -> str:
     ('0.6234', 'undefined')
     """
     return f"{value:.4g}" if isinstance(value, float) else "undefined"
+
+
+def by_assay(assays: Mapping[str, Mapping[str, Any]] | None) -> str:
+    """Write the correlation of each assay and over how many tracks it is, of up to six assays.
+
+    >>> by_assay({"CAGE": {"pearson_r": 0.62345, "tracks": 3, "undefined": 1}})
+    'CAGE 0.6234 (3 of 4 tracks)'
+    >>> by_assay({}), by_assay(None)
+    ('its tracks have none', 'not recorded')
+    """
+    if not assays:
+        return "not recorded" if assays is None else "its tracks have none"
+    told = []
+    for assay, found in list(assays.items())[:MOST_ASSAYS]:
+        defined, every = found["tracks"], found["tracks"] + found["undefined"]
+        count = counted(every, "track")
+        some = count if defined == every else f"{defined:,} of {count}"
+        told.append(f"{assay} {shown(found['pearson_r'])} ({some})")
+    more = len(assays) - len(told)
+    return ", ".join([*told, *([f"{more:,} more in {TRAINED}"] if more else [])])

@@ -7,7 +7,7 @@ what it had recorded of the steps that come again, so that every step stands the
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,19 @@ class RunRecords:
         if record["kind"] == "valid":
             log.info("validated: %s", line)
         if self._writer is not None:
-            for name, value in record.items():
-                if name not in _NAMES and value is not None:
-                    tag = f"{record['kind']}/{record['head']}/{name}"
-                    self._writer.add_scalar(tag, value, record["step"])
+            told = {name: value for name, value in record.items() if name not in _NAMES}
+            for name, value in _numbers(told, f"{record['kind']}/{record['head']}"):
+                self._writer.add_scalar(name, value, record["step"])
             self._writer.flush()
+
+
+def _numbers(told: Mapping[str, Any], under: str) -> Iterator[tuple[str, float]]:
+    """Give the numbers of a record with their paths; what is undefined is left out."""
+    for name, value in told.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{under}/{name}")
+        elif value is not None:
+            yield f"{under}/{name}", value
 
 
 def summary_writer() -> Any:

@@ -11,8 +11,10 @@ import torch
 from cisray.dataset.examples import Dataset
 from cisray.engine.group import GroupSession
 from cisray.errors import ConfigError
+from cisray.tracks import TrackSet
 from cisray.training.examples import HeadData
 from cisray.training.loop import prepare, train
+from cisray_jobs.assays import rows_by_assay
 from cisray_jobs.train_model import Wanted, build_model, read_start
 from cisray_jobs.train_records import NoRecords, RunRecords
 from cisray_jobs.train_settings import TrainModel
@@ -44,7 +46,7 @@ class TrainTask:
             if session.rank
             else RunRecords(job.out, tensorboard=job.tensorboard, also=session.measured)
         )
-        data = {head: _data(job, dataset, head) for head in wanted.tracks}
+        data = {head: _data(job, dataset, head, tracks) for head, tracks in wanted.tracks.items()}
         train(training, data, session, recorder)
 
 
@@ -64,11 +66,12 @@ def wanted_of(job: TrainModel, dataset: Dataset) -> Wanted:
     return Wanted(dataset.spec, {head: dataset.tracks(head) for head in heads})
 
 
-def _data(job: TrainModel, dataset: Dataset, head: str) -> HeadData:
+def _data(job: TrainModel, dataset: Dataset, head: str, tracks: TrackSet) -> HeadData:
     train_set = dataset.examples(head, job.train_split)
     if not len(train_set):
         raise ConfigError(f"{job.dataset} has no example in the set {job.train_split} of {head}.")
     if job.valid_split not in dataset.splits(head):
         return HeadData(train_set)
     valid_set = dataset.examples(head, job.valid_split)
-    return HeadData(train_set, valid_set if len(valid_set) else None)
+    assays = rows_by_assay(tracks) if any(tracks.by_assay()) else {}
+    return HeadData(train_set, valid_set if len(valid_set) else None, assays=assays)

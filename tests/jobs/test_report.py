@@ -104,6 +104,9 @@ def test_genes_are_drawn_where_they_lie(runs, tmp_path) -> None:
     first, second = page.charts[0].values()
     told = {gene["name"]: (gene["start"], gene["end"], gene["strand"])
             for gene in first["genes"]["every"]}  # fmt: skip
+    # Exons of both transcripts, first base and last, but not the one that begins with base 1,151.
+    assert [gene["exons"] for gene in first["genes"]["every"]] == [[[800, 1_010]]]
+    assert "Boxes are exons" in page.text
     # The other gene begins with base 1,101 (1-based), right after the last bin of the region.
     assert told == {"FIRST": (800, 1_200, "+")}
     assert "genes" not in second
@@ -111,6 +114,8 @@ def test_genes_are_drawn_where_they_lie(runs, tmp_path) -> None:
     wide = reported(runs, "genome", tmp_path, overwrite=True, **{**options, "region": ["chr1"]})
     (view,) = wide.charts[0].values()
     assert [g["name"] for g in view["genes"]["every"]] == ["FIRST", "&lt;b&gt;SECOND&lt;/b&gt;"]
+    assert view["genes"]["every"][0]["exons"] == [[800, 1_010], [1_150, 1_200]]
+    assert "exons" not in view["genes"]["every"][1]
 
 
 # variants

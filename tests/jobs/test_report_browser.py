@@ -91,12 +91,21 @@ def test_tracks_say_their_values_and_move(chromium, pages, runs) -> None:
         "return [...document.querySelectorAll('.textpoint text')].map((one) => one.textContent)"
     )
     assert [name.split()[0] for name in genes] == ["FIRST", "<b>SECOND</b>"]
-    bodies, starts = chromium.run(
-        "return document.querySelector('.drawn').data.slice(-2).map((one) => one.x)"
+    whole, thin, boxes, starts = chromium.run(
+        "return document.querySelector('.drawn').data.slice(-4).map((one) => one.x)"
     )
     # As the GTF has them, 1-based; the second one starts with its last base.
-    assert bodies == [801, 1_200, None, 1_101, 1_500, None]
+    assert thin == [801, 1_200, None]
+    assert boxes == [801, 1_010, 1_010, 801, 801, None, 1_151, 1_200, 1_200, 1_151, 1_151, None]
+    assert whole == [1_101, 1_500, None]
     assert starts == [801, 1_500]
+    # The box is wider than the body on either side of it, and neither is seen under the pointer.
+    heights, line = chromium.run(
+        "const [, thin, boxes] = document.querySelector('.drawn').data.slice(-4);"
+        "return [boxes.y.slice(0, 5), thin.y[0]]"
+    )
+    assert min(heights) < line < max(heights)
+    assert "801" not in told
     seen = "return document.querySelector('.drawn').layout.xaxis.range"
     assert chromium.run(seen) == [1_001, 1_400]
     _press(chromium, "Zoom in")

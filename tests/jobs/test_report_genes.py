@@ -8,13 +8,10 @@ import pytest
 
 from cisray.errors import RegionsError
 from cisray.page.charts import Gene
-from cisray_jobs.report.genes import Genes, PlacedGene, read_genes
+from cisray_jobs.report.genes import PlacedGene, read_genes
 
 # Twice the same genes: bases 101 to 200 forward, 51 to 60 backward (1-based, inclusive).
-WANTED = [
-    PlacedGene("chr1", Gene("ONE", 100, 200, "+")),
-    PlacedGene("chr1", Gene("TWO", 50, 60, "-")),
-]
+WANTED = [Gene("ONE", 100, 200, "+"), Gene("TWO", 50, 60, "-")]
 GTF = """#!genome-build made up
 1\tme\tgene\t101\t200\t.\t+\t.\tgene_id "ENSG1"; gene_name "ONE";
 1\tme\texon\t101\t150\t.\t+\t.\tgene_id "ENSG1"; gene_name "ONE";
@@ -30,19 +27,27 @@ BED = "track name=genes\nchr1\t100\t200\tONE\t0\t+\nchr1\t50\t60\tTWO\t0\t-\n"
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("g.gtf", GTF), ("g.gff3", GFF), ("g.bed", BED), ("g.gtf.gz", GTF)]
+    ("name", "text", "keys"),
+    [
+        ("g.gtf", GTF, ["ENSG1", "TWO"]),
+        ("g.gff3", GFF, ["gene:ENSG1", "gene:TWO"]),
+        ("g.bed", BED, ["2", "3"]),
+        ("g.gtf.gz", GTF, ["ENSG1", "TWO"]),
+    ],
 )
-def test_formats_agree(tmp_path: Path, name: str, text: str) -> None:
+def test_formats_agree(tmp_path: Path, name: str, text: str, keys: list[str]) -> None:
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    elsewhere = 1 if text is GTF else 0
-    assert read_genes(path, ["chr1", "chr2"]) == Genes(tuple(WANTED), elsewhere)
+    genes = read_genes(path, ["chr1", "chr2"])
+    wanted = zip(WANTED, keys, strict=True)
+    assert genes.placed == tuple(PlacedGene("chr1", gene, key) for gene, key in wanted)
+    assert genes.elsewhere == (1 if text is GTF else 0)
 
 
 def test_names_and_strands_may_be_missing(tmp_path: Path) -> None:
     path = tmp_path / "g.bed"
     path.write_text("chr1\t5\t9\n")
-    assert read_genes(path, ["chr1"]) == Genes((PlacedGene("chr1", Gene("", 5, 9, "")),), 0)
+    assert [one.gene for one in read_genes(path, ["chr1"]).placed] == [Gene("", 5, 9, "")]
 
 
 def test_genes_of_another_assembly_are_refused(tmp_path: Path) -> None:
@@ -79,5 +84,6 @@ def test_what_cannot_be_read_is_told_by_line(
     ("start", "end", "meets"), [(0, 50, False), (0, 51, True), (59, 70, True), (60, 70, False)]
 )
 def test_a_gene_meets_a_region_by_one_base(start: int, end: int, meets: bool) -> None:
-    assert WANTED[1].meets("chr1", start, end) is meets
-    assert not WANTED[1].meets("chr2", start, end)
+    placed = PlacedGene("chr1", WANTED[1], "TWO")
+    assert placed.meets("chr1", start, end) is meets
+    assert not placed.meets("chr2", start, end)

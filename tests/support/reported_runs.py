@@ -75,11 +75,14 @@ def make_runs(folder: Path) -> Runs:
     score("variants", folder / "variants", *effects, "--vcf", vcf)
     loci = [word for region in REGIONS for word in ("--region", region)]
     score("saturation", folder / "saturation", *effects, *loci)
+    # Exons of two transcripts of the first gene; of the second one nothing is known.
     genes = [("gene", 801, 1_200, "+", "FIRST"), ("exon", 801, 900, "+", "FIRST"),
+             ("exon", 1_151, 1_200, "+", "FIRST"), ("exon", 861, 1_010, "+", "FIRST"),
              ("gene", 1_101, 1_500, "-", "<b>SECOND</b>")]  # fmt: skip
     (folder / "genes.gtf").write_text(
         "".join(
-            f'1\tme\t{feature}\t{first}\t{last}\t.\t{strand}\t.\tgene_name "{name}";\n'
+            f"1\tme\t{feature}\t{first}\t{last}\t.\t{strand}\t.\t"
+            f'gene_id "{name}"; gene_name "{name}";\n'
             for feature, first, last, strand, name in genes
         )
     )

@@ -3,6 +3,7 @@
 Knows how such a dataset is written; knows nothing of training.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cisray.dataset.build_plan import HeadContent, Layout
-from cisray.dataset.sequences import Sequence, Sequences
+from cisray.dataset.sequences import Sequence as Place
+from cisray.dataset.sequences import Sequences
 from cisray.dataset.writer import DatasetWriter, Example
 from cisray.genome.interval import Interval
 from cisray.genome.windows import WindowSpec
@@ -55,17 +57,28 @@ class MadeUp:
         return np.stack(counts, axis=1).astype(np.float32)
 
 
-def write_dataset(root: Path, *heads: str) -> Path:
-    """Write a dataset of the heads, both unless named; each has its own bases."""
+def named_tracks(head: str, assays: Sequence[str]) -> TrackSet:
+    """Tracks of these assays, in this order; an empty word is none."""
+    rows = TrackSet.unnamed(head, len(assays)).to_rows()
+    return TrackSet.from_rows(head, {**rows, "assay": list(assays)})
+
+
+def write_dataset(
+    root: Path, *heads: str, assays: Mapping[str, Sequence[str]] | None = None
+) -> Path:
+    """Write a dataset of the heads, both unless named; each has its own bases.
+
+    Tracks have no names, but for those of heads that `assays` has.
+    """
     contents, sources = {}, {}
     for head in heads or TRACKS:
         splits = [split for split, count in COUNTS.items() for _ in range(count)]
         rows = tuple(
-            Sequence(Interval("chr1", 1000 * i + 100, 1000 * i + 100 + SPEC.input_bp), split, i + 1)
+            Place(Interval("chr1", 1000 * i + 100, 1000 * i + 100 + SPEC.input_bp), split, i + 1)
             for i, split in enumerate(splits)
         )
         dropped = pa.Table.from_pylist([], schema=DROPPED_SEQUENCES.schema)
-        tracks = TrackSet.unnamed(head, TRACKS[head])
+        tracks = named_tracks(head, (assays or {}).get(head, [""] * TRACKS[head]))
         contents[head] = HeadContent(Sequences(rows, dropped), tracks, {"sha256": "0"}, {})
         sources[head] = MadeUp(len(head), len(splits), TRACKS[head])
     writer = DatasetWriter.begin(root, contents, Layout(SPEC, MARGIN, 4))

@@ -18,6 +18,7 @@ from cisray.store.scan import Run
 from cisray.store.selection import resolve_region
 from cisray.store.tile_plan import as_tiles
 from cisray_jobs.report.cells import number, whole, words
+from cisray_jobs.report.exons import Exons, read_exons
 from cisray_jobs.report.genes import Genes
 from cisray_jobs.report.options import ReportOptions, ShownTracks, choose_tracks, refuse_too_many
 from cisray_jobs.report.passes import pieces
@@ -138,10 +139,12 @@ def _track_section(
     bins = _bins_of(run, views)
     figures: dict[tuple[str, ...], Figure] = {}
     missing = 0
+    regions = [(view.chrom, view.start, view.end) for view in views]
+    exons = None if genes is None else read_exons(genes, regions)
     for view in views:
         panels = _panels(run, shown, view)
         missing += int(np.isnan(panels[0].values_N).sum())
-        here = _genes_in(view, genes) if genes else []
+        here = _genes_in(view, genes, exons) if genes and exons else []
         figures[(view.name,)] = track_view(view.chrom, view.start, bin_bp, panels, here)
     gaps = f" {counted(missing, 'bin')} of them the run does not have: gaps." if missing else ""
     caption = (
@@ -153,6 +156,8 @@ def _track_section(
         f"{AROUND_BINS} bins on either side; a bin that a region holds already opens no other."
     )
     lead = [shown.told, rule, _genes_told(views, genes)]
+    if exons is not None and exons.told:
+        lead.append(exons.told)
     chart = Chart(caption, figures, ("Region",), pans=True)
     return Section(title="Tracks along the genome", anchor="tracks", lead=lead, charts=[chart])
 
@@ -170,9 +175,9 @@ def _panels(run: Run, shown: ShownTracks, view: View) -> list[Panel]:
     return panels
 
 
-def _genes_in(view: View, genes: Genes) -> list[Gene]:
-    inside = [one.gene for one in genes.placed if one.meets(view.chrom, view.start, view.end)]
-    return inside[:MOST_GENES]
+def _genes_in(view: View, genes: Genes, exons: Exons) -> list[Gene]:
+    inside = [one for one in genes.placed if one.meets(view.chrom, view.start, view.end)]
+    return [exons.with_exons(one, view.start, view.end) for one in inside[:MOST_GENES]]
 
 
 def _genes_told(views: Sequence[View], genes: Genes | None) -> str:

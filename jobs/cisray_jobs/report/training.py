@@ -4,9 +4,8 @@ Knows the folder that `cisray train` leaves; knows nothing of models.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import JsonValue
 
@@ -14,14 +13,14 @@ from cisray.errors import StorageError
 from cisray.page.charts import Axis, Curve, curves
 from cisray.page.document import Chart, Column, DataTable, Page, Section
 from cisray_jobs import marks
+from cisray_jobs.report.assays import assay_section
 from cisray_jobs.report.cells import number, whole, words
+from cisray_jobs.report.record_curves import Record, averaged, record_lines
 from cisray_jobs.run_words import flat
 from cisray_jobs.train_records import read_records
 
 MODEL = "model.safetensors"
-MOST_POINTS = 1_000  # of a curve
 MEANS = 40  # of the training loss
-Record = Mapping[str, Any]
 _CURVES = (
     ("learning_rate", "Learning rate", "learning rate"),
     ("grad_norm", "Size of the gradient", "gradient norm before clipping"),
@@ -65,7 +64,8 @@ def training_page(folder: Path) -> Page:
             f"The training run is not finished: {done:,} of {flat(wanted)} steps are recorded, and "
             f"{MODEL} is {'there' if (folder / MODEL).is_file() else 'missing'}."
         )
-    sections = [about, _loss(steps, checks), _validation(checks), _others(steps)]
+    by_assay = [assay_section(checks)] if checks else []
+    sections = [about, _loss(steps, checks), _validation(checks), *by_assay, _others(steps)]
     return Page(
         f"Training run {folder.absolute().name}",
         ["Curves of loss, validation, learning rate and speed."],
@@ -92,9 +92,9 @@ def _best(checks: Sequence[Record]) -> Record | None:
 
 
 def _loss(steps: Sequence[Record], checks: Sequence[Record]) -> Section:
-    lines, told = _lines(steps, "loss", lambda head: f"{head}, training", faint=True)
+    lines, told = record_lines(steps, "loss", lambda head: f"{head}, training", faint=True)
     means = _means(steps)
-    more, _ = _lines(checks, "loss", lambda head: f"{head}, validation", marked=True)
+    more, _ = record_lines(checks, "loss", lambda head: f"{head}, validation", marked=True)
     figure = curves([*lines, *means, *more], Axis("step"), Axis("Poisson loss"))
     caption = f"Loss of training batches, their means, and of validation examples. {told}"
     return Section(title="Loss", anchor="loss", charts=[Chart(caption, {(): figure})])
@@ -105,7 +105,7 @@ def _means(steps: Sequence[Record]) -> list[Curve]:
     lines = []
     for head in dict.fromkeys(str(record["head"]) for record in steps):
         mine = [record for record in steps if record["head"] == head]
-        x, y, each = _averaged(mine, "loss", MEANS)
+        x, y, each = averaged(mine, "loss", MEANS)
         lines.append(Curve(f"{head}, mean of {each:,} batches", x, y))
     return lines
 
@@ -114,8 +114,8 @@ def _validation(checks: Sequence[Record]) -> Section:
     if not checks:
         lead = ["The run has not validated yet."]
         return Section(title="Validation", anchor="validation", lead=lead)
-    lines, _ = _lines(checks, "pearson_r", lambda head: f"{head}, Pearson R", marked=True)
-    more, _ = _lines(checks, "r2", lambda head: f"{head}, R\N{SUPERSCRIPT TWO}", marked=True)
+    lines, _ = record_lines(checks, "pearson_r", lambda head: f"{head}, Pearson R", marked=True)
+    more, _ = record_lines(checks, "r2", lambda head: f"{head}, R\N{SUPERSCRIPT TWO}", marked=True)
     figure = curves([*lines, *more], Axis("step"), Axis("mean of tracks"))
     caption = (
         "One correlation for each track, over all bins of all validation examples; drawn is the "
@@ -125,14 +125,16 @@ def _validation(checks: Sequence[Record]) -> Section:
     columns = (
         Column("head"),
         Column("step", numeric=True),
-        *(Column(name, numeric=True) for name in (*names, "tracks", "examples")),
+        *(Column(name, numeric=True) for name in (*names, "tracks", "undefined", "examples")),
     )
     rows = [
         [
             words(str(one["head"])),
             whole(one["step"]),
             *(number(one[name]) for name in names),
-            *(whole(one[name]) for name in ("tracks", "examples")),
+            whole(one["tracks"]),
+            whole(one["undefined"]) if "undefined" in one else number(None),
+            whole(one["examples"]),
         ]
         for one in checks
     ]
@@ -147,38 +149,9 @@ def _validation(checks: Sequence[Record]) -> Section:
 def _others(steps: Sequence[Record]) -> Section:
     charts = []
     for name, title, label in _CURVES:
-        lines, told = _lines(steps, name, str)
+        lines, told = record_lines(steps, name, str)
         charts.append(Chart(f"{title}. {told}", {(): curves(lines, Axis("step"), Axis(label))}))
     return Section(title="Learning rate, gradient and speed", anchor="others", charts=charts)
-
-
-def _lines(
-    records: Sequence[Record],
-    name: str,
-    called: Callable[[str], str],
-    *,
-    marked: bool = False,
-    faint: bool = False,
-) -> tuple[list[Curve], str]:
-    """Draw a number of every record by head, or means of neighbours where there are too many."""
-    lines, most = [], 1
-    for head in dict.fromkeys(str(record["head"]) for record in records):
-        mine = [r for r in records if r["head"] == head and r.get(name) is not None]
-        x, y, each = _averaged(mine, name, MOST_POINTS)
-        most = max(most, each)
-        lines.append(Curve(called(head), x, y, marked=marked, faint=faint))
-    told = f"A point is the mean of {most:,} records." if most > 1 else "Every record is a point."
-    return lines, told
-
-
-def _averaged(
-    records: Sequence[Record], name: str, points: int
-) -> tuple[list[float], list[float], int]:
-    """Average a number over as many neighbours as leave `points`; each mean is at its last step."""
-    each = max(1, -(-len(records) // points))
-    parts = [records[first : first + each] for first in range(0, len(records), each)]
-    x = [float(part[-1]["step"]) for part in parts]
-    return x, [sum(float(one[name]) for one in part) / len(part) for part in parts], each
 
 
 def _spell(value: JsonValue) -> str:

@@ -23,6 +23,7 @@ from cisray.store.files import make_folder, publish
 from cisray.store.layout import value_columns
 from cisray.store.scan import Run, open_run
 from cisray.tracks import column_name
+from cisray_jobs.assays import rows_by_assay
 from cisray_jobs.run_facts import RunFacts, describe_run
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -142,10 +143,8 @@ def _groups(run: Run, facts: RunFacts) -> dict[str, list[int]]:
     tracks: list[int] = run.tracks.indices.tolist()
     if facts.statistics is not None:
         return dict.fromkeys(facts.statistics, tracks)
-    groups: dict[str, list[int]] = {}
-    for track, assay in zip(tracks, run.tracks.table["assay"].to_pylist(), strict=True):
-        groups.setdefault(assay or "unnamed", []).append(track)
-    return groups
+    by_assay = rows_by_assay(run.tracks)
+    return {assay: [tracks[row] for row in rows] for assay, rows in by_assay.items()}
 
 
 def _spread(run: Run, tracks: list[int], name: str) -> Spread:

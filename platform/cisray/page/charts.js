@@ -6,18 +6,38 @@
   const isPrinted = () => "printed" in document.documentElement.dataset;
   const spell = (number) => number.toLocaleString("en");
 
-  // Bodies of genes are lines, and the start of each an arrowhead with the name, on whichever side
-  // it stays in the figure.
+  // Bodies of genes are lines, thin ones where exons are known, which are boxes on them. The start
+  // of each is an arrowhead with the name, on whichever side it stays in the figure, and beside the
+  // exons where there is room.
   const genesOf = ({ axis, letter_bp, every }, low, high) => {
     const grey = "#767676";
     const shared = { type: "scatter", yaxis: axis, hoverinfo: "skip" };
-    const bodies = { ...shared, mode: "lines", line: { width: 5, color: grey } };
-    bodies.x = every.flatMap(({ start, end }) => [start + 1, end, null]);
-    bodies.y = every.flatMap(({ row }) => [-row, -row, null]);
-    const side = ({ start, end, strand, letters }) => {
+    const bodiesOf = (genes, width) => ({
+      ...shared,
+      mode: "lines",
+      line: { width, color: grey },
+      x: genes.flatMap(({ start, end }) => [start + 1, end, null]),
+      y: genes.flatMap(({ row }) => [-row, -row, null]),
+    });
+    const known = every.filter(({ exons }) => exons);
+    const bodies = bodiesOf(every.filter(({ exons }) => !exons), 5);
+    // A line around each keeps an exon in sight that is narrower than a pixel.
+    const boxes = { ...shared, mode: "lines", line: { width: 1, color: grey } };
+    const placed = known.flatMap(({ row, exons }) => exons.map((ends) => [row, ...ends]));
+    boxes.fill = "toself";
+    boxes.fillcolor = grey;
+    boxes.x = placed.flatMap(([, start, end]) => [start + 1, end, end, start + 1, start + 1, null]);
+    boxes.y = placed.flatMap(([row]) => {
+      const [low, high] = [-row - 0.3, -row + 0.3];
+      return [low, low, high, high, low, null];
+    });
+    const side = ({ start, end, strand, letters, exons }) => {
       const wide = letters * letter_bp;
-      const isLeft = strand === "-" ? end - wide > low : start + wide > high;
-      return isLeft ? "middle left" : "middle right";
+      // With the arrowhead, so that a phone does not cut a name.
+      const room = wide + 2 * letter_bp;
+      const beside = strand === "-" ? end + room > high : start - room > low;
+      const over = strand === "-" ? end - wide > low : start + wide > high;
+      return (exons ? beside : over) ? "middle left" : "middle right";
     };
     const starts = { ...shared, mode: "markers+text" };
     starts.x = every.map(({ start, end, strand }) => (strand === "-" ? end : start + 1));
@@ -27,7 +47,7 @@
     const shapes = { "+": "triangle-right", "-": "triangle-left" };
     const symbol = every.map(({ strand }) => shapes[strand] ?? "circle");
     starts.marker = { symbol, size: 11, color: grey };
-    return [bodies, starts];
+    return known.length ? [bodies, bodiesOf(known, 2), boxes, starts] : [bodies, starts];
   };
 
   // Bins are drawn from their first base to their last; places are 1-based.

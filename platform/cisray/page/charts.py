@@ -65,12 +65,16 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Gene:
-    """A gene beside tracks: `start` and `end` 0-based half-open, `strand` +, - or empty."""
+    """A gene beside tracks: `start` and `end` 0-based half-open, `strand` +, - or empty.
+
+    `exons` are those to draw, starts and ends as well; None where nothing is known of them.
+    """
 
     name: str
     start: int
     end: int
     strand: str
+    exons: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -361,6 +365,7 @@ def _genes(genes: Sequence[Gene], rows: Sequence[int], axis: str, region_bp: int
             "strand": gene.strand,
             "row": row,
             "letters": len(gene.name) + 3,
+            **({} if gene.exons is None else {"exons": [list(one) for one in gene.exons]}),
         }
         for gene, row in zip(genes, rows, strict=True)
     ]

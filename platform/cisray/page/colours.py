@@ -32,5 +32,8 @@ def series_colour(number: int) -> str:
 
 
 def series_dash(number: int) -> str:
-    """Give the dash of a series: another one for each, so that no two look alike in grey."""
-    return DASHES[number % len(DASHES)]
+    """Give the dash of a series: another one for each of six, so that no two look alike in grey.
+
+    Of those after six, none has both the colour and the dash of another, up to 36.
+    """
+    return DASHES[(number + number // len(SERIES)) % len(DASHES)]

@@ -3,6 +3,8 @@
 Knows a model and examples; knows nothing of steps.
 """
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from cisray.training.batches import onehot, validation_batches
@@ -37,19 +39,32 @@ def evaluate(training: Training, head: str, examples: ExampleSource) -> TrackMom
     return TrackMoments.from_flat(summed(moments.flat()))
 
 
-def as_record(moments: TrackMoments, head: str, step: int) -> Record:
-    """Tell the result of an evaluation after `step` steps.
+def as_record(
+    moments: TrackMoments, head: str, step: int, assays: Mapping[str, Sequence[int]]
+) -> Record:
+    """Tell the result of an evaluation after `step` steps, of all tracks and of each assay's.
 
-    Means are over tracks that have a value; `tracks` counts those with a correlation.
+    `assays` has the places of each assay's tracks on the T axis. Means are over tracks that have a
+    value; `tracks` counts those with a correlation and `undefined` those without.
     """
     pearson_T = moments.pearson_T()
+    by_assay = {assay: _correlation(pearson_T[list(at)]) for assay, at in assays.items()}
     return {
         "kind": "valid",
         "step": step,
         "head": head,
         "loss": moments.mean_loss(),
-        "pearson_r": mean_defined(pearson_T),
+        **_correlation(pearson_T),
         "r2": mean_defined(moments.r2_T()),
-        "tracks": int((~pearson_T.isnan()).sum()),
         "examples": int(moments.examples),
+        "assays": by_assay,
+    }
+
+
+def _correlation(pearson_T: torch.Tensor) -> dict[str, int | float | None]:
+    undefined = int(pearson_T.isnan().sum())
+    return {
+        "pearson_r": mean_defined(pearson_T),
+        "tracks": len(pearson_T) - undefined,
+        "undefined": undefined,
     }

@@ -3,7 +3,8 @@
 Knows numpy arrays by index; knows neither files nor genomes, nor in which order examples are met.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -28,9 +29,11 @@ class HeadData:
     """The examples of one head.
 
     `strand_partner_T` tells of each track which one measures the other strand, (T,), itself for
-    unstranded ones; None where all are unstranded.
+    unstranded ones; None where all are unstranded. `assays` has the places on the T axis of each
+    assay's tracks, all of them; nothing where no track has an assay.
     """
 
     train: ExampleSource
     valid: ExampleSource | None = None
     strand_partner_T: NDArray[np.int64] | None = None
+    assays: Mapping[str, Sequence[int]] = field(default_factory=dict)

@@ -111,10 +111,11 @@ def _validate(
     for head in training.settings.heads:
         examples = data[head].valid
         if examples is not None:
-            record = as_record(evaluate(training, head, examples), head, step)
+            moments = evaluate(training, head, examples)
+            record = as_record(moments, head, step, data[head].assays)
             recorder.add(record)
             found.append(record[SCORE])
-    scores = [float(score) for score in found if score is not None]
+    scores = [score for score in found if isinstance(score, float)]
     return {SCORE: sum(scores) / len(scores) if scores else None}
 
 

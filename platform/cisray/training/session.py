@@ -10,7 +10,9 @@ from typing import Protocol
 
 from cisray.training.augment import Augmentation
 
-Record = Mapping[str, str | int | float | None]
+# A number of each assay, by its name.
+ByAssay = Mapping[str, Mapping[str, int | float | None]]
+Record = Mapping[str, str | int | float | ByAssay | None]
 
 
 class Session(Protocol):
