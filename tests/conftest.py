@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests may use."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +27,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         shares_ray = "embedded_ray" in getattr(item, "fixturenames", ())
         group = "embedded_ray" if shares_ray else str(item.path)
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector of garbage thousands of tests, and all that their modules imported."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ def test_random_weights_know_no_direction(made: Path, run: Run, tmp_path: Path) 
     ]
 
 
+@pytest.mark.long
 def test_exchanged_labels_are_turned(made: Path, run: Run, tmp_path: Path) -> None:
     """With ref and alt, and the sign of effects, exchanged in the labels nothing changes."""
     folder = tmp_path / "turned"

@@ -148,6 +148,7 @@ def test_one_window_of_chr21(score, shared: Path, small: Path, tmp_path: Path) -
     np.testing.assert_allclose(ours, direct(small, window, "mouse")[:760], rtol=1e-5)
 
 
+@pytest.mark.long
 def test_all_contigs_of_a_mouse_genome(score, shared: Path, inputs, tmp_path: Path) -> None:
     """The last 40,000 bases of each, and some more, so that no two end at one place of a tile."""
     whole = shared / "data" / "mouse_mm10" / "GRCm38_ensembl_compara_regions.fa.gz"

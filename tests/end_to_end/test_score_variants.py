@@ -358,6 +358,7 @@ def write_bcf(file: Path, case: Case) -> None:
             bcf.write(bcf.new_record(contig=chrom, start=pos - 1, alleles=(ref, alt)))
 
 
+@pytest.mark.long
 def test_batches_and_shards_change_nothing_but_rounding(
     case: Case, reference: Run, tmp_path: Path
 ) -> None:

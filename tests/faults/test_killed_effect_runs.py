@@ -103,6 +103,7 @@ def test_actor_driver_and_everything_killed_in_turn(options, undisturbed, tmp_pa
     assert_same(out, undisturbed)
 
 
+@pytest.mark.long
 def test_killed_in_this_process_and_finished_by_a_slower_machine(
     options, undisturbed, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ assert (delta - plain).norm() < 0.05 * plain.norm()
 """
 
 
+@pytest.mark.long
 def test_a_cpu_whose_onednn_refuses_bfloat16() -> None:
     """oneDNN is told to believe that it runs on an older CPU, which it asks once per process."""
     path = os.pathsep.join(sys.path)

@@ -38,6 +38,7 @@ def test_choices_and_reasons_are_logged(inputs, tmp_path: Path, caplog) -> None:
     assert any(text.startswith("precision: float32 (auto, ") for text in caplog.messages)
 
 
+@pytest.mark.long
 def test_the_verbose_command_shows_them(inputs, tmp_path: Path) -> None:
     options = inputs.options(tmp_path / "run", "--verbose", "--chromosomes", "chrB", "--quiet")
     told, _ = start(*options).communicate(timeout=120)

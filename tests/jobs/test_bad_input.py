@@ -271,7 +271,7 @@ def sealed(cisray, inputs, out: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("trouble", ["no cluster", "no room"])
+@pytest.mark.parametrize("trouble", [pytest.param("no cluster", marks=pytest.mark.long), "no room"])
 def test_a_restart_that_cannot_begin_leaves_the_old_run(
     cisray, inputs, tmp_path: Path, monkeypatch, trouble: str
 ) -> None:

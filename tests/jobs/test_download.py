@@ -149,6 +149,7 @@ def test_a_model_is_fetched_converted_and_traced_to_its_commit(hub: Hub, tmp_pat
     assert sum(line.startswith("GET") for line in hub.asked) == gets
 
 
+@pytest.mark.long
 @pytest.mark.golden
 def test_a_repository_without_the_weights(hub: Hub, tmp_path: Path) -> None:
     del hub.files["pytorch_model.bin"]
@@ -156,6 +157,7 @@ def test_a_repository_without_the_weights(hub: Hub, tmp_path: Path) -> None:
     assert not (tmp_path / "m.safetensors").exists()
 
 
+@pytest.mark.long
 def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
     # Port 9 of this machine: nobody listens.
     assert_told(download(tmp_path / "m.safetensors", "http://127.0.0.1:9"), "HF_ENDPOINT")

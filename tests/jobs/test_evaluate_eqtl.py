@@ -107,6 +107,7 @@ def test_the_same_again_is_found_and_another_is_refused(
     other.assert_one_paragraph("seed 44 there, 45 now")
 
 
+@pytest.mark.long
 def test_a_stopped_evaluation_goes_on_from_its_units(
     tables: Path, evaluated: Path, tmp_path: Path, cisray, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -47,6 +47,7 @@ def run(*arguments: str) -> tuple[int, list[dict[str, Any]], str]:
     return done.returncode, [json.loads(line) for line in done.stderr.splitlines()], done.stdout
 
 
+@pytest.mark.long
 def test_a_run_with_a_retry_says_all_in_json(inputs, tmp_path: Path) -> None:
     given = inputs.options(tmp_path / "run", "--self-check", "off", "--json")
     code, lines, out = run("--log-format", "json", *given)
@@ -70,6 +71,7 @@ def test_a_run_with_a_retry_says_all_in_json(inputs, tmp_path: Path) -> None:
     assert all("shard" not in line for line in progress)
 
 
+@pytest.mark.long
 def test_what_ends_a_command_is_a_record_too(inputs, tmp_path: Path) -> None:
     given = inputs.options(tmp_path / "run", "--tracks", "NOSUCH")
     code, lines, _ = run("--log-format", "json", *given)

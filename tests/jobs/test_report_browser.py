@@ -40,7 +40,7 @@ def chromium() -> Iterator[browser.Browser]:
         yield started
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
+@pytest.mark.parametrize("kind", [*KINDS, pytest.param("all", marks=pytest.mark.long)])
 def test_every_page_opens_in_peace_and_fits(chromium, pages, kind: str) -> None:
     for size, dark in ((browser.DESKTOP, False), (browser.PHONE, True)):
         chromium.look(size, dark=dark)

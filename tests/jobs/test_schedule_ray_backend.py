@@ -425,6 +425,7 @@ def add(schedule: Cli, *options: str, command: tuple[str, ...]) -> Any:
 LIST = ("runs", "list", ".", "--json")
 
 
+@pytest.mark.long
 def test_a_fire_of_the_command_line_runs_there_and_is_shown(
     schedule: Cli, server: JobServer, tmp_path: Path
 ) -> None:
@@ -452,6 +453,7 @@ def test_a_fire_of_the_command_line_runs_there_and_is_shown(
     assert "this machine" in schedule("show", "here").out
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("no_python")
 def test_how_to_follow_a_job_that_runs_and_that_its_cluster_is_away(
     schedule: Cli, server: JobServer

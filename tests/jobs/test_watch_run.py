@@ -208,6 +208,7 @@ def test_a_lease_that_is_not_renewed_is_a_driver_that_died() -> None:
     assert eyes.is_alive(DriverSign("p", None)) is None
 
 
+@pytest.mark.long
 def test_a_driver_is_followed_from_another_process_until_it_is_killed(
     inputs, tmp_path: Path
 ) -> None:

@@ -300,6 +300,7 @@ def test_many_alleles_and_sites_count_as_they_must(genome: Genome, tmp_path: Pat
         assert counts[number] == min(150, pos + 12) - max(0, pos - 12)
 
 
+@pytest.mark.long
 @pytest.mark.realdata
 def test_all_sites_of_1000_genomes_at_the_tsss_of_chr20(shared: Path, tmp_path: Path) -> None:
     """Enformer's windows on the grid: every pair of 29,120 alleles and 544 TSSs is looked at."""
