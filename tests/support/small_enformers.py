@@ -15,7 +15,9 @@ BINS = 270
 CROP = 17  # (304 - 270) / 2
 
 
+# Whoever asks first may be in inference mode, in which weights would be of no use for gradients.
 @cache
+@torch.inference_mode(mode=False)
 def small_enformer(pooling: str = "attention") -> Enformer:
     """Three blocks, four heads, 304 tokens of 8 bp; heads human with 12 tracks, mouse with 5."""
     config = EnformerConfig(
@@ -34,6 +36,7 @@ def small_enformer(pooling: str = "attention") -> Enformer:
 
 
 @cache
+@torch.inference_mode(mode=False)
 def small_enformer_64(pooling: str = "attention") -> Enformer:
     """The same weights in float64."""
     return copy.deepcopy(small_enformer(pooling)).double()
