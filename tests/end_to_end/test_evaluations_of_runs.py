@@ -44,6 +44,7 @@ def scores_by_hand(run: Run) -> pl.DataFrame:
     return scan.select("id", "chrom", "pos").with_columns(mean=pl.Series(values.mean(axis=1)))
 
 
+@pytest.mark.long
 def test_causal_variants_and_their_scores_meet(made: Path, run: Run, tmp_path: Path) -> None:
     out = evaluate("eqtl", made, tmp_path / "o", *RULES, "--score", "max-abs")
     rows = pl.read_parquet(out / "rows.parquet").filter(status="used")

@@ -65,14 +65,11 @@ def check_no_half_rows(world: ModuleType, path: Path) -> None:
 
 
 # Both kinds of run are written by the same code: that of variants is killed where it may take long.
-killed_at_every_call = pytest.mark.parametrize(
+@pytest.mark.parametrize(
     "world",
     [bins, pytest.param(variants, marks=pytest.mark.long)],
     ids=lambda world: world.NAME,
 )
-
-
-@killed_at_every_call
 def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) -> None:
     run_to_end(world, "whole", tmp_path / "runs")
     killed = sorted((tmp_path / "runs").iterdir())
@@ -85,7 +82,8 @@ def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) 
         check_whole(world, path)
 
 
-@killed_at_every_call
+@pytest.mark.long
+@pytest.mark.parametrize("world", [bins, variants], ids=lambda world: world.NAME)
 def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
@@ -100,7 +98,8 @@ def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
         check_whole(world, path)
 
 
-@killed_at_every_call
+@pytest.mark.long
+@pytest.mark.parametrize("world", [bins, variants], ids=lambda world: world.NAME)
 def test_a_compaction_killed_anywhere_leaves_a_whole_run_and_is_finished(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
