@@ -83,7 +83,6 @@ def test_a_run_killed_anywhere_is_finished_by_the_same_command(world, tmp_path) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("world", [bins, variants], ids=lambda world: world.NAME)
 def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
@@ -99,7 +98,6 @@ def test_a_restart_killed_anywhere_can_be_restarted(world, tmp_path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("world", [bins, variants], ids=lambda world: world.NAME)
 def test_a_compaction_killed_anywhere_leaves_a_whole_run_and_is_finished(world, tmp_path) -> None:
     world.finish(tmp_path / "first", blocks=store_faults.ONE_BLOCK)
     for number in range(1, 80):
