@@ -94,11 +94,18 @@ def test_tracks_say_their_values_and_move(chromium, pages, runs) -> None:
     whole, thin, boxes, starts = chromium.run(
         "return document.querySelector('.drawn').data.slice(-4).map((one) => one.x)"
     )
-    # As the GTF has them, 1-based; the second one starts with its last base.
+    # As the GTF has them, 1-based; each starts beyond the region, and has its name at that edge.
     assert thin == [801, 1_200, None]
     assert boxes == [801, 1_010, 1_010, 801, 801, None, 1_151, 1_200, 1_200, 1_151, 1_151, None]
     assert whole == [1_101, 1_500, None]
-    assert starts == [801, 1_500]
+    assert starts == [1_001, 1_400]
+    sides = (
+        "return [...document.querySelectorAll(arguments[0])]"
+        ".map((one) => one.getBoundingClientRect()).map(({ left, right }) => [left, right])"
+    )
+    frame, names = (chromium.run(sides, one) for one in (".drawn .nsewdrag", ".textpoint text"))
+    assert len(names) == 2
+    assert all(frame[0][0] <= left < right <= frame[0][1] for left, right in names)
     # The box is wider than the body on either side of it, and neither is seen under the pointer.
     heights, line = chromium.run(
         "const [, thin, boxes] = document.querySelector('.drawn').data.slice(-4);"

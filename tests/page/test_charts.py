@@ -63,6 +63,20 @@ def test_plotly_knows_every_word(figure: Any) -> None:
     assert len(drawn.data) == len(figure["data"])
 
 
+@pytest.mark.parametrize(
+    ("gene", "row"),
+    [
+        (Gene("G", 256, 700, "+"), 0), (Gene("G", 255, 700, "+"), 1), (Gene("G", 639, 700, ""), 0),
+        (Gene("G", 200, 640, "-"), 0), (Gene("G", 200, 641, "-"), 1), (Gene("G", 255, 640, ""), 1),
+    ],
+)  # fmt: skip
+def test_a_gene_that_starts_beyond_the_region_has_a_row_for_its_name(gene: Gene, row: int) -> None:
+    """The region is that of three bins from base 256 on: its last base is 639, 0-based."""
+    view = a_view((gene,))
+    assert [told["row"] for told in view["genes"]["every"]] == [row]
+    assert view["layout"]["yaxis3"]["range"] == [-0.7 - row, 0.7]
+
+
 def test_the_check_sees_a_word_that_plotly_does_not_know() -> None:
     figure = curves([Curve("a", [1], [1])], Axis("x"), Axis("y"))
     figure["layout"]["no_such_thing"] = 1

@@ -8,7 +8,7 @@
 
   // Bodies of genes are lines, thin ones where exons are known, which are boxes on them. The start
   // of each is an arrowhead with the name, on whichever side it stays in the figure, and beside the
-  // exons where there is room.
+  // exons where there is room. One that starts beyond the figure has its name at the edge, above it.
   const genesOf = ({ axis, letter_bp, every }, low, high) => {
     const grey = "#767676";
     const shared = { type: "scatter", yaxis: axis, hoverinfo: "skip" };
@@ -31,7 +31,11 @@
       const [low, high] = [-row - 0.3, -row + 0.3];
       return [low, low, high, high, low, null];
     });
-    const side = ({ start, end, strand, letters, exons }) => {
+    const startOf = ({ start, end, strand }) => (strand === "-" ? end : start + 1);
+    const isBeyond = (gene) => startOf(gene) < low || startOf(gene) > high;
+    const side = (gene) => {
+      const { start, end, strand, letters, exons } = gene;
+      if (isBeyond(gene)) return strand === "-" ? "middle left" : "middle right";
       const wide = letters * letter_bp;
       // With the arrowhead, so that a phone does not cut a name.
       const room = wide + 2 * letter_bp;
@@ -40,13 +44,14 @@
       return (exons ? beside : over) ? "middle left" : "middle right";
     };
     const starts = { ...shared, mode: "markers+text" };
-    starts.x = every.map(({ start, end, strand }) => (strand === "-" ? end : start + 1));
-    starts.y = every.map(({ row }) => -row);
+    starts.x = every.map((gene) => Math.min(Math.max(startOf(gene), low), high));
+    starts.y = every.map((gene) => (isBeyond(gene) ? 1 : 0) - gene.row);
     starts.text = every.map(({ name, strand }) => ` ${name} ${strand} `);
     starts.textposition = every.map(side);
     const shapes = { "+": "triangle-right", "-": "triangle-left" };
     const symbol = every.map(({ strand }) => shapes[strand] ?? "circle");
-    starts.marker = { symbol, size: 11, color: grey };
+    const size = every.map((gene) => (isBeyond(gene) ? 0 : 11));
+    starts.marker = { symbol, size, color: grey };
     return known.length ? [bodies, bodiesOf(known, 2), boxes, starts] : [bodies, starts];
   };
 

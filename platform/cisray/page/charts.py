@@ -156,7 +156,7 @@ def track_view(
     """
     count_bins = len(panels[0].values_N)
     region_bp = count_bins * bin_bp
-    rows = _gene_rows(genes, _letter_bp(region_bp))
+    rows = _gene_rows(genes, range(start, start + region_bp))
     below = (1 + max(rows)) * _GENE_ROW if rows else 0
     inner = below + _PANEL * len(panels)
     layout: dict[str, JsonValue] = {
@@ -377,17 +377,24 @@ def _letter_bp(region_bp: int) -> float:
     return region_bp / _LETTERS
 
 
-def _gene_rows(genes: Sequence[Gene], letter_bp: float) -> list[int]:
+def _gene_rows(genes: Sequence[Gene], region: range) -> list[int]:
     """Give each gene the first row in which it and its name meet no other.
 
-    `letter_bp` are the bases that a letter of its name is wide, where all of the region is seen.
+    The name of one that starts beyond the region stands at the region's edge, in the row above.
     """
     ends: dict[int, float] = {}
     rows: dict[int, int] = {}
     for place in sorted(range(len(genes)), key=lambda at: genes[at].start):
         gene = genes[place]
-        name = letter_bp * (len(gene.name) + 4)
+        name = _letter_bp(len(region)) * (len(gene.name) + 4)
         low, high = gene.start - name, gene.end + name
-        row = next(row for row in count() if ends.get(row, low) <= low)
-        ends[row], rows[place] = high, row
+        first_base = gene.end - 1 if gene.strand == "-" else gene.start
+        tall = 1 if first_base in region else 2
+        row = next(
+            row
+            for row in count(tall - 1)
+            if all(ends.get(taken, low) <= low for taken in range(row - tall + 1, row + 1))
+        )
+        ends |= dict.fromkeys(range(row - tall + 1, row + 1), high)
+        rows[place] = row
     return [rows[place] for place in range(len(genes))]
