@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -18,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 DESKTOP, PHONE = (1200, 900), (390, 844)
-PATIENCE_S = 15
+PATIENCE_S, POLL_S = 15, 0.02
 WHERE_IT_RUNS = (
     "--headless=new",
     "--no-sandbox",  # of a container, where there may be no other user
@@ -81,8 +82,20 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def complaints(self) -> list[str]:
-        """Give what the console has said since it was last asked."""
-        return [entry["message"] for entry in self.driver.get_log("browser")]
+        """Give what the console has said since it was last asked.
+
+        It tells late when the machine is busy, but in order: words of ours end what came before.
+        """
+        end = f"the end of {uuid4()}"
+        self.run("console.log(arguments[0])", end)
+        told: list[str] = []
+
+        def is_told(_: object) -> bool:
+            told.extend(entry["message"] for entry in self.driver.get_log("browser"))
+            return any(end in message for message in told)
+
+        WebDriverWait(self.driver, PATIENCE_S, POLL_S).until(is_told)
+        return told[: next(at for at, message in enumerate(told) if end in message)]
 
     def requests(self) -> list[str]:
         """Give the addresses that were asked for since last time, but those within the page."""
