@@ -31,7 +31,7 @@ test test-long test-slow: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)
 	$(BIN)/python -m pytest -q $(SHARED_OUT)
 
-# Campaigns of kills, pools of workers, the whole demo in small: ten minutes on two cores.
+# Campaigns of kills, pools of workers, the small demo, the commands of the documents: some minutes on two cores.
 test-long: $(VENV)
 	$(BIN)/python -m pytest -q $(SHARED_OUT) -m "long and not slow"
 

@@ -66,7 +66,8 @@ class Answer:
         """An error as people want it: exit code, one paragraph, the value and the way out."""
         assert self.code == code, (self.code, self.err)
         assert self.out == ""
-        assert self.err.startswith("Error: ")
+        # A long path begins the next line.
+        assert self.err.split(maxsplit=1)[0] == "Error:"
         assert "Traceback" not in self.err
         assert "\n\n" not in self.err.strip()
         assert "\nError: " not in self.err

@@ -235,5 +235,5 @@ def test_the_command_as_a_process_says_nothing_but_the_error(inputs, tmp_path: P
     )
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
+    assert result.stderr.split(maxsplit=1)[0] == "Error:"
     assert len(result.stderr.splitlines()) <= 5

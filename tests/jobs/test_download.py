@@ -114,7 +114,7 @@ def download(out: Path, endpoint: str, *more: str) -> subprocess.CompletedProces
 def assert_told(result: subprocess.CompletedProcess[str], *words: str) -> None:
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
-    error = " ".join(result.stderr[result.stderr.index("Error: ") :].split())
+    error = " ".join(result.stderr[result.stderr.index("Error:") :].split())
     for word in (REPOSITORY, "cisray model convert FOLDER OUT", *words):
         assert word in error
 
